@@ -250,6 +250,9 @@ def _check_metrics(file: _File, table: Table, declared: Metrics) -> list[Finding
                     found.append(Finding(file.path, at(i, key, j), f"{m.name}.{key} names the dimension {d!r}, which is not declared", did_you_mean(d, dimensions)))
         if table.delivered_by not in m.by:
             found.append(Finding(file.path, at(i, "by"), f"{m.name}.by leaves out {table.delivered_by!r}, by which the source delivers", f"Add {table.delivered_by!r}: without it a missing delivery can't be told from zero."))
+        for word in re.findall(r"{([^}]*)}", m.phrase):
+            if word not in m.by:
+                found.append(Finding(file.path, at(i, "phrase"), f"{m.name}.phrase names {{{word}}}, which is not in its `by`", did_you_mean(word, m.by)))
         if m.over is not None and not set(m.over) < set(m.by):
             found.append(Finding(file.path, at(i, "over"), f"{m.name}.over must leave out at least one dimension of `by` and add none"))
         if m.adds_up_to is not None:

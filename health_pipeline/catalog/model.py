@@ -90,6 +90,9 @@ class Metric(Declared):
     name: Name
     title: str
     description: str
+    phrase: str = Field(
+        "", description="what people read in a sentence, with {dimension} for labels; the title by default"
+    )
     type: Literal["count", "proportion", "mean"]
     unit: str
     bad: Literal["up", "down", "both"] = Field(description="the direction that harms")

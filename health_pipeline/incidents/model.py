@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-State = Literal["new", "ongoing", "recovered"]
+State = Literal["new", "ongoing", "recovered", "settled"]
 Kind = Literal["shift", "data"]
 
 
@@ -43,12 +43,14 @@ class Incident:
     """Shifts of one family of metrics in one unit (here: one platform) that began together, or a hole in the data.
 
     Attributes:
-        day: the day this row describes; an incident has one row per day while it is open, and one on recovery.
+        day: the day this row describes. An incident has one row per day while it is open, and for some days after it
+            ended, so that what flares up again is the same incident.
         id: stable across days, e.g. ``TikTok-statements-2025-07-01`` (dates: the day first reported).
         kind: ``shift``, or ``data`` for a missing, nearly empty, partial or backlogged delivery.
         family: family of metrics, or ``delivery`` when kind is ``data``.
         unit: value of the delivering column (here: the platform).
-        state: ``new`` on the day first reported, ``ongoing`` while shifts keep being significant, ``recovered``.
+        state: ``new`` on the day first reported, ``ongoing`` while shifts keep being significant, ``recovered`` when the
+            headline is back, ``settled`` when the new level has become the baseline.
         first_reported: the first day on which the detector reported it.
         onset, onset_low, onset_high: most likely first day of the change, and its interval.
         series, metric, segment: the headline shift, the widest segment that shifted ("" when kind is ``data``).
@@ -56,6 +58,7 @@ class Incident:
         direction: ``up`` or ``down``.
         expected, observed, change, change_low, change_high, excess, q_value: of the headline shift.
         tested: series tested on ``day``.
+        ended: the day it recovered or settled; ``None`` while it is open.
         members: every shift of the incident on ``day``, the headline first, then by size of |excess|.
         events: titles of known events near the onset; coincident, not causal.
     """
@@ -84,8 +87,13 @@ class Incident:
     excess: float
     q_value: float
     tested: int
+    ended: dt.date | None = None
     members: tuple[Member, ...] = ()
     events: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended is None
 
 
 INCIDENTS = pa.schema(
@@ -114,6 +122,7 @@ INCIDENTS = pa.schema(
         ("excess", pa.float64()),
         ("q_value", pa.float64()),
         ("tested", pa.int32()),
+        ("ended", pa.date32()),
         ("members", pa.string()),  # JSON list of Member
         ("events", pa.string()),  # JSON list of titles
     ]

@@ -21,20 +21,23 @@ def day(date: dt.date) -> str:
 
 
 def number(value: float) -> str:
-    """A count as people say it: ``2.9 M``, ``41 k``, ``312``."""
+    """A count as people say it: ``2.9 M``, ``41 k``, ``312``, ``0.4``."""
     size = abs(value)
-    for limit, suffix in ((1e9, " bn"), (1e6, " M"), (1e4, " k")):
+    for limit, unit, suffix in ((1e9, 1e9, " bn"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
         if size >= limit:
-            scaled = value / (1e3 if suffix == " k" else limit)
-            return f"{scaled:.0f}{suffix}" if abs(scaled) >= 100 else f"{scaled:.1f}{suffix}"
-    return f"{value:,.0f}" if size >= 10 or value == int(value) else f"{value:.1f}"
+            return f"{value / unit:.0f}{suffix}" if size >= 100 * unit else f"{value / unit:.1f}{suffix}"
+    return f"{value:,.0f}" if size >= 10 or size < 0.05 or value == int(value) else f"{value:.1f}"
 
 
 def share(value: float) -> str:
-    """A share in per cent with about two significant digits: ``0.42 %``, ``41 %``, ``99.7 %``."""
+    """A share with about two significant digits: ``0.42 %``, ``41 %``, ``99.7 %``, ``8 per million``."""
     percent = 100 * value
-    edge = min(percent, 100 - percent) if 0 <= percent <= 100 else percent
-    digits = 0 if abs(edge) >= 10 else 1 if abs(edge) >= 1 else 2 if abs(edge) >= 0.1 else 3
+    if percent <= 0 or percent >= 99.9995:
+        return "0 %" if percent <= 0 else "100 %"
+    if percent < 0.001:
+        return f"{1e6 * value:.0f} per million" if value >= 1e-6 else "less than 1 per million"
+    edge = min(percent, 100 - percent)
+    digits = 0 if edge >= 10 else 1 if edge >= 1 else 2 if edge >= 0.1 else 3
     return f"{percent:.{digits}f} %"
 
 
@@ -57,32 +60,34 @@ def value(metric: Metric, amount: float) -> str:
 
 
 def change(relative: float) -> str:
-    """A relative change: ``+52 %``, ``−48 %``, ``×6.1`` from a doubling up."""
+    """A relative change: ``+52 %``, ``−48 %``, and as a factor from a doubling up: ``×6.1``, ``×13 k``."""
     if relative >= 1:
         factor = 1 + relative
-        return f"×{factor:,.0f}" if factor >= 10 else f"×{factor:.1f}"
+        return f"×{number(factor)}" if factor >= 10 else f"×{factor:.1f}"
     percent = 100 * relative
     digits = 0 if abs(percent) >= 1 or percent == 0 else 1
-    text = f"{percent:+.{digits}f} %"
-    return text.replace("-", "−")
+    return f"{percent:+.{digits}f} %".replace("-", "−")
 
 
-def segment(catalog: Catalog, segment_id: str) -> str:
-    """``platform=TikTok|category=STATEMENT_CATEGORY_SELF_HARM`` as ``TikTok, Self harm``."""
-    parts = []
-    for part in filter(None, segment_id.split("|")):
-        name, _, raw = part.partition("=")
-        parts.append(catalog.dimension(name).label(raw))
-    return ", ".join(parts)
+def segment(catalog: Catalog, segment_id: str) -> dict[str, str]:
+    """``platform=TikTok|category=STATEMENT_CATEGORY_SELF_HARM`` as dimension -> label."""
+    pairs = (part.split("=", 1) for part in segment_id.split("|") if part)
+    return {name: catalog.dimension(name).label(raw) for name, raw in pairs}
+
+
+def subject(catalog: Catalog, metric: Metric, segment_id: str) -> str:
+    """What a series measures, in words: ``TikTok: statements for Self harm``."""
+    labels = segment(catalog, segment_id)
+    unit = labels.get(catalog.table.delivered_by, "")
+    return f"{unit}: {metric.phrase.format(**labels) if metric.phrase else metric.title[0].lower() + metric.title[1:]}"
 
 
 def title(catalog: Catalog, incident: Incident) -> str:
     """A headline of a few words: ``TikTok: statements filed −50 %``."""
     if incident.kind == "data":
         return f"{incident.unit} {FINDINGS[incident.shape]}"
-    metric = catalog.metric(incident.metric)
-    where = segment(catalog, incident.segment)
-    return f"{where}: {metric.title.split(',')[0].lower()} {change(incident.change)}"
+    what = subject(catalog, catalog.metric(incident.metric), incident.segment)
+    return f"{what} {change(incident.change)}"
 
 
 def sentence(catalog: Catalog, incident: Incident) -> str:
@@ -101,10 +106,12 @@ def sentence(catalog: Catalog, incident: Incident) -> str:
     when = f"since {day(incident.onset)}"
     if incident.state == "recovered":
         when = f"from {day(incident.onset)} to {day(incident.last_reported)}"
+    elif incident.state == "settled":
+        when = f"since {day(incident.onset)}, and that is now the usual level"
     elif incident.shape == "spike":
         when = f"on {day(incident.onset)}"
     return (
-        f"{metric.title.split(',')[0]} of {segment(catalog, incident.segment)} {verb} from "
+        f"{subject(catalog, metric, incident.segment)} {verb} from "
         f"{value(metric, incident.expected)} to {value(metric, incident.observed)}{per_day} "
         f"({change(incident.change)}, 95 % CI {change(incident.change_low)} to {change(incident.change_high)}) {when}."
     )
@@ -114,7 +121,7 @@ def member(catalog: Catalog, item: Member) -> str:
     """One contributing shift in a line."""
     metric = catalog.metric(item.metric)
     return (
-        f"{segment(catalog, item.segment)}: {metric.title.split(',')[0].lower()} "
+        f"{subject(catalog, metric, item.segment)} "
         f"{value(metric, item.expected)} → {value(metric, item.observed)} "
         f"({change(item.change)}, 95 % CI {change(item.low)} to {change(item.high)})"
     )

@@ -29,6 +29,7 @@ class Derivation:
         version: changes when the code or the part of the catalog it depends on changes.
         compute: days (ascending) -> for each day, one Arrow table per output. It may batch over days, and must
             yield days in order.
+        extra: day -> anything else it follows from, as text (for tables that are not made from lake tables).
         sequential: a day reads its own table's day before; stale days are then found one after another.
     """
 
@@ -36,6 +37,7 @@ class Derivation:
     inputs: Callable[[dt.date], Iterable[tuple[LakeTable, Sequence[dt.date]]]]
     version: str
     compute: Callable[[Sequence[dt.date]], Iterator[tuple[dt.date, Sequence[pa.Table]]]]
+    extra: Callable[[dt.date], str] = lambda day: ""
     sequential: bool = False
 
 
@@ -74,7 +76,7 @@ def fingerprint(
     content: Callable[[LakeTable, dt.date], str],
 ) -> str:
     """Hash of the version and of the content of every input partition of ``day``."""
-    digest = hashlib.sha256(derivation.version.encode())
+    digest = hashlib.sha256(f"{derivation.version}\n{derivation.extra(day)}".encode())
     for table, days in derivation.inputs(day):
         digest.update(f"\n{table.name}".encode())
         for input_day in days:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 
 POINTER = "_current.json"
 GRACE_SECONDS = 3600.0
@@ -108,8 +109,10 @@ class LakeTable:
         """Rows of the given days (all days by default), in day order, in publish order within a day."""
         names = list(columns) if columns is not None else self.schema.names
         schema = pa.schema([self.schema.field(n) for n in names])
-        tables = [pq.read_table(f, columns=names, partitioning=None).cast(schema) for f in self.files(days)]
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        files = self.files(days)
+        if not files:
+            return schema.empty_table()
+        return dataset(files, schema=schema, format="parquet", partitioning=None).to_table()
 
     def _sweep(self, folder: Path, keep: str | None) -> None:
         horizon = time.time() - GRACE_SECONDS

@@ -1,0 +1,176 @@
+"""Carry the outbox to Slack: every message once, whatever breaks on the way."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from health_pipeline.alerts import outbox
+from health_pipeline.alerts.slack import (
+    ChannelError,
+    MessageRefusedError,
+    NotPostedError,
+    Slack,
+    TokenError,
+    OutcomeUnknownError,
+    UnreachableError,
+)
+
+INTERVAL = dt.timedelta(seconds=1)
+"""Slack takes about one message a second in a channel."""
+
+GIVE_UP_AFTER = 3
+"""Failures in a row after which Slack is left alone until the next pass."""
+
+_LONGEST_REST = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one pass did, and what it left in the outbox.
+
+    Attributes:
+        sent: messages that Slack confirmed in this pass, ``found`` included.
+        found: of these, messages whose earlier answer was lost and that were found in the channel.
+        failed: attempts of this pass that Slack refused or that did not come about.
+        pending: left waiting.
+        doubtful: left being sent: by another process right now, or with their answer lost; the latter are
+            looked for in Slack before they are sent again.
+        held: kept aside, now or earlier: Slack refuses them as they are, or they were too old.
+        problems: what somebody should know or mend, in words, each once.
+    """
+
+    sent: int = 0
+    found: int = 0
+    failed: int = 0
+    pending: int = 0
+    doubtful: int = 0
+    held: int = 0
+    problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.sent} sent", f"{self.pending} pending"]
+        parts += [f"{n} {name}" for name, n in (("doubtful", self.doubtful), ("held", self.held)) if n]
+        return ", ".join(parts) + "".join(f"\n{problem}" for problem in self.problems)
+
+
+def deliver(
+    engine: sa.Engine,
+    slack: Slack | None,
+    *,
+    ecosystem: str | None = None,
+    budget: dt.timedelta = dt.timedelta(seconds=45),
+    interval: dt.timedelta = INTERVAL,
+    max_age: dt.timedelta | None = None,
+) -> Delivery:
+    """Send what is due, oldest first. Any number of processes may do so at the same time.
+
+    Never raises because of Slack: what went wrong is in the result and beside each message in the outbox,
+    and the next pass goes on from there.
+
+    Args:
+        slack: ``None`` when no token is set: nothing is sent, and all stays pending.
+        ecosystem: only its messages.
+        budget: how long it may go on, with all waiting for Slack; one request may run over it.
+        interval: the least time between two messages to one channel.
+        max_age: pending messages older than this are held instead of sent, so that a token set after months
+            does not post months of old news.
+    """
+    if slack is None:
+        return _result(
+            engine, ecosystem, Delivery(problems=("SLACK_BOT_TOKEN is not set: nothing is posted.",))
+        )
+    if max_age is not None:
+        outbox.hold_older(engine, outbox.now() - max_age, ecosystem=ecosystem)
+    done, skip, failures_in_a_row = Delivery(), set[str](), 0
+    stop_at = time.monotonic() + budget.total_seconds()
+    while time.monotonic() < stop_at:
+        claimed = outbox.claim(
+            engine, patience=slack.patience, interval=interval, ecosystem=ecosystem, skip=skip
+        )
+        if claimed is None:
+            due = outbox.next_due(engine, patience=slack.patience, ecosystem=ecosystem, skip=skip)
+            if due is None or not _wait(due, stop_at):
+                break
+            continue
+        try:
+            found = _send(engine, slack, claimed)
+        except (NotPostedError, OutcomeUnknownError) as error:
+            failures_in_a_row += isinstance(error, (OutcomeUnknownError, UnreachableError))
+            done = replace(done, failed=done.failed + 1, problems=_once(done.problems, str(error)))
+            if isinstance(error, ChannelError):
+                skip.add(claimed.message.channel)
+            if isinstance(error, TokenError) or failures_in_a_row >= GIVE_UP_AFTER:
+                break
+        else:
+            if found is not None:
+                failures_in_a_row = 0
+                done = replace(done, sent=done.sent + 1, found=done.found + found)
+    return _result(engine, ecosystem, done)
+
+
+def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None:
+    """Bring one claimed message to an end.
+
+    Returns:
+        whether it was found in Slack rather than posted; ``None`` when the claim has passed to another
+        process.
+
+    Raises:
+        NotPostedError, OutcomeUnknownError: after the row has been put into the state that this means.
+    """
+    if claimed.doubtful:
+        try:
+            channel_id = outbox.known_channel_id(engine, claimed.message.channel)
+            there = slack.find(claimed.message, claimed.since, channel_id=channel_id)
+        except (NotPostedError, OutcomeUnknownError) as error:
+            # Whatever kept us from looking, the message may still be there: it must not become pending.
+            outbox.leave_doubtful(engine, claimed, f"It may have been posted; looking for it failed: {error}")
+            raise
+        if there:
+            outbox.mark_sent(engine, claimed, ts=there.ts, channel_id=there.channel_id)
+            return True
+    time.sleep(max(0.0, (claimed.post_at - outbox.now()).total_seconds()))
+    if not outbox.begin(engine, claimed):
+        return None
+    try:
+        posted = slack.post(claimed.message)
+    except MessageRefusedError as error:
+        outbox.hold(engine, claimed, str(error))
+        raise
+    except UnreachableError as error:
+        outbox.release(engine, claimed, str(error), wait=_rest(claimed))
+        raise
+    except NotPostedError as error:
+        outbox.release(engine, claimed, str(error), wait=error.wait)
+        raise
+    except OutcomeUnknownError as error:
+        outbox.leave_doubtful(engine, claimed, str(error))
+        raise
+    outbox.mark_sent(engine, claimed, ts=posted.ts, channel_id=posted.channel_id)
+    return False
+
+
+def _rest(claimed: outbox.Claim) -> dt.timedelta:
+    return min(_LONGEST_REST, dt.timedelta(seconds=2 << min(claimed.attempts, 10)))
+
+
+def _wait(until: dt.datetime, stop_at: float) -> bool:
+    """Sleep until an instant; ``False``, at once, when that is past the end."""
+    seconds = max(0.01, (until - outbox.now()).total_seconds())
+    if time.monotonic() + seconds > stop_at:
+        return False
+    time.sleep(seconds)
+    return True
+
+
+def _once(problems: tuple[str, ...], problem: str) -> tuple[str, ...]:
+    return problems if problem in problems else (*problems, problem)
+
+
+def _result(engine: sa.Engine, ecosystem: str | None, done: Delivery) -> Delivery:
+    left = outbox.counts(engine, ecosystem=ecosystem)
+    return replace(done, pending=left["pending"], doubtful=left["sending"], held=left["held"])

@@ -1,0 +1,283 @@
+"""Slack's Web API as the outbox needs it: post, find again, and tell apart what a failure means.
+
+The one question after a failure is whether the message may be in the channel. :class:`NotPostedError` and its
+kinds say that it is certainly not; :class:`OutcomeUnknownError` says that it may be. The client never repeats a request
+by itself. Slack's library would do so on a dropped connection, when Slack may have accepted the message
+already; and its handler for rate limits sleeps while the row stands as ``sending``, until another process
+takes it for lost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+from urllib.error import URLError
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError, SlackRequestError
+from slack_sdk.web import SlackResponse
+
+from health_pipeline.alerts.message import Message
+
+EVENT_TYPE = "health_pipeline_message"
+TIMEOUT_SECONDS = 10.0
+CLOCK_SKEW = dt.timedelta(minutes=5)
+PAGE = 200
+NEEDED_SCOPES = ("chat:write", "channels:history")
+
+_ADD_SCOPE = "add it under OAuth & Permissions and install the app again"
+_TOKEN = "Set SLACK_BOT_TOKEN to the Bot User OAuth Token of an installed app."
+_WORKSPACE_ERRORS = {
+    "not_authed": f"Slack got no token. {_TOKEN}",
+    "invalid_auth": f"Slack does not accept the token. {_TOKEN}",
+    "token_expired": f"The token has expired. {_TOKEN}",
+    "token_revoked": f"The token was revoked. {_TOKEN}",
+    "account_inactive": f"The app's account was deactivated or the app removed. {_TOKEN}",
+    "not_allowed_token_type": f"This is not a bot's token. {_TOKEN}",
+    "no_permission": f"The token may not do this: {_ADD_SCOPE}.",
+    "access_denied": "Slack denies access. Ask a workspace admin to approve the app.",
+    "org_login_required": "The workspace is being migrated by its organisation. Try again when that is done.",
+    "team_access_not_granted": "The app is not installed in this workspace. Ask an organisation admin.",
+    "ekm_access_denied": "Your organisation's key management has suspended the app's access. Ask an admin.",
+}
+_CHANNEL_ERRORS = {
+    "channel_not_found": "No such channel, or a private one the bot is not in. "
+    "Write the channel's ID in ecosystem.yaml and invite the bot there with /invite.",
+    "not_in_channel": "The bot is not in this channel. Invite it there with /invite.",
+    "is_archived": "The channel is archived. Write another one in ecosystem.yaml.",
+    "restricted_action": "A workspace setting keeps the bot from posting in this channel. Ask an admin.",
+    "restricted_action_read_only_channel": "The channel is read-only. Write another one in ecosystem.yaml.",
+    "restricted_action_non_threadable_channel": "The channel takes no such messages. Write another one.",
+    "restricted_action_thread_only_channel": "The channel takes replies only. Write another one.",
+}
+_BUSY_ERRORS = {"ratelimited", "rate_limited", "message_limit_exceeded", "service_unavailable"}
+_UNKNOWN_ERRORS = {"fatal_error", "internal_error", "request_timeout"}
+
+
+@dataclass(frozen=True)
+class Posted:
+    """Where a message stands in Slack."""
+
+    channel_id: str
+    ts: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the token speaks for, and which of :data:`NEEDED_SCOPES` it lacks."""
+
+    team: str
+    bot: str
+    missing_scopes: tuple[str, ...]
+
+
+class OutcomeUnknownError(Exception):
+    """The answer was lost: Slack may have done it."""
+
+
+class NotPostedError(Exception):
+    """Slack has certainly not done it.
+
+    Args:
+        words: what happened and, where somebody must act, what to do.
+        wait: how long to leave Slack alone.
+    """
+
+    def __init__(self, words: str, wait: dt.timedelta = dt.timedelta(0)) -> None:
+        super().__init__(words)
+        self.wait = wait
+
+
+class UnreachableError(NotPostedError):
+    """No connection came about."""
+
+
+class TokenError(NotPostedError):
+    """Nothing will work before somebody mends the token or the app."""
+
+
+class ChannelError(NotPostedError):
+    """Nothing will reach this channel before somebody mends the channel or the app's scopes."""
+
+
+class MessageRefusedError(NotPostedError):
+    """Slack will never take this message as it is."""
+
+
+class Slack:
+    """One workspace, through one bot token.
+
+    Args:
+        token: the bot's token (``xoxb-…``).
+        base_url: of the Web API; another one in tests and behind a gateway.
+        timeout: seconds to wait for each of connecting, sending and the answer.
+    """
+
+    def __init__(
+        self, token: str, *, base_url: str = WebClient.BASE_URL, timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        logger = logging.getLogger("health_pipeline.slack_sdk")
+        logger.setLevel(logging.CRITICAL)  # every failure reaches the outbox and the result in our words
+        self._client = WebClient(
+            token,
+            base_url=base_url,
+            timeout=timeout,  # type: ignore[arg-type]  # handed to urllib, which takes fractions
+            retry_handlers=[],
+            logger=logger,
+        )
+        self.patience = dt.timedelta(seconds=3 * timeout)
+        """After it, a request that was begun can't reach Slack any more."""
+
+    @classmethod
+    def from_environment(cls) -> Slack | None:
+        """From ``SLACK_BOT_TOKEN`` (and ``SLACK_API_URL``); ``None`` when no token is set."""
+        token = os.environ.get("SLACK_BOT_TOKEN", "").strip()
+        if not token:
+            return None
+        return cls(token, base_url=os.environ.get("SLACK_API_URL") or WebClient.BASE_URL)
+
+    def identify(self) -> Identity:
+        """Ask Slack who the token is: a check that posts nothing.
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: the token does not work, or Slack does not answer.
+        """
+        response = _call(self._client.auth_test, "")
+        granted = {s.strip() for s in _header(response, "x-oauth-scopes").split(",")}
+        missing = tuple(scope for scope in NEEDED_SCOPES if scope not in granted)
+        return Identity(str(response.get("team", "")), str(response.get("user", "")), missing)
+
+    def post(self, message: Message) -> Posted:
+        """Post a message, its key in its metadata.
+
+        Raises:
+            NotPostedError: it is certainly not in the channel.
+            OutcomeUnknownError: it may be; look with :meth:`find` before posting again.
+        """
+        response = _call(
+            self._client.chat_postMessage,
+            message.channel,
+            channel=message.channel,
+            text=message.text,
+            blocks=list(message.blocks),
+            metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+        return Posted(str(response["channel"]), str(response["ts"]))
+
+    def find(self, message: Message, since: dt.datetime, *, channel_id: str | None = None) -> Posted | None:
+        """The message in its channel's history, by its key; ``None`` when it is not there.
+
+        Args:
+            since: when it can have been posted first, by this machine's clock.
+            channel_id: of the message's channel, when known; else a channel written as a name is looked up.
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: the history can't be read, and so nothing is known about the message.
+        """
+        channel = channel_id or self._channel_id(message.channel)
+        cursor = ""
+        while True:
+            page = _call(
+                self._client.conversations_history,
+                message.channel,
+                channel=channel,
+                oldest=f"{(since - CLOCK_SKEW).timestamp():.6f}",
+                include_all_metadata=True,
+                limit=PAGE,
+                **_from(cursor),
+            )
+            messages: list[dict[str, Any]] = page.get("messages") or []
+            for found in messages:
+                metadata = found.get("metadata") or {}
+                payload = metadata.get("event_payload") or {}
+                if metadata.get("event_type") == EVENT_TYPE and payload.get("key") == message.key:
+                    return Posted(channel, str(found["ts"]))
+            cursor = _next_cursor(page)
+            if not cursor:
+                return None
+
+    def _channel_id(self, channel: str) -> str:
+        """The ID behind ``#name``: history is asked by ID only. Takes the scope ``channels:read``."""
+        if not channel.startswith("#"):
+            return channel
+        cursor = ""
+        while True:
+            try:
+                page = _call(
+                    self._client.conversations_list,
+                    channel,
+                    types="public_channel",
+                    limit=PAGE,
+                    **_from(cursor),
+                )
+            except ChannelError as error:
+                raise ChannelError(f"{error} Or write the channel's ID in ecosystem.yaml.") from None
+            channels: list[dict[str, Any]] = page.get("channels") or []
+            for listed in channels:
+                if f"#{listed['name']}" == channel:
+                    return str(listed["id"])
+            cursor = _next_cursor(page)
+            if not cursor:
+                raise ChannelError(f"{channel}: {_CHANNEL_ERRORS['channel_not_found']}")
+
+
+def _call(method: Callable[..., SlackResponse], about: str, /, **arguments: Any) -> SlackResponse:
+    """Make a request; whatever goes wrong comes out as :class:`NotPostedError` or :class:`OutcomeUnknownError`."""
+    try:
+        return method(**arguments)
+    except SlackApiError as error:
+        raise _meaning(error.response, about) from None
+    except SlackRequestError as error:
+        raise UnreachableError(f"The request could not be made: {error}.") from None
+    except URLError as error:
+        if isinstance(error.reason, (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)):
+            raise UnreachableError(f"Slack can't be reached: {error.reason}.") from None
+        raise OutcomeUnknownError(f"The connection to Slack broke: {error.reason}.") from None
+    except (SlackClientError, HTTPException, OSError, ValueError) as error:
+        raise OutcomeUnknownError(f"Slack's answer was lost: {type(error).__name__}: {error}.") from None
+
+
+def _meaning(response: Any, channel: str) -> NotPostedError | OutcomeUnknownError:
+    status, error = response.status_code, str(response.get("error", ""))
+    if status == 429 or error in _BUSY_ERRORS:
+        wait = _header(response, "retry-after")
+        return NotPostedError("Slack asks to wait.", dt.timedelta(seconds=int(wait) if wait.isdigit() else 1))
+    if (
+        status >= 500
+        or error in _UNKNOWN_ERRORS
+        or not error
+        or error.startswith("Received a response in a non-JSON")
+    ):
+        return OutcomeUnknownError(f"Slack had trouble of its own ({error if status == 200 else status}).")
+    if error == "missing_scope":
+        return ChannelError(f"{channel}: The app lacks the scope {response.get('needed')}: {_ADD_SCOPE}.")
+    if error in _WORKSPACE_ERRORS:
+        return TokenError(f"{_WORKSPACE_ERRORS[error]} ({error})")
+    if error in _CHANNEL_ERRORS:
+        return ChannelError(f"{channel}: {_CHANNEL_ERRORS[error]} ({error})")
+    details = "; ".join(map(str, (response.get("response_metadata") or {}).get("messages", [])))
+    return MessageRefusedError(
+        f"{channel}: Slack refuses the message: {error}{': ' + details if details else ''}."
+    )
+
+
+def _header(response: Any, name: str) -> str:
+    found = next((value for key, value in response.headers.items() if key.lower() == name), "")
+    return str(found[0] if isinstance(found, list) else found)
+
+
+def _from(cursor: str) -> dict[str, str]:
+    return {"cursor": cursor} if cursor else {}
+
+
+def _next_cursor(page: SlackResponse) -> str:
+    return str((page.get("response_metadata") or {}).get("next_cursor") or "")

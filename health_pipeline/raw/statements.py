@@ -1,0 +1,172 @@
+"""Row-level files of a source in its own format, aggregated to the contract's table.
+
+What a format's columns mean is its ecosystem's affair (:class:`StatementFormat`). Here is what all of them need:
+reading part by part in bounded memory, rejecting what can't be counted, and counting each statement once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.errors import InputError
+from health_pipeline.raw.contract import (
+    QUARANTINE,
+    Checked,
+    Rule,
+    contract_schema,
+    count,
+    count_malformed,
+    day_rules,
+    first_broken,
+    sort_order,
+    with_malformed,
+)
+from health_pipeline.raw.reader import Part, as_csv, quoted, read_header, read_rows
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PART_ROWS = 1 << 40
+"""Statements are numbered over all parts: ``part * PART_ROWS + row``."""
+
+
+class StatementFormat(Protocol):
+    """A source's row-level CSV format. Methods take ``field``: column name → SQL of its text, NULL when empty.
+
+    Attributes:
+        title: what to call such a file.
+        needed: columns it must have, ``uuid`` among them.
+        advice: what to do when one is missing.
+        filed: the column that tells the day.
+    """
+
+    title: str
+    needed: tuple[str, ...]
+    advice: str
+    filed: str
+
+    def recognises(self, header: Sequence[str]) -> bool:
+        """Whether a CSV header is of this format."""
+
+    def rules(self, field: Mapping[str, str]) -> list[tuple[str, str, str]]:
+        """Column, reason and SQL of what makes a statement impossible to count."""
+
+    def day(self, field: Mapping[str, str]) -> str:
+        """SQL of a statement's UTC day."""
+
+    def reduce(self, field: Mapping[str, str]) -> dict[str, str]:
+        """SQL of the columns that :meth:`aggregate` needs beside ``day``."""
+
+    def aggregate(self, statements: str) -> str:
+        """SQL of the contract's rows, from a relation with ``day`` and the columns of :meth:`reduce`."""
+
+
+def aggregate(
+    engine: DuckDBPyConnection,
+    parts: Iterator[Part],
+    form: StatementFormat,
+    catalog: Catalog,
+    today: dt.date,
+    scratch: Path,
+    progress: Callable[[str], object],
+) -> Checked:
+    """Aggregate a delivery of statements.
+
+    Each part is reduced to the columns in use and written to ``scratch``, so memory does not grow with the delivery.
+    A statement repeated under the same ``uuid`` counts once: the first.
+
+    Raises:
+        InputError: a column is missing, or there are no rows.
+    """
+    delivered, name = 0, ""
+    ignored: dict[str, None] = {}
+    reasons: Counter[str] = Counter()
+    quarantine: list[pa.Table] = []
+    for number, part in enumerate(parts):
+        name = part.name
+        progress(f"Reading {name}")
+        header = read_header(part)
+        missing = " and ".join(repr(column) for column in form.needed if column not in header)
+        if missing:
+            raise InputError(f"{name} lacks the column{'s' if ' and ' in missing else ''} {missing}.", form.advice)
+        ignored |= dict.fromkeys(column for column in header if column not in form.needed)
+        rows, bad, said = _reduce(engine, part, number, header, form, catalog, today, scratch)
+        delivered += rows
+        reasons.update(said)
+        quarantine.append(bad)
+    if not delivered:
+        raise InputError(f"{name} has a header and no rows.", "Export it again, with rows.")
+
+    progress(f"Aggregating {delivered:,} statements")
+    good, accepted = _once(engine, scratch)
+    schema, order = contract_schema(catalog.table), ", ".join(sort_order(catalog.table))
+    rows_of = engine.execute(f"SELECT {', '.join(schema.names)} FROM ({form.aggregate(good)}) ORDER BY {order}")
+    table, rejected = rows_of.to_arrow_table().cast(schema), pa.concat_tables(quarantine)
+    return Checked(
+        rows=table,
+        quarantine=rejected,
+        delivered=delivered,
+        accepted=accepted,
+        duplicates=delivered - rejected.num_rows - accepted,
+        ignored=tuple(ignored),
+        reasons=dict(sorted(reasons.items())),
+    )
+
+
+def _reduce(
+    engine: DuckDBPyConnection,
+    part: Part,
+    number: int,
+    header: Sequence[str],
+    form: StatementFormat,
+    catalog: Catalog,
+    today: dt.date,
+    scratch: Path,
+) -> tuple[int, pa.Table, Mapping[str, int]]:
+    """Write a part's columns in use to ``scratch``; returns its number of rows, those rejected, and why."""
+    field = {column: f"nullif(c{header.index(column)}, '')" for column in form.needed}
+    day = form.day(field)
+    rules = [Rule(*rule) for rule in form.rules(field)] + day_rules(catalog, form.filed, day, today)
+    # As UUID it takes 16 bytes where the text takes 36; md5 keeps those apart that are no UUIDs.
+    uuid = f"coalesce(try_cast({field['uuid']} AS UUID), CAST(md5({field['uuid']}) AS UUID))"
+    columns = {"uuid": uuid, "day": day, **form.reduce(field)}
+    reduced = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
+    target = quoted(scratch / f"statements-{number:06}.parquet")
+
+    def write(rows: str) -> None:
+        engine.execute(
+            f"COPY (SELECT row, {number * PART_ROWS} + row AS number, {reduced}, broken, "
+            f"CASE WHEN broken IS NOT NULL THEN {as_csv(len(header))} END AS raw "
+            f"FROM (SELECT *, {first_broken(rules)} AS broken FROM ({rows}))) TO {target} (FORMAT parquet)"
+        )
+
+    _, malformed = read_rows(engine, part, len(header), scratch, write)
+    found = engine.execute(f"SELECT row, broken, raw FROM {target} WHERE broken IS NOT NULL ORDER BY row").fetchall()
+    bad = [
+        {"file": part.name, "row": row, "column": rules[i].column, "reason": rules[i].reason, "raw": raw}
+        for row, i, raw in found
+    ]
+    return (
+        count(engine, f"FROM {target}") + len(malformed),
+        with_malformed(pa.Table.from_pylist(bad, QUARANTINE), part.name, malformed),
+        count_malformed(Counter(rules[i].reason for _, i, _ in found), malformed),
+    )
+
+
+def _once(engine: DuckDBPyConnection, scratch: Path) -> tuple[str, int]:
+    """SQL of the good statements, each ``uuid`` once, and how many they are."""
+    good = f"(FROM read_parquet({quoted(scratch / 'statements-*.parquet')}) WHERE broken IS NULL)"
+    rows, uuids = count(engine, f"FROM {good}"), count(engine, f"FROM (SELECT DISTINCT uuid FROM {good})")
+    if uuids == rows:
+        return good, rows
+    engine.execute(
+        f"CREATE TABLE again AS SELECT uuid, min(number) AS first FROM {good} GROUP BY uuid HAVING count(*) > 1"
+    )
+    return f"(SELECT s.* FROM {good} s LEFT JOIN again USING (uuid) WHERE first IS NULL OR number = first)", uuids

@@ -1,0 +1,69 @@
+"""Rank open incidents by a stated score.
+
+``score = size x exposure x confidence x harm``
+
+* size: ``|log2(observed / expected)|``, at most 5 (a 32-fold change): a doubling counts 1.
+* exposure: ``log10(1 + |excess|)`` with the excess in things per day beyond expectation: ten times as many, one more.
+* confidence: ``(1 - q) x near / size``, where ``near`` is the size at the end of the 95 % interval nearer to no change:
+  what is surely there, not what may be.
+* harm: 1 in the direction the catalog calls bad (or when both are), 0.5 in the other.
+
+An incident takes the score of its highest-scoring shift; the list shows the headline's sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.incidents.model import Incident, Member
+
+LARGEST = 5.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """The terms of a score, and their product."""
+
+    size: float
+    exposure: float
+    confidence: float
+    harm: float
+
+    @property
+    def value(self) -> float:
+        return self.size * self.exposure * self.confidence * self.harm
+
+
+def doublings(change: float) -> float:
+    """``|log2(1 + change)|``, at most ``LARGEST``."""
+    return min(LARGEST, abs(math.log2(max(1.0 + change, 2.0**-LARGEST))))
+
+
+def score_member(catalog: Catalog, member: Member) -> Score:
+    """Score of a single shift."""
+    size = doublings(member.change)
+    near = member.low if member.change > 0 else member.high
+    sure = doublings(near) if near * member.change > 0 else 0.0
+    bad = catalog.metric(member.metric).bad
+    harmful = bad == "both" or (bad == "up") == (member.change > 0)
+    return Score(
+        size=size,
+        exposure=math.log10(1.0 + abs(member.excess)),
+        confidence=(1.0 - member.q_value) * min(1.0, sure / size if size else 0.0),
+        harm=1.0 if harmful else 0.5,
+    )
+
+
+def score(catalog: Catalog, incident: Incident) -> Score:
+    """Score of an incident of kind ``shift``."""
+    return max((score_member(catalog, m) for m in incident.members), key=lambda s: s.value)
+
+
+def rank(catalog: Catalog, incidents: Sequence[Incident]) -> list[tuple[Incident, Score]]:
+    """Open incidents of kind ``shift``, the highest score first."""
+    opened = [i for i in incidents if i.kind == "shift" and i.is_open]
+    scored = [(i, score(catalog, i)) for i in opened]
+    return sorted(scored, key=lambda pair: (-pair[1].value, pair[0].id))

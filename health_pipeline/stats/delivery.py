@@ -1,0 +1,73 @@
+"""Is a unit's delivery complete, judged day by day from its volume?
+
+A missing day is not a zero, half a day is not a fall, and a backlog is not a rise. The rule follows an outage
+through its life:
+
+* *missing*: nothing was delivered. *empty*: less than ``EMPTY`` of the expected volume.
+* *partial*: within ``RAMP`` days of such a day, less than ``PARTIAL`` of the expected volume. After that a low
+  volume is a level like any other, and is for the detector to report.
+* *backlog*: within ``CATCH_UP`` days of the outage, more than ``BACKLOG`` times the expected volume, as long as what
+  was owed has not been delivered. So a rise after an outage that owed little is a rise.
+
+Only volumes up to the day are used. The expected volume is the median of the last ``MEMORY`` complete days.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Literal
+
+Finding = Literal["complete", "missing", "empty", "partial", "backlog"]
+
+EMPTY = 0.02
+PARTIAL = 0.6
+RAMP = 3
+BACKLOG = 1.3
+CATCH_UP = 14
+MEMORY = 28
+LEARNING = 7  # complete days before anything but a missing day is judged
+
+
+@dataclass(frozen=True)
+class State:
+    """What yesterday leaves to today.
+
+    Attributes:
+        recent: volumes of the last complete days, oldest first, at most ``MEMORY``.
+        owed: volume expected during the outage and not delivered since.
+        since: days since the outage's last missing or empty day; ``None`` when there was no outage lately.
+    """
+
+    recent: tuple[float, ...] = ()
+    owed: float = 0.0
+    since: int | None = None
+
+    @property
+    def expected(self) -> float | None:
+        return statistics.median(self.recent) if len(self.recent) >= LEARNING else None
+
+
+def judge(state: State, volume: float | None) -> tuple[Finding, State]:
+    """Judge one day of one unit that has delivered before.
+
+    Args:
+        state: as left by the day before; ``State()`` for the unit's first day.
+        volume: what was delivered; ``None`` when nothing was.
+    """
+    expected = state.expected
+    if volume is None:
+        return "missing", State(state.recent, state.owed + (expected or 0.0), 0)
+    if expected is not None:
+        short = expected - volume
+        if volume < EMPTY * expected:
+            return "empty", State(state.recent, state.owed + short, 0)
+        if state.since is not None:
+            days = state.since + 1
+            if days <= RAMP and volume < PARTIAL * expected:
+                return "partial", State(state.recent, state.owed + short, days)
+            if days <= CATCH_UP and state.owed > 0.25 * expected and volume > BACKLOG * expected:
+                return "backlog", State(state.recent, state.owed + short, days)
+    since = None if state.since is None or state.since >= CATCH_UP else state.since + 1
+    recent = (*state.recent, volume)[-MEMORY:]
+    return "complete", State(recent, state.owed if since is not None else 0.0, since)

@@ -1,0 +1,89 @@
+"""The detector's input: many series on one run of days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from health_pipeline.stats.rolling import Array
+
+
+class Scale(IntEnum):
+    """The scale on which changes of a series are additive."""
+
+    COUNT = 0  # log(numerator + 1/2)
+    PROPORTION = 1  # log((numerator + 1/2) / (denominator - numerator + 1/2))
+    MEAN = 2  # log(1 + numerator / denominator)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series x days.
+
+    Attributes:
+        series: N names.
+        days: T consecutive days, ``datetime64[D]``.
+        scale: N values of :class:`Scale`.
+        numerator: (N, T); NaN where the day is missing, incomplete, or before the series' first event.
+        denominator: (N, T); what the numerator is out of; ignored for counts.
+    """
+
+    series: tuple[str, ...]
+    days: NDArray[np.datetime64]
+    scale: NDArray[np.int8]
+    numerator: Array
+    denominator: Array
+
+    def __post_init__(self) -> None:
+        shape = (len(self.series), len(self.days))
+        if self.numerator.shape != shape or self.denominator.shape != shape or self.scale.shape != shape[:1]:
+            raise ValueError(f"numerator, denominator and scale must fit {shape[0]} series x {shape[1]} days")
+
+    def only(self, row: int) -> Panel:
+        """The panel of a single series."""
+        rows = slice(row, row + 1)
+        return Panel(
+            self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows]
+        )
+
+    def transformed(self) -> Array:
+        """(N, T) on each series' own additive scale; the halves keep zero counts finite."""
+        k, n = self.numerator, self.denominator
+        out = np.log(k + 0.5)
+        rows = self.scale == Scale.PROPORTION
+        out[rows] -= np.log(np.maximum(n[rows] - k[rows], 0.0) + 0.5)
+        rows = self.scale == Scale.MEAN
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out[rows] = np.log1p(k[rows] / n[rows])
+        out[~np.isfinite(out)] = np.nan
+        return out
+
+    def natural(self, transformed: Array) -> Array:
+        """Back from the additive scale (rows are series) to counts, shares and means."""
+        scale = self.scale.reshape(-1, *[1] * (transformed.ndim - 1))
+        power = np.exp(np.minimum(transformed, 700.0))
+        count = np.maximum(power - 0.5, 0.0)
+        proportion = 1.0 / (1.0 + np.exp(-np.clip(transformed, -700.0, 700.0)))
+        out: Array = np.where(
+            scale == Scale.PROPORTION,
+            proportion,
+            np.where(scale == Scale.MEAN, np.maximum(power - 1.0, 0.0), count),
+        )
+        return out
+
+    def sampling_variance(self, transformed: Array) -> Array:
+        """Poisson or binomial variance (N, T) of a day's value on the additive scale, were ``transformed`` true.
+
+        Zero for means: only totals are known of them, so their noise is learned from history alone.
+        """
+        rate = np.exp(np.clip(transformed, -60.0, 60.0))
+        share = rate / (1.0 + rate)
+        out = 1.0 / (rate + 0.5)
+        rows = self.scale == Scale.PROPORTION
+        n = self.denominator[rows]
+        out[rows] = 1.0 / (n * share[rows] + 0.5) + 1.0 / (n * (1.0 - share[rows]) + 0.5)
+        out[self.scale == Scale.MEAN] = 0.0
+        return out

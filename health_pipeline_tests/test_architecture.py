@@ -1,0 +1,286 @@
+"""Imports go leftwards, and Dagster, Slack and the web stay at the edge.
+
+Both rules are read off the source with :mod:`ast`, so an import inside a function counts like one at the top.
+The last part plants violations in a package of its own and sees them found: a rule that never fails is none.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+ROOT = "health_pipeline"
+PACKAGE = Path(__file__).resolve().parent.parent / ROOT
+
+FOUNDATION = ("errors", "stats", "catalog", "storage")
+STAGES = ("raw", "metrics", "shifts", "incidents", "risks", "alerts")
+LEFT_TO_RIGHT = (*FOUNDATION, *STAGES)
+ECOSYSTEMS = frozenset({"eu_dsa", "marketplace"})
+"""Bundles of catalog, adapter and data: code for all ecosystems must not know any one of them."""
+CHARTS = "charts"
+"""Drawings of what any stage found, known to it by type only: for the stages' adapters and the right end."""
+RIGHT_END = frozenset({"automation", "report", "build", "definitions", "console", "cli"})
+"""Parts that put the rest together and may import all of it, and each other; no one imports them."""
+
+ADAPTERS = frozenset({"assets", "checks"})
+HEAVY_IN_STATS = frozenset({"pandas", "duckdb", "dagster", "pyarrow"})
+
+
+When = Literal["load", "call", "types"]
+"""An import runs when its module is loaded, when a function is called, or never: for type checkers only."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, by the module that imports it; both with full dotted names."""
+
+    importer: str
+    target: str
+    line: int
+    when: When
+
+    @property
+    def part(self) -> str:
+        """The importer's folder or module right under the package: ``shifts`` for ``shifts.assets``."""
+        return _part(self.importer)
+
+    @property
+    def module(self) -> str:
+        """The importer's name inside its part: ``assets``, or "" for the part's own ``__init__``."""
+        return ".".join(self.importer.split(".")[2:])
+
+    @property
+    def library(self) -> str:
+        """The imported distribution's top-level name, with Dagster's family under one."""
+        top = self.target.partition(".")[0]
+        return "dagster" if top.startswith("dagster") else top
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.target}"
+
+
+def _part(dotted: str) -> str:
+    pieces = dotted.split(".")
+    return pieces[1] if len(pieces) > 1 else ""
+
+
+def imports_of(package: Path) -> Iterator[Import]:
+    """Every import statement and literal ``import_module`` call in a package named like ours."""
+    files = {file: _dotted(package, file) for file in sorted(package.rglob("*.py"))}
+    modules = set(files.values())
+    for file, name in files.items():
+        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        base = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        for node, when in _walk(tree, "load"):
+            for target in _targets(node, base, modules):
+                yield Import(name, target, getattr(node, "lineno", 0), when)
+
+
+def _dotted(package: Path, file: Path) -> str:
+    pieces = [ROOT, *file.relative_to(package).with_suffix("").parts]
+    return ".".join(pieces[:-1] if pieces[-1] == "__init__" else pieces)
+
+
+def _walk(node: ast.AST, when: When) -> Iterator[tuple[ast.AST, When]]:
+    yield node, when
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+            for statement in node.body:
+                yield from _walk(statement, "types")
+            for statement in node.orelse:
+                yield from _walk(statement, when)
+            return
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            when = "types" if when == "types" else "call"
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child, when)
+
+
+def _targets(node: ast.AST, base: str, modules: set[str]) -> list[str]:
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=module, names=names, level=level):
+            pieces = base.split(".")[: len(base.split(".")) - level + 1] if level else []
+            origin = ".".join([*pieces, *([module] if module else [])])
+            # `from health_pipeline import charts` imports a module, `from ..errors import UserError` a name.
+            return [f"{origin}.{a.name}" if f"{origin}.{a.name}" in modules else origin for a in names]
+        case ast.Call(
+            func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value=str(target)), *_],
+        ):
+            return [target]
+    return []
+
+
+def imports_to_the_right(package: Path) -> list[str]:
+    """Imports from outside an importer's left, and modules that have no place in the order."""
+    found = []
+    for file in sorted(package.glob("*")):
+        placed = {*LEFT_TO_RIGHT, *ECOSYSTEMS, *RIGHT_END, CHARTS, "__init__", "__main__"}
+        is_code = file.suffix == ".py" or (file / "__init__.py").exists()
+        if is_code and file.stem not in placed:
+            found.append(f"{ROOT}.{file.stem} has no place in the order: give it one in this file")
+    for imported in imports_of(package):
+        target = _part(imported.target) if imported.target.split(".")[0] == ROOT else ""
+        if target and target != imported.part and not _may_import(imported, target):
+            found.append(str(imported))
+    return found
+
+
+def _may_import(imported: Import, target: str) -> bool:
+    part = imported.part
+    if part in RIGHT_END or part == "__main__":
+        return True
+    if part in ECOSYSTEMS:
+        return target in FOUNDATION
+    if part == CHARTS:
+        return target in FOUNDATION or (target in STAGES and imported.when == "types")
+    if target == CHARTS:
+        return part in STAGES and imported.module in ADAPTERS
+    if part in LEFT_TO_RIGHT and target in LEFT_TO_RIGHT:
+        return LEFT_TO_RIGHT.index(target) < LEFT_TO_RIGHT.index(part)
+    return False
+
+
+def misplaced_libraries(package: Path) -> list[str]:
+    """Dagster outside the adapters, Slack outside its sender, the web outside the console, and so on."""
+    return [str(imported) for imported in imports_of(package) if not _library_belongs(imported)]
+
+
+def _library_belongs(imported: Import) -> bool:
+    part, library = imported.part, imported.library
+    if part == "stats" and library in HEAVY_IN_STATS:
+        return False
+    match library:
+        case "dagster":
+            return part in {"automation", "build", "definitions", "cli"} or (
+                part in STAGES and imported.module in ADAPTERS
+            )
+        case "slack_sdk":
+            return (part, imported.module) == ("alerts", "slack")
+        case "starlette" | "uvicorn":
+            return part == "console"
+        case "duckdb":
+            return not (part == "catalog" and imported.when == "load")
+    return True
+
+
+def test_nothing_imports_from_its_right() -> None:
+    assert imports_to_the_right(PACKAGE) == []
+
+
+def test_dagster_slack_the_web_and_the_engines_stay_where_they_belong() -> None:
+    assert misplaced_libraries(PACKAGE) == []
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    """`health-pipeline --help` must answer at once: pandas, SciPy and Dagster take seconds to import."""
+    script = "import json, sys, health_pipeline.cli; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"pandas", "scipy", "dagster"}.isdisjoint(json.loads(done.stdout))
+
+
+Plant = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    """A small package with the real one's folders, in which a test writes one module."""
+    package = tmp_path / ROOT
+    for part in (*LEFT_TO_RIGHT, "eu_dsa"):
+        (package / part).mkdir(parents=True)
+        (package / part / "__init__.py").touch()
+    for module in ("__init__", "charts", "cli", "build"):
+        (package / f"{module}.py").touch()
+
+    def write(path: str, source: str) -> Path:
+        (package / path).write_text(source, encoding="utf-8")
+        return package
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("raw/files.py", "from health_pipeline.metrics import cube"),
+        ("raw/files.py", "import health_pipeline.alerts.outbox"),
+        ("raw/files.py", "def late():\n    from health_pipeline.shifts.schema import SHIFTS"),
+        ("raw/files.py", "from ..alerts import outbox"),
+        ("raw/files.py", "from importlib import import_module\nx = import_module('health_pipeline.risks')"),
+        ("raw/files.py", "from health_pipeline import eu_dsa"),
+        ("raw/files.py", "from health_pipeline.cli import main"),
+        ("shifts/detect.py", "from health_pipeline import charts"),
+        ("stats/scan.py", "from health_pipeline.storage.lake import Lake"),
+        ("storage/lake.py", "from health_pipeline.raw import files"),
+        ("eu_dsa/adapter.py", "from health_pipeline.raw import files"),
+        ("charts.py", "from health_pipeline.incidents.model import Incident"),
+        ("utilities.py", ""),
+    ],
+)
+def test_an_import_from_the_right_is_found(plant: Plant, path: str, source: str) -> None:
+    assert len(imports_to_the_right(plant(path, source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("alerts/outbox.py", "from health_pipeline.incidents.model import Incident"),
+        ("alerts/outbox.py", "from . import slack\nfrom ..risks import schema"),
+        ("shifts/assets.py", "from health_pipeline import charts"),
+        ("raw/files.py", "from health_pipeline import __version__"),
+        ("raw/files.py", "from health_pipeline.errors import InputError"),
+        ("cli.py", "from health_pipeline.build import build_defs"),
+        ("build.py", "from health_pipeline.eu_dsa import adapter"),
+        (
+            "charts.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .incidents.model import Incident",
+        ),
+    ],
+)
+def test_an_import_from_the_left_is_fine(plant: Plant, path: str, source: str) -> None:
+    assert imports_to_the_right(plant(path, source)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("shifts/detect.py", "import dagster as dg"),
+        ("shifts/detect.py", "def late():\n    from dagster_duckdb import DuckDBResource"),
+        ("storage/assets.py", "import dagster as dg"),
+        ("alerts/outbox.py", "from slack_sdk.errors import SlackApiError"),
+        ("alerts/assets.py", "import slack_sdk"),
+        ("cli.py", "def up():\n    import uvicorn"),
+        ("catalog/loader.py", "import duckdb"),
+        ("stats/scan.py", "def late():\n    import pandas as pd"),
+        ("stats/scan.py", "import pyarrow.compute as pc"),
+    ],
+)
+def test_a_library_in_the_wrong_place_is_found(plant: Plant, path: str, source: str) -> None:
+    assert len(misplaced_libraries(plant(path, source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("shifts/assets.py", "import dagster as dg"),
+        ("raw/checks.py", "import dagster as dg"),
+        ("build.py", "from dagster_duckdb import DuckDBResource"),
+        ("alerts/slack.py", "from slack_sdk import WebClient"),
+        ("catalog/loader.py", "def bind():\n    import duckdb"),
+        ("catalog/loader.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb"),
+        ("stats/scan.py", "import numpy as np\nfrom scipy import special"),
+    ],
+)
+def test_a_library_in_its_place_is_fine(plant: Plant, path: str, source: str) -> None:
+    assert misplaced_libraries(plant(path, source)) == []
