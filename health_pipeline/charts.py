@@ -71,6 +71,9 @@ LOG_FROM = 30.0
 MARKDOWN_WIDTH = 900
 """Dagster's metadata dialog clips wider pictures."""
 
+MOST_LANES = 4
+"""Rows of labels above a plot; an event that finds no room keeps its tick and loses its words."""
+
 _CHARACTER = 5.9  # mean advance in px of the label font at 11 px, on the safe side
 
 
@@ -152,7 +155,7 @@ def series_chart(
         points: days in any order, at most one point a day. Days absent between the first and the last are drawn
             as days without data, and the line is never drawn across them.
         format: how values are written.
-        title, unit: lines above the plot; ``unit`` is followed by a key to the line, the dashes and the shade.
+        title, unit: lines above the plot; from 480 px up a key to the line, the dashes and the shade follows ``unit``.
         onset, onset_low, onset_high: most likely first day of the change, and its interval.
         window: first and last day of the incident; its days are coloured by ``tone``.
         events: known events; those within the days shown become labelled ticks.
@@ -172,17 +175,17 @@ def series_chart(
     days = list(_days(first, last))
     shown = [Point(d, None) if d in declared and d not in by_day else by_day.get(d, Point(d, None)) for d in days]
 
-    left, right, bottom = 52, 12, 36
+    scale, values, tick_labels = _value_scale(shown, format, steps=max(2, round((height - 90) / 40)))
+    left, right, bottom = max(40, round(max(len(t) for t in tick_labels) * _CHARACTER * 1.05) + 12), 16, 36
     plot_width = width - left - right
     marks: list[tuple[dt.date, str, bool]] = [(onset, f"onset {_short(onset)}", True)] if onset else []
     marks += [(e.day, e.title, False) for e in sorted(events, key=lambda e: e.day)]
     labels = _place_labels([m for m in marks if first <= m[0] <= last], first, last, plot_width)
     lanes = 1 + max((label.lane for label, _, _ in labels), default=-1)
-    heading = [(text, role) for text, role in ((title, "ink"), (_key(unit, shown) if title or unit else "", "text")) if text]
+    heading = [(text, role) for text, role in ((title, "ink"), (_key(unit, shown, width), "text")) if text]
     top = 8 + 17 * len(heading) + (4 if heading else 0) + 15 * lanes
     plot_height = height - top - bottom
 
-    scale, values, tick_labels = _value_scale(shown, format, steps=max(2, round(plot_height / 48)))
     floor = scale["domain"][0]
     rows = [
         {
@@ -212,16 +215,16 @@ def series_chart(
     line: Spec = {"invalid": "break-paths-show-domains", "clip": True}
 
     layers: list[Spec] = [
-        _layer("no data", no_data, {"type": "rect", "color": LIGHT["gap"]}, {
-            "x": {**x, "field": "from"}, "x2": {"field": "to"},
-        }),
-        _layer("no data stripes", stripes, {"type": "rule", "color": LIGHT["stripe"], "strokeWidth": max(0.6, min(2.5, day_width * 0.3))}, {"x": x}),
         _layer("band", rows, {"type": "area", "color": LIGHT["band"], **line}, {
             "x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"},
         }),
         _layer("expected", rows, {"type": "line", "color": LIGHT["expected"], "strokeWidth": 1.2, "strokeDash": [4, 3], **line}, {
             "x": x, "y": {**y, "field": "expected"},
         }),
+        _layer("no data", no_data, {"type": "rect", "color": LIGHT["gap"]}, {
+            "x": {**x, "field": "from"}, "x2": {"field": "to"},
+        }),
+        _layer("no data stripes", stripes, {"type": "rule", "color": LIGHT["stripe"], "strokeWidth": max(0.6, min(2.5, day_width * 0.3))}, {"x": x}),
         _layer("observed", rows, {"type": "line", "color": LIGHT["observed"], "strokeWidth": 1.2, **line}, {
             "x": x, "y": {**y, "field": "observed"},
         }),
@@ -242,7 +245,7 @@ def series_chart(
     ]
     if onset and onset_low and onset_high and onset_high > onset_low:
         low, high = max(onset_low, first), min(onset_high, last)
-        layers.insert(3, _layer("onset interval", [{"from": _ms(low) - DAY_MS / 2, "to": _ms(high) + DAY_MS / 2}], {
+        layers.insert(4, _layer("onset interval", [{"from": _ms(low) - DAY_MS / 2, "to": _ms(high) + DAY_MS / 2}], {
             "type": "rect", "color": LIGHT[tone], "opacity": 0.12,
         }, {"x": {**x, "field": "from"}, "x2": {"field": "to"}}))
     for label, day, is_onset in labels:
@@ -272,7 +275,7 @@ def incident_timeline(
     title: str = "",
     width: int = 600,
 ) -> Spec:
-    """One bar per incident, from its onset to its last day, grouped by unit; faded once recovered.
+    """One bar per incident, from its onset to its last day, grouped by unit; pale once it is over.
 
     Args:
         incidents: rows of one or many days; the latest row of each incident counts.
@@ -282,8 +285,8 @@ def incident_timeline(
     bars = [i for i in latest(incidents) if i.onset <= last and _end(i) >= first]
     units = sorted({i.unit for i in bars}, key=str.casefold)
     # Names get up to a third of the picture, but never less than a phone needs to tell them apart.
-    left = round(min(max((len(u) for u in units), default=0) * _CHARACTER * 1.06 + 14, width / 3)) if units else 12
-    right, bottom = 12, 36
+    left = round(min(max((len(u) for u in units), default=0) * _CHARACTER * 1.06 + 14, width / 3)) if units else 16
+    right, bottom = 16, 36
     plot_width = width - left - right
     lane_height, unit_gap = 7, 9
     rows: list[Spec] = []
@@ -293,7 +296,7 @@ def incident_timeline(
         own = sorted((i for i in bars if i.unit == unit), key=lambda i: (i.onset, _end(i)))
         free: list[dt.date] = []
         for incident in own:
-            lane = next((n for n, until in enumerate(free) if until < incident.onset), len(free))
+            lane = next((n for n, until in enumerate(free) if until + dt.timedelta(days=1) < incident.onset), len(free))
             free[lane : lane + 1] = [_end(incident)]
             y = offset + unit_gap / 2 + lane * lane_height
             rows.append(
@@ -303,7 +306,7 @@ def incident_timeline(
                     "top": y,
                     "bottom": y + lane_height - 2,
                     "tone": tone_of(incident),
-                    "open": incident.state != "recovered",
+                    "open": incident.is_open,
                     "id": incident.id,
                 }
             )
@@ -359,7 +362,7 @@ def incident_timeline(
         at += 13 + len(text) * _CHARACTER + 16
     if any(not r["open"] for r in rows):
         layers.append(_layer("key label", [{}], {
-            "type": "text", "text": "pale: recovered", "align": "left", "baseline": "middle", "fontSize": 11, "color": LIGHT["text"],
+            "type": "text", "text": "pale: over", "align": "left", "baseline": "middle", "fontSize": 11, "color": LIGHT["text"],
         }, {"x": {"value": at}, "y": {"value": -14}}))
     layers += _heading(heading, left, top, width)
     still_open = sum(bool(r["open"]) for r in rows)
@@ -391,7 +394,7 @@ def shifts_per_day(
         into[0] += count.shifts
         into[1] += count.incidents
     per = "week" if weekly else "day"
-    left, right, bottom = 52, 12, 36
+    left, right, bottom = 44, 16, 36
     heading = [(title, "ink")] if title else []
     top = 8 + 17 * len(heading) + 18
     plot_width, plot_height = width - left - right, height - top - bottom
@@ -426,7 +429,7 @@ def shifts_per_day(
                 "x": x, "x2": {"field": "to"},
                 "y": {
                     "field": "n", "type": "quantitative", "scale": scale, "title": None,
-                    "axis": _axis(ticks, [f"{t:,.0f}" for t in ticks], grid=True),
+                    "axis": _axis(ticks, [f"{t:,.0f}" for t in ticks], grid=True) | {"orient": "left"},
                 },
                 "y2": {"field": "zero"},
             }),
@@ -529,6 +532,11 @@ def _picture(
     layers: list[Spec], width: float, height: float, margins: tuple[int, int, int, int], description: str
 ) -> Spec:
     left, right, top, bottom = margins
+    seen: dict[str, int] = {}
+    for layer in layers:  # Vega-Lite wants every name once
+        name = layer["name"]
+        seen[name] = seen.get(name, 0) + 1
+        layer["name"] = name if seen[name] == 1 else f"{name} {seen[name]}"
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": description,
@@ -577,8 +585,11 @@ def _axis(values: Sequence[float], labels: Sequence[str | list[str]], grid: bool
     return {"values": list(values), "labelExpr": chosen, "grid": grid, "title": None}
 
 
-def _key(unit: str, points: Sequence[Point]) -> str:
-    parts = [unit] if unit else []
+def _key(unit: str, points: Sequence[Point], width: int) -> str:
+    """What the marks mean, as far as there is room."""
+    if not unit or width < 480:
+        return unit
+    parts = [unit]
     parts.append("line: observed")
     if any(p.expected is not None for p in points):
         parts.append("dashes: expected")
@@ -591,21 +602,28 @@ def _place_labels(
     marks: Sequence[tuple[dt.date, str, bool]], first: dt.date, last: dt.date, width: float
 ) -> list[tuple[_Label, dt.date, bool]]:
     """Labels in lanes above the plot so that none covers another, nor another's stem."""
-    placed: list[tuple[_Label, dt.date, bool]] = []
     total = (last - first).days + 1
-    for day, text, is_onset in marks:
-        x = ((day - first).days + 0.5) / total * width
-        align: Literal["left", "right"] = "left" if x <= width * 0.55 else "right"
-        room = width - x if align == "left" else x
-        most = max(8, int((room - 8) / _CHARACTER))
-        shown = text if len(text) <= most else text[: most - 1].rstrip() + "…"
-        lane = 0
-        while True:
-            label = _Label(x, shown, lane, align)
-            if all(_apart(label, other) for other, _, _ in placed):
-                break
-            lane += 1
-        placed.append((label, day, is_onset))
+
+    def at(day: dt.date) -> float:
+        return ((day - first).days + 0.5) / total * width
+
+    # Labels grow away from the middle's far side, so taking the outermost first leaves every stem a free way up.
+    from_left = sorted((m for m in marks if at(m[0]) <= width * 0.55), key=lambda m: (m[2], m[0]), reverse=True)
+    from_right = sorted((m for m in marks if at(m[0]) > width * 0.55), key=lambda m: (not m[2], m[0]))
+    placed: list[tuple[_Label, dt.date, bool]] = []
+    for mark in sorted(from_left + from_right, key=lambda m: not m[2]):
+        day, text, is_onset = mark
+        x = at(day)
+        align: Literal["left", "right"] = "left" if mark in from_left else "right"
+        most = max(8, int(((width - x if align == "left" else x) - 8) / _CHARACTER))
+        lengths = [min(most, n) for n in (len(text), 60, 40, 25, 14)]
+        candidates = (
+            _Label(x, text if len(text) <= n else text[: n - 1].rstrip() + "…", lane, align)
+            for n in lengths
+            for lane in range(MOST_LANES)
+        )
+        fits = (c for c in candidates if all(_apart(c, other) for other, _, _ in placed))
+        placed.append((next(fits, _Label(x, "", 0, align)), day, is_onset))
     return placed
 
 
@@ -816,7 +834,7 @@ def _chunks(image: bytes) -> Iterable[tuple[bytes, bytes]]:
 
 def _end(incident: Incident) -> dt.date:
     """The last day of an incident: today while it is open."""
-    return incident.last_reported if incident.state == "recovered" else incident.day
+    return incident.day if incident.is_open else incident.last_reported
 
 
 def _clamped(value: float | None, floor: float, kind: str) -> float | None:

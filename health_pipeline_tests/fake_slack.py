@@ -1,8 +1,8 @@
 """A Slack Web API on 127.0.0.1, over a real socket, with Slack's limits, error codes and bad days.
 
 Reads by channel ID only, as Slack does; posts by name or ID. Faults are queued per request to
-``chat.postMessage``: ``refuse_before`` and ``drop_before`` break off before the message is accepted,
-``drop_after``, ``error_after`` and ``slow_after`` when it stands in the channel already.
+``chat.postMessage``: ``drop_before``, ``error_before``, ``rate_limited`` and ``code:<error>`` come before the
+message is accepted; ``drop_after``, ``error_after`` and ``slow_after`` when it stands in the channel already.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import json
 import threading
 import time
+import urllib.parse
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
@@ -39,19 +40,8 @@ class FakeSlack:
         requests: the methods called, in order.
     """
 
-    def __init__(
-        self, *, channels: tuple[str, ...] = ("ecosystem-health", "ecosystem-health-pipeline")
-    ) -> None:
-        self.channels = {name: f"C{index:08d}" for index, name in enumerate(channels, 1)}
-        self.messages: list[dict[str, Any]] = []
-        self.faults: deque[str] = deque()
-        self.scopes = {"chat:write", "channels:history", "channels:read"}
-        self.latency = 0.0
-        self.page = 100
-        self.retry_after = 1
-        self.on_post: Callable[[], None] = lambda: None
-        self.requests: list[str] = []
-        self._count = itertools.count(1)
+    def __init__(self) -> None:
+        self.reset()
         routes = {
             "auth.test": self._auth_test,
             "chat.postMessage": self._post,
@@ -64,9 +54,25 @@ class FakeSlack:
                 for name, call in routes.items()
             ]
         )
-        config = uvicorn.Config(self._asgi, host="127.0.0.1", port=0, log_level="critical", lifespan="off")
+        config = uvicorn.Config(
+            self._asgi, host="127.0.0.1", port=0, log_level="critical", lifespan="off", interface="asgi3"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def reset(self) -> None:
+        """A new workspace behind the same address."""
+        names = ("ecosystem-health", "ecosystem-health-pipeline")
+        self.channels = {name: f"C{index:08d}" for index, name in enumerate(names, 1)}
+        self.messages: list[dict[str, Any]] = []
+        self.faults: deque[str] = deque()
+        self.scopes = {"chat:write", "channels:history", "channels:read"}
+        self.latency = 0.0
+        self.page = 100
+        self.retry_after = 1
+        self.on_post: Callable[[], None] = lambda: None
+        self.requests: list[str] = []
+        self._count = itertools.count(1)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -100,10 +106,10 @@ class FakeSlack:
             if request.headers.get("authorization") != f"Bearer {TOKEN}":
                 return _error("invalid_auth")
             body = await request.body()
-            if request.headers["content-type"].startswith("application/json"):
-                arguments = json.loads(body)
+            if request.headers.get("content-type", "").startswith("application/json"):
+                arguments = json.loads(body or b"{}")
             else:
-                arguments = dict(await request.form())
+                arguments = dict(urllib.parse.parse_qsl(body.decode()))
             response: Response = await call(request, arguments)
             response.headers["x-oauth-scopes"] = ",".join(sorted(self.scopes))
             return response

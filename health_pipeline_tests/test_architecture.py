@@ -20,22 +20,25 @@ import pytest
 ROOT = "health_pipeline"
 PACKAGE = Path(__file__).resolve().parent.parent / ROOT
 
-FOUNDATION = ("errors", "stats", "catalog", "storage")
+When = Literal["load", "call", "types"]
+"""An import runs when its module is loaded, when a function is called, or never: for type checkers only."""
+
+FOUNDATION = ("errors", "stats", "catalog", "home", "storage")
 STAGES = ("raw", "metrics", "shifts", "incidents", "risks", "alerts")
 LEFT_TO_RIGHT = (*FOUNDATION, *STAGES)
 ECOSYSTEMS = frozenset({"eu_dsa", "marketplace"})
 """Bundles of catalog, adapter and data: code for all ecosystems must not know any one of them."""
-CHARTS = "charts"
-"""Drawings of what any stage found, known to it by type only: for the stages' adapters and the right end."""
+BESIDE: dict[str, frozenset[When]] = {
+    "assets": frozenset(),  # makes a Dagster asset of any stage's derivation
+    "charts": frozenset({"types"}),  # draws what any stage found
+    "tables": frozenset({"types", "load"}),  # lists where every stage keeps what it found
+}
+"""Parts for the adapters of stages and for the right end, with the ways in which they may know a stage."""
 RIGHT_END = frozenset({"automation", "report", "build", "definitions", "console", "cli"})
 """Parts that put the rest together and may import all of it, and each other; no one imports them."""
 
 ADAPTERS = frozenset({"assets", "checks"})
 HEAVY_IN_STATS = frozenset({"pandas", "duckdb", "dagster", "pyarrow"})
-
-
-When = Literal["load", "call", "types"]
-"""An import runs when its module is loaded, when a function is called, or never: for type checkers only."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def imports_to_the_right(package: Path) -> list[str]:
     """Imports from outside an importer's left, and modules that have no place in the order."""
     found = []
     for file in sorted(package.glob("*")):
-        placed = {*LEFT_TO_RIGHT, *ECOSYSTEMS, *RIGHT_END, CHARTS, "__init__", "__main__"}
+        placed = {*LEFT_TO_RIGHT, *ECOSYSTEMS, *RIGHT_END, *BESIDE, "__init__", "__main__"}
         is_code = file.suffix == ".py" or (file / "__init__.py").exists()
         if is_code and file.stem not in placed:
             found.append(f"{ROOT}.{file.stem} has no place in the order: give it one in this file")
@@ -142,9 +145,10 @@ def _may_import(imported: Import, target: str) -> bool:
         return True
     if part in ECOSYSTEMS:
         return target in FOUNDATION
-    if part == CHARTS:
-        return target in FOUNDATION or (target in STAGES and imported.when == "types")
-    if target == CHARTS:
+    if part in BESIDE:
+        of_a_stage = target in STAGES and imported.target.split(".")[-1] not in ADAPTERS
+        return target in FOUNDATION or (of_a_stage and imported.when in BESIDE[part])
+    if target in BESIDE:
         return part in STAGES and imported.module in ADAPTERS
     if part in LEFT_TO_RIGHT and target in LEFT_TO_RIGHT:
         return LEFT_TO_RIGHT.index(target) < LEFT_TO_RIGHT.index(part)
@@ -162,7 +166,7 @@ def _library_belongs(imported: Import) -> bool:
         return False
     match library:
         case "dagster":
-            return part in {"automation", "build", "definitions", "cli"} or (
+            return part in {"assets", "automation", "build", "definitions", "cli"} or (
                 part in STAGES and imported.module in ADAPTERS
             )
         case "slack_sdk":
@@ -225,6 +229,10 @@ def plant(tmp_path: Path) -> Plant:
         ("storage/lake.py", "from health_pipeline.raw import files"),
         ("eu_dsa/adapter.py", "from health_pipeline.raw import files"),
         ("charts.py", "from health_pipeline.incidents.model import Incident"),
+        ("tables.py", "from health_pipeline.shifts.assets import shifts"),
+        ("assets.py", "from health_pipeline.shifts.schema import SHIFTS"),
+        ("shifts/detect.py", "from health_pipeline.assets import Output"),
+        ("shifts/detect.py", "from health_pipeline.tables import Tables"),
         ("utilities.py", ""),
     ],
 )
@@ -238,6 +246,9 @@ def test_an_import_from_the_right_is_found(plant: Plant, path: str, source: str)
         ("alerts/outbox.py", "from health_pipeline.incidents.model import Incident"),
         ("alerts/outbox.py", "from . import slack\nfrom ..risks import schema"),
         ("shifts/assets.py", "from health_pipeline import charts"),
+        ("shifts/assets.py", "from health_pipeline.tables import Tables"),
+        ("shifts/checks.py", "from health_pipeline.assets import Check"),
+        ("tables.py", "from health_pipeline.shifts.schema import SHIFTS"),
         ("raw/files.py", "from health_pipeline import __version__"),
         ("raw/files.py", "from health_pipeline.errors import InputError"),
         ("cli.py", "from health_pipeline.build import build_defs"),
@@ -275,6 +286,7 @@ def test_a_library_in_the_wrong_place_is_found(plant: Plant, path: str, source: 
     [
         ("shifts/assets.py", "import dagster as dg"),
         ("raw/checks.py", "import dagster as dg"),
+        ("assets.py", "import dagster as dg"),
         ("build.py", "from dagster_duckdb import DuckDBResource"),
         ("alerts/slack.py", "from slack_sdk import WebClient"),
         ("catalog/loader.py", "def bind():\n    import duckdb"),

@@ -13,9 +13,9 @@ from health_pipeline.alerts.slack import (
     ChannelError,
     MessageRefusedError,
     NotPostedError,
+    OutcomeUnknownError,
     Slack,
     TokenError,
-    OutcomeUnknownError,
     UnreachableError,
 )
 

@@ -224,7 +224,7 @@ def _cut(value: str, limit: int) -> str:
     kept: list[str] = []
     room, at_ellipsis = limit, 0
     for character in value:
-        if room > 1:
+        if room >= 1:
             at_ellipsis = len(kept)
         entity = html.escape(character, quote=False)
         # Counted as JSON and as UTF-16, the most that Slack could count, so that the blocks' lengths add up.
@@ -359,7 +359,7 @@ def _usable(links: Mapping[str, str]) -> dict[str, str]:
     for label, url in links.items():
         encoded = urllib.parse.quote(_clean(url), safe=":/?#[]@!$&'()*+,;=%~")
         size = len(escape(encoded, MAX_URL))
-        if encoded.startswith(("http://", "https://")) and size <= room:
+        if re.match(r"https?://[^/?#]", encoded) and size <= room:
             room -= size
             usable[_cut(_clean(label).replace("|", "/") or "Open", 60)] = encoded
     return dict(list(usable.items())[:LINKS_SHOWN])

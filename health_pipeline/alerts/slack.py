@@ -1,10 +1,10 @@
 """Slack's Web API as the outbox needs it: post, find again, and tell apart what a failure means.
 
 The one question after a failure is whether the message may be in the channel. :class:`NotPostedError` and its
-kinds say that it is certainly not; :class:`OutcomeUnknownError` says that it may be. The client never repeats a request
-by itself. Slack's library would do so on a dropped connection, when Slack may have accepted the message
-already; and its handler for rate limits sleeps while the row stands as ``sending``, until another process
-takes it for lost.
+kinds say that it is certainly not; :class:`OutcomeUnknownError` says that it may be. The client never repeats
+a request by itself. Slack's library would do so on a dropped connection, when Slack may have accepted the
+message already; and its handler for rate limits sleeps while the row stands as ``sending``, until another
+process takes it for lost.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Slack:
             channel_id: of the message's channel, when known; else a channel written as a name is looked up.
 
         Raises:
-            NotPostedError, OutcomeUnknownError: the history can't be read, and so nothing is known about the message.
+            NotPostedError, OutcomeUnknownError: the history can't be read: nothing is known of the message.
         """
         channel = channel_id or self._channel_id(message.channel)
         cursor = ""
@@ -231,7 +231,7 @@ class Slack:
 
 
 def _call(method: Callable[..., SlackResponse], about: str, /, **arguments: Any) -> SlackResponse:
-    """Make a request; whatever goes wrong comes out as :class:`NotPostedError` or :class:`OutcomeUnknownError`."""
+    """Make a request; what goes wrong comes out as NotPostedError or OutcomeUnknownError."""
     try:
         return method(**arguments)
     except SlackApiError as error:

@@ -1,19 +1,20 @@
 """Statement-level dumps of the DSA Transparency Database, aggregated to the table of this ecosystem.
 
-The European Commission publishes, per day, a ZIP archive of ZIP archives of CSV files, one row per statement of
-reasons, in the columns of the database's API. Attributes with several values are JSON arrays
-(``["CONTENT_TYPE_VIDEO"]``); date-times are UTC, ``2024-09-01 12:30:00``. The schema of 1 July 2025 adds columns
-and vocabulary; the columns read here are the same before and after.
+The European Commission publishes, per day, a ZIP archive of ZIP archives of CSV files, one row per statement
+of reasons, in the columns of the database's API. Attributes with several values are JSON arrays
+(``["CONTENT_TYPE_VIDEO"]``); date-times are UTC, ``2024-09-01 12:30:00``. The schema of 1 July 2025 adds
+columns and vocabulary; the columns read here are the same before and after.
 
-The bundled sample was compiled by shantay 0.6.0 (Apache-2.0). Its definitions are kept, so that a day from a dump and
-the same day of the sample are the same rows:
+The bundled sample was compiled by shantay 0.6.0 (Apache-2.0). Its definitions are kept, so that a day from a
+dump and the same day of the sample are the same rows:
 
-- ``decision_type``: which of the four decisions are present, ``vis``, ``mon``, ``pro``, ``acc``, joined by ``_``.
-- ``moderation_delay``: from ``content_date`` to ``application_date``; ``disclosure_delay``: from ``application_date``
-  to ``created_at``; in whole seconds; statements where it would be negative, or a date is missing or unreadable,
-  have none. Their mean is cut to whole seconds.
-- ``territorial_scope``: exactly all countries of the EU are ``EU``, of the EEA ``EEA``, of the EEA but Iceland
-  ``EEA_no_IS``.
+- ``decision_type``: which of the four decisions are present: ``vis``, ``mon``, ``pro``, ``acc``, joined by
+  ``_``.
+- ``moderation_delay``: from ``content_date`` to ``application_date``. ``disclosure_delay``: from
+  ``application_date`` to ``created_at``. In whole seconds; a statement where it would be negative, or where a
+  date is missing or unreadable, has none. Their mean is cut to whole seconds.
+- ``territorial_scope``: exactly all countries of the EU are ``EU``, of the EEA ``EEA``, of the EEA without
+  Iceland ``EEA_no_IS``.
 - A field without value counts nowhere but in ``rows``.
 
 And those of the sample: free texts are kept for TikTok alone and cut to 120 characters.
@@ -31,13 +32,14 @@ PLATFORMS = {"Discord Netherlands B.V.": "Discord", "OTTO Market": "OTTO", 'SIA 
 """Platforms whose name changed: the series goes on under one name."""
 
 SINGLE = (
-    "category", "source_type", "automated_detection", "automated_decision", "decision_account", "decision_provision",
-    "decision_monetary", "decision_ground",
+    "category", "source_type", "automated_detection", "automated_decision", "decision_account",
+    "decision_provision", "decision_monetary", "decision_ground",
 )  # fmt: skip
 SEVERAL = ("category_specification", "content_type", "decision_visibility", "territorial_scope")
 TEXTS = ("content_type_other", "decision_visibility_other")
 TEXTS_OF = "TikTok"
 TEXT_LENGTH = 120
+ARRAY_MARKS = '[]" '
 DECISIONS = ("decision_visibility", "decision_monetary", "decision_provision", "decision_account")
 DELAYS = {
     "moderation_delay": ("content_date", "application_date"),
@@ -46,10 +48,13 @@ DELAYS = {
 
 
 class DsaStatements:
-    """The dump's format and its aggregation, as SQL. All of it takes ``field``: column name → SQL of its text or NULL."""
+    """The dump's format and its aggregation, as SQL.
+
+    Its methods take ``field``: column name → SQL of its text, NULL when empty.
+    """
 
     title = "statement-level dump of the DSA Transparency Database"
-    needed = (
+    needed: tuple[str, ...] = (
         "uuid", "platform_name", "created_at", "application_date", "content_date", *SINGLE, *SEVERAL, *TEXTS
     )  # fmt: skip
     advice = "Deliver the full dump of the day: the light one leaves columns out."
@@ -64,7 +69,11 @@ class DsaStatements:
         return [
             ("uuid", "empty", f"{field['uuid']} IS NULL"),
             ("platform_name", "empty", f"{field['platform_name']} IS NULL"),
-            ("created_at", "not a date and time written YYYY-MM-DD HH:MM:SS", f"{_moment(field['created_at'])} IS NULL"),
+            (
+                "created_at",
+                "not a date and time written YYYY-MM-DD HH:MM:SS",
+                f"{_moment(field['created_at'])} IS NULL",
+            ),
         ]
 
     def day(self, field: Mapping[str, str]) -> str:
@@ -72,40 +81,52 @@ class DsaStatements:
         return f"CAST({_moment(field['created_at'])} AS DATE)"
 
     def reduce(self, field: Mapping[str, str]) -> dict[str, str]:
-        """SQL of every column the aggregation needs; arrays become their values, sorted and joined by commas."""
-        arrays = {c: _values(field[c]) for c in SEVERAL}
-        written = {**field, **arrays}
-        kinds = ", ".join(f"CASE WHEN {written[d]} IS NOT NULL THEN '{d[9:12]}' END" for d in DECISIONS)
-        texts = {c: f"left(regexp_replace({field[c]}, '[\\r\\n]+', ' ', 'g'), {TEXT_LENGTH})" for c in TEXTS}
+        """SQL of every column the aggregation needs: texts as they are, delays in seconds."""
+        texts = {c: f"CASE WHEN {field['platform_name']} = '{TEXTS_OF}' THEN {field[c]} END" for c in TEXTS}
+        delays = {name: _seconds(field[start], field[end]) for name, (start, end) in DELAYS.items()}
         return {
-            "platform": _renamed(field["platform_name"], PLATFORMS),
-            **{c: field[c] for c in SINGLE},
-            **arrays,
-            "territorial_scope": _renamed(arrays["territorial_scope"], SCOPES),
-            **{c: f"CASE WHEN {field['platform_name']} = '{TEXTS_OF}' THEN {text} END" for c, text in texts.items()},
-            "decision_type": f"nullif(concat_ws('_', {kinds}), '')",
-            **{name: _seconds(field[start], field[end]) for name, (start, end) in DELAYS.items()},
+            "platform": field["platform_name"],
+            **{c: field[c] for c in (*SINGLE, *SEVERAL)},
+            **texts,
+            **delays,
         }
 
     def aggregate(self, statements: str) -> str:
-        """SQL of the daily margins of ``statements``, a relation with ``day`` and the columns of :meth:`reduce`.
+        """SQL of the daily margins of a relation with ``day`` and the columns of :meth:`reduce`.
 
-        One scan: statements repeat one another so much that the joint table of all their attributes is small, and
-        the margins come from it.
+        One scan: statements repeat one another so much that the joint table of all their attributes is small.
+        What their texts mean is worked out there, once for each combination, and the margins come from it.
         """
-        attributes = (*SINGLE, *SEVERAL, *TEXTS, "decision_type")
+        written = (*SINGLE, *SEVERAL, *TEXTS)
         delays = ", ".join(f"count({d}) AS {d}_count, sum({d}) AS {d}_sum" for d in DELAYS)
-        values = {"rows": "'all'"} | {c: f"unnest(string_split({c}, ','))" if c in SEVERAL else c for c in attributes}
+        columns = f"day, platform, {', '.join(written)}, count(*) AS n, {delays}"
+        joint = f"SELECT {columns} FROM {statements} GROUP BY ALL"
+        plain = {
+            "platform": _renamed("platform", PLATFORMS),
+            **{c: _values(c) for c in SEVERAL},
+            **{c: f"left(regexp_replace({c}, '[\\r\\n]+', ' ', 'g'), {TEXT_LENGTH})" for c in TEXTS},
+        }
+        kinds = ", ".join(f"CASE WHEN {d} IS NOT NULL THEN '{d[9:12]}' END" for d in DECISIONS)
+
+        values = {
+            "rows": "'all'",
+            **{c: f"unnest(string_split({c}, ','))" if c in SEVERAL else c for c in written},
+        }
+        values |= {
+            "decision_type": f"nullif(concat_ws('_', {kinds}), '')",
+            "territorial_scope": f"unnest(string_split({_renamed('territorial_scope', SCOPES)}, ','))",
+        }
         margins = [
-            f"SELECT day, platform, '{name}' AS attribute, {value} AS value, n, NULL AS total FROM joint"
+            f"SELECT day, platform, '{name}' AS attribute, {value} AS value, n, NULL AS total FROM plain"
             for name, value in values.items()
         ]
         margins += [
-            f"SELECT day, platform, '{d}', 'mean_seconds', {d}_count, {d}_sum FROM joint WHERE {d}_count > 0" for d in DELAYS
+            f"SELECT day, platform, '{d}', 'mean_seconds', {d}_count, {d}_sum FROM plain WHERE {d}_count > 0"
+            for d in DELAYS
         ]
+        replaced = ", ".join(f"{sql} AS {name}" for name, sql in plain.items())
         return (
-            f"WITH joint AS MATERIALIZED (SELECT day, platform, {', '.join(attributes)}, count(*) AS n, {delays} "
-            f"FROM {statements} GROUP BY ALL) "
+            f"WITH plain AS MATERIALIZED (SELECT * REPLACE ({replaced}) FROM ({joint})) "
             "SELECT day, platform, attribute, value, CAST(sum(n) AS BIGINT) AS statements, "
             "CAST(sum(total) // sum(n) AS DOUBLE) AS mean_seconds "
             f"FROM ({' UNION ALL '.join(margins)}) WHERE value IS NOT NULL GROUP BY ALL"
@@ -116,7 +137,8 @@ DSA_STATEMENTS = DsaStatements()
 
 
 def _moment(text: str) -> str:
-    return f"try_cast({text} AS TIMESTAMP)"
+    # DuckDB would take "infinity", and the year -1 that a zero date of MySQL becomes in PHP.
+    return f"CASE WHEN regexp_matches({text}, '^\\d{{4}}-') THEN try_cast({text} AS TIMESTAMP) END"
 
 
 def _seconds(start: str, end: str) -> str:
@@ -126,7 +148,7 @@ def _seconds(start: str, end: str) -> str:
 
 def _values(text: str) -> str:
     """A JSON array of names, or a bare name, as names joined by commas; NULL when there are none."""
-    names = f"string_split(translate({text}, '[]\\" ', ''), ',')"
+    names = f"string_split(translate({text}, '{ARRAY_MARKS}', ''), ',')"
     return f"nullif(trim(array_to_string(list_sort(list_distinct({names})), ','), ','), '')"
 
 

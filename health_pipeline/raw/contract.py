@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 ARROW_TYPES = {"date": pa.date32(), "text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
 QUARANTINE = pa.schema(
-    [("file", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("reason", pa.string()), ("raw", pa.string())]
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("column", pa.string()),
+        ("reason", pa.string()),
+        ("raw", pa.string()),
+    ]
 )
 SUGGESTIONS = 50
 """At most so many different unknown values of a column are named in reasons."""
@@ -33,7 +39,11 @@ PATTERNS = {
     "integer": r"[+-]?\d+(\.0*)?",
     "number": r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?",
 }
-WRITTEN = {"date": "not a date written YYYY-MM-DD", "integer": "not a whole number", "number": "not a finite number"}
+WRITTEN = {
+    "date": "not a date written YYYY-MM-DD",
+    "integer": "not a whole number",
+    "number": "not a finite number",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def sort_order(table: Table) -> list[str]:
 
 
 def day_rules(catalog: Catalog, column: str, value: str, today: dt.date) -> list[Rule]:
-    """No day may lie before the ecosystem's start, nor after tomorrow (clocks and time zones differ by a day)."""
+    """No day may lie before the ecosystem's start, nor after tomorrow (time zones differ by a day)."""
     start, tomorrow = catalog.ecosystem.start, today + dt.timedelta(days=1)
     return [
         Rule(column, f"before {start.isoformat()}, when this ecosystem starts", f"{value} < DATE '{start}'"),
@@ -107,7 +117,9 @@ def check_csv(
     checked = None
     for part in parts:
         if checked is not None:
-            raise InputError(f"{part.name} is not the only CSV file in its archive.", "Deliver one file at a time.")
+            raise InputError(
+                f"{part.name} is not the only CSV file in its archive.", "Deliver one file at a time."
+            )
         header = read_header(part)
         where = _columns(part.name, header, catalog.table)
 
@@ -135,11 +147,15 @@ def check_parquet(engine: DuckDBPyConnection, path: Path, catalog: Catalog, toda
         header = tuple(pq.read_schema(path).names)
         where = _columns(path.name, header, catalog.table)
         names = ", ".join(f"c{i}" for i in range(len(header)))
-        file = f"read_parquet({quoted(path)}, binary_as_string = true, file_row_number = true) AS t({names}, n)"
+        file = (
+            f"read_parquet({quoted(path)}, binary_as_string = true, file_row_number = true) AS t({names}, n)"
+        )
         texts = ", ".join(f"CAST({c} AS VARCHAR) AS {c}" for c in sorted(set(where.values())))
         engine.execute(f"CREATE OR REPLACE TABLE delivered AS SELECT n + 1 AS row, {texts} FROM {file}")
     except (pa.ArrowException, duckdb.Error, OSError):
-        raise InputError(f"{path.name} can't be read as Parquet.", "Write or copy it again; it may be cut short.") from None
+        raise InputError(
+            f"{path.name} can't be read as Parquet.", "Write or copy it again; it may be cut short."
+        ) from None
     fields = ", ".join(f"{_identifier(name)} := c{i}" for i, name in enumerate(header))
     raw = f"SELECT n + 1 AS row, CAST(to_json(struct_pack({fields})) AS VARCHAR) AS raw FROM {file}"
     ignored = tuple(name for name in header if name not in where)
@@ -153,13 +169,22 @@ def _columns(file: str, header: Sequence[str], table: Table) -> dict[str, str]:
             raise InputError(f"{file} has two columns named {name!r}.", "Rename or remove one.")
     missing = [c.name for c in table.columns if _required(c, table) and c.name not in header]
     if missing:
-        named = " and ".join(repr(name) for name in missing)
         known = {c.name for c in table.columns}
         others = [name for name in header if name not in known] or list(header)
-        nearest = difflib.get_close_matches(missing[0], others, n=1, cutoff=0.5)
-        hint = f"Its nearest column is {nearest[0]!r}: rename it." if nearest else f"Its columns are {', '.join(header)}."
-        raise InputError(f"{file} lacks the column{'s' if len(missing) > 1 else ''} {named}.", hint)
+        nearest = difflib.get_close_matches(missing[0], others, n=1, cutoff=0.6)
+        hint = (
+            f"Its nearest column is {nearest[0]!r}: rename it."
+            if nearest
+            else f"Its columns are {', '.join(header)}."
+        )
+        raise InputError(f"{file} lacks the column{listed(missing)}.", hint)
     return {c.name: f"c{header.index(c.name)}" for c in table.columns if c.name in header}
+
+
+def listed(names: Sequence[str]) -> str:
+    """`` 'a'``, or ``s 'a', 'b' and 'c'``: what follows the word "column"."""
+    *most, last = map(repr, names)
+    return f"s {', '.join(most)} and {last}" if most else f" {last}"
 
 
 def _required(column: Column, table: Table) -> bool:
@@ -170,26 +195,37 @@ def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(_identifier, names))
+
+
 def _text(column: Column, where: Mapping[str, str]) -> str:
     """SQL for a column as delivered; an empty field is NULL."""
     if column.name not in where:
         return "NULL"
-    return f"nullif({where[column.name]}, '')" if column.type == "text" else f"nullif(trim({where[column.name]}), '')"
+    return (
+        f"nullif({where[column.name]}, '')"
+        if column.type == "text"
+        else f"nullif(trim({where[column.name]}), '')"
+    )
 
 
-def _typed(column: Column, text: str) -> str:
-    """SQL for a column in its own type; NULL where it is not written as one."""
+def _typed(column: Column) -> str:
+    """SQL for a column in its own type, from ``<name> as text``; NULL where it is not written as one."""
+    text = f'"{column.name} as text"'
     if column.type == "text":
         return text
     written = f"regexp_full_match({text}, {quoted(PATTERNS[column.type])})"
-    source = {"date": f"left({text}, 10)", "integer": f"split_part({text}, '.', 1)", "number": text}[column.type]
+    source = {"date": f"left({text}, 10)", "integer": f"split_part({text}, '.', 1)", "number": text}[
+        column.type
+    ]
     cast = f"try_cast({source} AS {SQL_TYPES[column.type]})"
     value = f"CASE WHEN isfinite({cast}) THEN {cast} END" if column.type == "number" else cast
     return f"CASE WHEN {written} THEN {value} END"
 
 
 def _rules(catalog: Catalog, today: dt.date) -> list[Rule]:
-    """The contract's rules over ``<name>`` (typed) and ``<name> as text`` of a row, in the order of its columns."""
+    """The contract's rules over a row's ``<name>`` (typed) and ``<name> as text``, by column."""
     rules = []
     for c in catalog.table.columns:
         text, value = f'"{c.name} as text"', f'"{c.name}"'
@@ -221,10 +257,10 @@ def _check(
 ) -> Checked:
     """Apply every rule to the table ``delivered`` (``row`` and texts), then look for repeated keys."""
     table, rules = catalog.table, _rules(catalog, today)
+    schema = contract_schema(table)
     texts = ", ".join(f'{_text(c, where)} AS "{c.name} as text"' for c in table.columns)
-    typed = ", ".join(f'{_typed(c, f"{chr(34)}{c.name} as text{chr(34)}")} AS "{c.name}"' for c in table.columns)
-    columns, order = ", ".join(f'"{c.name}"' for c in table.columns), ", ".join(f'"{n}"' for n in sort_order(table))
-    key = ", ".join(f'"{name}"' for name in table.key)
+    typed = ", ".join(f'{_typed(c)} AS "{c.name}"' for c in table.columns)
+    columns, key, order = (_names(names) for names in (schema.names, table.key, sort_order(table)))
     engine.execute(
         f"CREATE OR REPLACE TABLE checked AS SELECT row, {columns}, {first_broken(rules)} AS broken "
         f"FROM (SELECT *, {typed} FROM (SELECT row, {texts} FROM delivered))"
@@ -239,7 +275,8 @@ def _check(
         if rule.says == "unknown value":
             reason = _naming(engine, rule.column, i, says, table.column(rule.column).values or ())
         engine.execute(
-            f"INSERT INTO bad SELECT row, {quoted(rule.column)}, {quoted(says)}, {reason} FROM checked WHERE broken = {i}"
+            f"INSERT INTO bad SELECT row, {quoted(rule.column)}, {quoted(says)}, {reason} "
+            f"FROM checked WHERE broken = {i}"
         )
 
     engine.execute("CREATE OR REPLACE TABLE repeated (row BIGINT, first BIGINT, same BOOLEAN)")
@@ -258,17 +295,22 @@ def _check(
         )
     duplicates = count(engine, "FROM repeated WHERE same")
 
-    quarantine = engine.execute(
+    quarantine = fetch(
+        engine,
         f'SELECT {quoted(file)} AS file, row, "column", reason, raw FROM bad JOIN ({raw}) USING (row) '
-        f"WHERE row IN (SELECT row FROM bad) ORDER BY row"
-    ).to_arrow_table()
+        "WHERE row IN (SELECT row FROM bad) ORDER BY row",
+        QUARANTINE,
+    )
     reasons = dict(engine.execute("SELECT says, count(*) FROM bad GROUP BY says ORDER BY says").fetchall())
-    rows = engine.execute(
-        f"SELECT {columns} FROM checked WHERE broken IS NULL AND row NOT IN (SELECT row FROM repeated) ORDER BY {order}"
-    ).to_arrow_table()
+    rows = fetch(
+        engine,
+        f"SELECT {columns} FROM checked WHERE broken IS NULL AND row NOT IN (SELECT row FROM repeated) "
+        f"ORDER BY {order}",
+        schema,
+    )
     return Checked(
-        rows=rows.cast(contract_schema(table)),
-        quarantine=with_malformed(quarantine.cast(QUARANTINE), file, malformed),
+        rows=rows,
+        quarantine=with_malformed(quarantine, file, malformed),
         delivered=delivered,
         accepted=rows.num_rows,
         duplicates=duplicates,
@@ -279,18 +321,24 @@ def _check(
 
 def count(engine: DuckDBPyConnection, sql: str) -> int:
     """Number of rows of a query that begins with ``FROM``."""
-    found = engine.execute(f"SELECT count(*) {sql}").fetchone()
-    assert found is not None
-    return int(found[0])
+    [(rows,)] = engine.execute(f"SELECT count(*) {sql}").fetchall()
+    return int(rows)
+
+
+def fetch(engine: DuckDBPyConnection, sql: str, schema: pa.Schema) -> pa.Table:
+    """Rows of a query as Arrow, in the given schema."""
+    return engine.sql(sql).to_arrow_table().cast(schema)
 
 
 def _naming(engine: DuckDBPyConnection, column: str, rule: int, says: str, known: Sequence[str]) -> str:
     """SQL for a reason that names the unknown value and suggests the nearest known one."""
     values = engine.execute(
-        f'SELECT "{column}" FROM checked WHERE broken = {rule} GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT {SUGGESTIONS}'
+        f'SELECT "{column}" FROM checked WHERE broken = {rule} GROUP BY ALL '
+        f"ORDER BY count(*) DESC, 1 LIMIT {SUGGESTIONS}"
     ).fetchall()
     cases = "".join(
-        f"WHEN {quoted(value)} THEN {quoted(f'{says} {value!r}. {did_you_mean(value, known)}')} " for (value,) in values
+        f"WHEN {quoted(value)} THEN {quoted(f'{says} {value!r}. {did_you_mean(value, known)}')} "
+        for (value,) in values
     )
     return f'CASE "{column}" {cases} ELSE {quoted(says)} END' if cases else quoted(says)
 

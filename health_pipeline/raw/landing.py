@@ -16,11 +16,13 @@ import fcntl
 import hashlib
 import itertools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,14 @@ import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import QUARANTINE, Checked, check_csv, check_parquet, contract_schema, sort_order
+from health_pipeline.raw.contract import (
+    QUARANTINE,
+    Checked,
+    check_csv,
+    check_parquet,
+    contract_schema,
+    sort_order,
+)
 from health_pipeline.raw.reader import csv_parts, file_format, open_engine, read_header
 from health_pipeline.raw.statements import StatementFormat, aggregate
 from health_pipeline.storage.lake import Lake, write_durably
@@ -79,7 +88,9 @@ class Receipt:
 
     def to_json(self) -> bytes:
         days = {day.isoformat(): units for day, units in self.days.items()}
-        return json.dumps(asdict(self) | {"delivered_at": self.delivered_at.isoformat(), "days": days}).encode()
+        return json.dumps(
+            asdict(self) | {"delivered_at": self.delivered_at.isoformat(), "days": days}
+        ).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Receipt:
@@ -118,7 +129,7 @@ class Landing:
     Args:
         lake: the ecosystem's lake.
         catalog: holds the contract.
-        statements: the source's own row-level format, if it has one (``catalog.ecosystem.statement_adapter``).
+        statements: the source's own row-level format (``catalog.ecosystem.statement_adapter``), if any.
     """
 
     def __init__(self, lake: Lake, catalog: Catalog, statements: StatementFormat | None = None) -> None:
@@ -127,8 +138,8 @@ class Landing:
         self._statements = statements
         self._root = lake.root / "raw" / "_landing"
         self._contract = f"{VERSION}-{catalog.version(catalog.table)}-{catalog.ecosystem.start}"
-        self._parsed: dict[str, tuple[int, Receipt]] = {}
-        self._index: tuple[tuple[tuple[str, int], ...], _Index] | None = None
+        self._parsed: dict[str, tuple[str, Receipt]] = {}
+        self._index: tuple[tuple[tuple[str, str], ...], _Index] | None = None
 
     def receive(
         self, path: Path, delivered_at: dt.datetime | None = None, progress: Progress | None = None
@@ -141,8 +152,8 @@ class Landing:
             progress: is told, in a few words, what goes on.
 
         Raises:
-            InputError: the file can't be read; remembered (:meth:`rejections`) unless the file is missing, a folder,
-                or changing.
+            InputError: the file can't be read. Remembered (:meth:`rejections`), unless it is missing,
+                a folder, or still being written.
         """
         if path.is_dir() or not path.exists():
             file_format(path)
@@ -151,8 +162,8 @@ class Landing:
         delivered_at = delivered_at or min(dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC), now)
         sighting = self._sighting(path.name, stat.st_mtime_ns, stat.st_size)
         try:
-            receipt = self._land(path, delivered_at, progress or (lambda _: None))
-        except _Changing:
+            receipt = self._land(path, stat, delivered_at, progress or (lambda _: None))
+        except _ChangingError:
             raise
         except InputError as error:
             rejection = Rejection(path.name, error.message, error.hint, now)
@@ -173,14 +184,14 @@ class Landing:
         return sorted(self._read().winners)
 
     def day_version(self, day: dt.date) -> str:
-        """Fingerprint of which delivery supplies which unit that day: as long as it holds, so do the day's rows."""
+        """Fingerprint of which delivery supplies which unit: while it holds, so do the day's rows."""
         digest = hashlib.sha256()
         for unit, receipt in sorted(self._read().winners.get(day, {}).items()):
             digest.update(f"{unit}\0{receipt.key}\0{receipt.contract}\0".encode())
         return digest.hexdigest()[:16]
 
     def assemble(self, days: Sequence[dt.date]) -> Iterator[tuple[dt.date, pa.Table]]:
-        """The rows of each day: for every unit, all those of the newest delivery that has the unit on that day.
+        """The rows of each day: for every unit, all those of the newest delivery that has it on that day.
 
         Args:
             days: in the order in which they are to come.
@@ -208,7 +219,7 @@ class Landing:
                 yield day, rows.slice(begin, end - begin)
 
     def quarantine(self) -> pa.Table:
-        """Rejected rows of all landings, oldest delivery first: file, row, column, reason, raw, received_at."""
+        """Rejected rows of all landings, oldest delivery first; :data:`QUARANTINED`."""
         files = [self._root / receipt.key / "quarantine.parquet" for receipt in self._read().receipts]
         tables = [pq.read_table(file).cast(QUARANTINED) for file in files]
         return pa.concat_tables(tables) if tables else QUARANTINED.empty_table()
@@ -234,7 +245,9 @@ class Landing:
         """Files that could not be read and were not received since under the same name, newest first."""
         return sorted((r for _, r in self._rejected()), key=lambda r: r.rejected_at, reverse=True)
 
-    def _land(self, path: Path, delivered_at: dt.datetime, progress: Progress) -> Receipt:
+    def _land(
+        self, path: Path, before: os.stat_result, delivered_at: dt.datetime, progress: Progress
+    ) -> Receipt:
         suffix = file_format(path)
         progress(f"Checking {path.name}")
         key = _content(path)
@@ -251,8 +264,8 @@ class Landing:
                 delivered_at = max(delivered_at, receipt.delivered_at)
             with tempfile.TemporaryDirectory(dir=self._root, prefix=".reading-") as scratch:
                 form, checked = self._check(path, suffix, Path(scratch), progress)
-            if _content(path) != key:
-                raise _Changing(path)
+            if (path.stat().st_mtime_ns, path.stat().st_size) != (before.st_mtime_ns, before.st_size):
+                raise _ChangingError(path)
             receipt = self._receipt(key, path.name, form, delivered_at, checked)
             progress(f"Landing {receipt.accepted:,} of {receipt.delivered:,} rows")
             received = pa.scalar(dt.datetime.now(dt.UTC), QUARANTINED.field("received_at").type)
@@ -260,7 +273,7 @@ class Landing:
                 "received_at", pa.repeat(received, checked.quarantine.num_rows)
             )
             for name, rows in (("rows", checked.rows), ("quarantine", rejected)):
-                write_durably(folder / f"{name}.parquet", lambda file, rows=rows: pq.write_table(rows, file, compression="zstd"))
+                write_durably(folder / f"{name}.parquet", partial(pq.write_table, rows, compression="zstd"))
             _write(folder / "receipt.json", receipt.to_json())
         return receipt
 
@@ -277,11 +290,15 @@ class Landing:
                 return form.title, aggregate(engine, whole, form, self.catalog, today, scratch, progress)
             return "CSV", check_csv(engine, whole, self.catalog, today, scratch)
 
-    def _receipt(self, key: str, name: str, form: str, delivered_at: dt.datetime, checked: Checked) -> Receipt:
+    def _receipt(
+        self, key: str, name: str, form: str, delivered_at: dt.datetime, checked: Checked
+    ) -> Receipt:
         table = self.catalog.table
         days: dict[dt.date, list[str]] = {}
         pairs = checked.rows.group_by([table.day, table.delivered_by]).aggregate([])
-        for day, unit in zip(pairs[table.day].to_pylist(), pairs[table.delivered_by].to_pylist(), strict=True):
+        for day, unit in zip(
+            pairs[table.day].to_pylist(), pairs[table.delivered_by].to_pylist(), strict=True
+        ):
             days.setdefault(day, []).append(str(unit))
         return Receipt(
             key=key,
@@ -302,33 +319,43 @@ class Landing:
         """Rows of one landing for some (day, unit), in their order."""
         table, file = self.catalog.table, self._root / key / "rows.parquet"
         first, last = min(day for day, _ in pairs), max(day for day, _ in pairs)
-        rows = pq.read_table(file, partitioning=None, filters=[(table.day, ">=", first), (table.day, "<=", last)])
+        rows = pq.read_table(
+            file, partitioning=None, filters=[(table.day, ">=", first), (table.day, "<=", last)]
+        )
         for field in self.schema:
             if field.name not in rows.column_names:
                 if table.column(field.name).required:
                     receipt = _receipt(self._root / key)
                     name = receipt.name if receipt else key
-                    raise InputError(f"{name} was delivered before the contract had {field.name!r}.", "Deliver it again.")
+                    raise InputError(
+                        f"{name} was delivered before the contract had {field.name!r}.", "Deliver it again."
+                    )
                 rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
         rows = rows.select(self.schema.names).cast(self.schema)
         wanted = pa.array([f"{day.isoformat()}\0{unit}" for day, unit in pairs])
-        own = pc.binary_join_element_wise(rows[table.day].cast(pa.string()), rows[table.delivered_by].cast(pa.string()), "\0")
+        own = pc.binary_join_element_wise(
+            rows[table.day].cast(pa.string()), rows[table.delivered_by].cast(pa.string()), "\0"
+        )
         return rows.filter(pc.is_in(own, value_set=wanted))
 
     def _read(self) -> _Index:
         """All receipts; those that did not change since the last call are not read again."""
-        state: list[tuple[str, int]] = []
+        state: list[tuple[str, str]] = []
         for folder in self._root.iterdir() if self._root.is_dir() else ():
             try:
-                state.append((folder.name, (folder / "receipt.json").stat().st_mtime_ns))
+                stat = (folder / "receipt.json").stat()
+                state.append((folder.name, f"{stat.st_ino} {stat.st_mtime_ns}"))
             except FileNotFoundError:  # being written, or not a landing
                 continue
         state.sort()
         if self._index is not None and self._index[0] == tuple(state):
             return self._index[1]
         for key, changed in state:
-            if self._parsed.get(key, (0, None))[0] != changed:
-                self._parsed[key] = (changed, Receipt.from_json((self._root / key / "receipt.json").read_bytes()))
+            if self._parsed.get(key, ("", None))[0] != changed:
+                self._parsed[key] = (
+                    changed,
+                    Receipt.from_json((self._root / key / "receipt.json").read_bytes()),
+                )
         receipts = sorted((self._parsed[key][1] for key, _ in state), key=lambda r: (r.delivered_at, r.key))
         winners: dict[dt.date, dict[str, Receipt]] = {}
         for receipt in receipts:
@@ -339,7 +366,7 @@ class Landing:
         return index
 
     def _sighting(self, name: str, modified_ns: int, size: int) -> str:
-        """Identifies a file as it is now, under the present contract: once that changes, every file is new."""
+        """Identifies a file as it is now, under the present contract: once that changes, all are new."""
         return hashlib.sha256(f"{name}\0{modified_ns}\0{size}\0{self._contract}".encode()).hexdigest()[:24]
 
     def _note(self, kind: str, sighting: str, fields: Mapping[str, str]) -> None:
@@ -351,11 +378,16 @@ class Landing:
         found = []
         for file in (self._root / "_rejected").glob("[!.]*.json"):
             fields = json.loads(file.read_bytes())
-            found.append((file, Rejection(**fields | {"rejected_at": dt.datetime.fromisoformat(fields["rejected_at"])})))
+            found.append(
+                (
+                    file,
+                    Rejection(**fields | {"rejected_at": dt.datetime.fromisoformat(fields["rejected_at"])}),
+                )
+            )
         return found
 
 
-class _Changing(InputError):
+class _ChangingError(InputError):
     """A file that is still being written: not a rejection, since it will be complete soon."""
 
     def __init__(self, path: Path) -> None:
@@ -383,7 +415,7 @@ def _write(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time lands a given content. The lock goes with the process that holds it, however that ends."""
+    """One process at a time lands a given content. The lock ends with its process, however that ends."""
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -395,4 +427,7 @@ def _runs(days: pa.ChunkedArray) -> dict[dt.date, tuple[int, int]]:
     if encoded is None:
         return {}
     ends = encoded.run_ends.to_pylist()
-    return {day: (begin, end) for day, begin, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False)}
+    return {
+        day: (begin, end)
+        for day, begin, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False)
+    }

@@ -1,9 +1,10 @@
 """Delivered CSV files as numbered rows of text in DuckDB.
 
-Two ways to read, with the same result. The fast one is DuckDB's strict parser. Where it refuses a file, the precise
-one reads it with Python's ``csv`` module: each record that is not well formed is set aside with its number and its
-reason, the others are written to a clean file, and DuckDB reads that. Rows are numbered by record, not by line: a
-quoted text with line breaks is one row. Row 1 is the first below the header; blank lines don't count.
+Two ways to read, with the same result. The fast one is DuckDB's strict parser. Where it refuses a file, the
+precise one reads it with Python's ``csv`` module: each record that is not well formed is set aside with its
+number and its reason, the others are written to a clean file, and DuckDB reads that. Rows are numbered by
+record, not by line: a quoted text with line breaks is one row. Row 1 is the first below the header; blank
+lines don't count.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A record that can't be split into the header's columns. ``row`` counts records from 1; ``raw`` is its text."""
+    """A record that can't be split into the header's columns, by its number and its text."""
 
     row: int
     reason: str
@@ -85,14 +86,14 @@ def file_format(path: Path) -> str:
             return suffix
     raise InputError(
         f"{path.name} is neither Parquet nor CSV.",
-        f"Save it as one of {', '.join(FORMATS)} (a spreadsheet program can export CSV with commas, in UTF-8).",
+        f"Save it as one of {', '.join(FORMATS)} (spreadsheet programs export CSV with commas, in UTF-8).",
     )
 
 
 def csv_parts(path: Path, scratch: Path) -> Iterator[Part]:
     """The CSV files of a delivery, in order: itself, or those in a ZIP archive and in the archives inside it.
 
-    Each file taken out of an archive is deleted when the next is asked for, so a dump never lies unpacked whole.
+    Each file taken out of an archive is deleted when the next is asked for: no dump lies unpacked as a whole.
 
     Raises:
         InputError: the archive can't be opened, or holds no CSV file.
@@ -105,7 +106,9 @@ def csv_parts(path: Path, scratch: Path) -> Iterator[Part]:
         found = True
         yield part
     if not found:
-        raise InputError(f"{path.name} holds no CSV file.", "Put a .csv file in the archive, or deliver it as it is.")
+        raise InputError(
+            f"{path.name} holds no CSV file.", "Put a .csv file in the archive, or deliver it as it is."
+        )
 
 
 def _unpack(archive: Path, name: str, scratch: Path) -> Iterator[Part]:
@@ -124,7 +127,9 @@ def _unpack(archive: Path, name: str, scratch: Path) -> Iterator[Part]:
                 finally:
                     target.unlink(missing_ok=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{name} can't be unpacked: {error}.", "Download or zip it again, without a password.") from None
+        raise InputError(
+            f"{name} can't be unpacked: {error}.", "Download or zip it again, without a password."
+        ) from None
 
 
 def read_header(part: Part) -> tuple[str, ...]:
@@ -134,7 +139,7 @@ def read_header(part: Part) -> tuple[str, ...]:
         InputError: the file is empty, not text in UTF-8, or not separated by commas.
     """
     try:
-        with _binary(part) as file:
+        with _bytes(part) as file:
             start = file.read(4096)
         if not start:
             raise InputError(f"{part.name} is empty.", "Export it again, with a header and rows.")
@@ -145,7 +150,9 @@ def read_header(part: Part) -> tuple[str, ...]:
         with _lines(part) as lines:
             header = next(csv.reader(lines), [])
     except csv.Error as error:
-        raise InputError(f"{part.name} has a header that can't be read: {error}.", "Its first line must name the columns.") from None
+        raise InputError(
+            f"{part.name} has a header that can't be read: {error}.", "Its first line must name the columns."
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(part, error) from None
     if not header:
@@ -154,7 +161,9 @@ def read_header(part: Part) -> tuple[str, ...]:
         raise InputError(f"{part.name} has a header that is not UTF-8 text.", "Save it as CSV in UTF-8.")
     for mark, called in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and mark in header[0]:
-            raise InputError(f"{part.name} separates its columns by {called}.", "Save it with commas between columns.")
+            raise InputError(
+                f"{part.name} separates its columns by {called}.", "Save it with commas between columns."
+            )
     return tuple(name.strip() for name in header)
 
 
@@ -166,8 +175,8 @@ def read_rows(
     Args:
         columns: number of columns in the header.
         scratch: folder for a clean copy, where one is needed.
-        consume: runs a query over the SQL it is given. Called a second time when the fast parser refuses the file, so
-            it must be able to start over.
+        consume: runs a query over the SQL it is given. It must be able to start over: it is called
+            a second time when the fast parser refuses the file.
 
     Returns:
         what ``consume`` returned, and the records it did not see because they are malformed.
@@ -180,14 +189,18 @@ def read_rows(
     names = [f"c{i}" for i in range(columns)]
     compression = "gzip" if part.path.suffix.lower() == ".gz" else "none"
     try:
-        return consume(f"SELECT row_number() OVER () AS row, * FROM {_scan(part.path, names, compression)}"), []
+        return consume(
+            f"SELECT row_number() OVER () AS row, * FROM {_scan(part.path, names, compression)}"
+        ), []
     except duckdb.Error:  # refused, whatever the reason: the precise reader finds it, or fails with it
         clean = scratch / "clean.csv"
         try:
             malformed = _clean(part, columns, clean)
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(part, error) from None
-        numbered = f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names], 'none')}"
+        numbered = (
+            f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names], 'none')}"
+        )
         try:
             return consume(numbered), malformed
         finally:
@@ -206,23 +219,23 @@ def as_csv(columns: int) -> str:
 
 def _scan(path: Path, names: Sequence[str], compression: str) -> str:
     types = ", ".join(f"{name}: 'VARCHAR'" for name in names)
+    dialect = (
+        "header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true, null_padding = false"
+    )
     return (
-        f"read_csv({quoted(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
-        f"strict_mode = true, null_padding = false, compression = '{compression}', columns = {{{types}}})"
+        f"read_csv({quoted(path)}, auto_detect = false, {dialect}, "
+        f"compression = '{compression}', columns = {{{types}}})"
     )
 
 
-@contextmanager
-def _binary(part: Part) -> Iterator[io.BufferedIOBase]:
-    opened = gzip.open(part.path) if part.path.suffix.lower() == ".gz" else part.path.open("rb")
-    with opened as file:
-        yield file
+def _bytes(part: Part) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.GzipFile(part.path) if part.path.suffix.lower() == ".gz" else part.path.open("rb")
 
 
 @contextmanager
 def _lines(part: Part) -> Iterator[Iterator[str]]:
-    """Physical lines; bytes that are not UTF-8 come as lone surrogates, so that one bad byte costs one record."""
-    with _binary(part) as file:
+    """Physical lines. Bytes that are not UTF-8 come as lone surrogates: one bad byte costs one record."""
+    with _bytes(part) as file:
         yield io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
@@ -273,9 +286,9 @@ def _clean(part: Part, columns: int, target: Path) -> list[Malformed]:
 def _records(lines: Iterator[str], columns: int) -> Iterator[tuple[list[str], str, str]]:
     """Fields, raw text and reason ('' when well formed) of each record.
 
-    A quotation mark that never closes would swallow the rows below it. So when a record breaks the rules of quoting,
-    only its first line is given up, and reading goes on at the next. How far a mark can reach is bounded by
-    ``csv.field_size_limit()``.
+    A quotation mark that never closes would swallow the rows below it. So when a record breaks the rules of
+    quoting, only its first line is given up, and reading goes on at the next. How far a mark can reach is
+    bounded by ``csv.field_size_limit()``.
     """
     tape = _Tape(lines)
     reader = csv.reader(tape, strict=True)
@@ -305,7 +318,7 @@ def _records(lines: Iterator[str], columns: int) -> Iterator[tuple[list[str], st
 
 
 def _backslashed(tape: _Tape, columns: int) -> list[str]:
-    """The record read with backslash-escaped quotation marks, as PHP's ``fputcsv`` writes them; [] if that fails too."""
+    """The record with backslash-escaped quotation marks, as PHP's ``fputcsv`` writes them; [] on failure."""
     if not any('\\"' in line for line in tape.taken):
         return []
     tape.rewind()

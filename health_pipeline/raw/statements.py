@@ -1,7 +1,8 @@
 """Row-level files of a source in its own format, aggregated to the contract's table.
 
-What a format's columns mean is its ecosystem's affair (:class:`StatementFormat`). Here is what all of them need:
-reading part by part in bounded memory, rejecting what can't be counted, and counting each statement once.
+What a format's columns mean is its ecosystem's affair (:class:`StatementFormat`). Here is what all formats
+need: reading part by part in bounded memory, rejecting what can't be counted, and counting each
+statement once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from health_pipeline.raw.contract import (
     count,
     count_malformed,
     day_rules,
+    fetch,
     first_broken,
+    listed,
     sort_order,
     with_malformed,
 )
@@ -38,7 +41,9 @@ PART_ROWS = 1 << 40
 
 
 class StatementFormat(Protocol):
-    """A source's row-level CSV format. Methods take ``field``: column name → SQL of its text, NULL when empty.
+    """A source's row-level CSV format.
+
+    Its methods take ``field``: column name → SQL of its text, NULL when empty.
 
     Attributes:
         title: what to call such a file.
@@ -79,7 +84,7 @@ def aggregate(
 ) -> Checked:
     """Aggregate a delivery of statements.
 
-    Each part is reduced to the columns in use and written to ``scratch``, so memory does not grow with the delivery.
+    Each part is reduced to the columns in use and written to ``scratch``: memory does not grow with the file.
     A statement repeated under the same ``uuid`` counts once: the first.
 
     Raises:
@@ -93,9 +98,9 @@ def aggregate(
         name = part.name
         progress(f"Reading {name}")
         header = read_header(part)
-        missing = " and ".join(repr(column) for column in form.needed if column not in header)
+        missing = [column for column in form.needed if column not in header]
         if missing:
-            raise InputError(f"{name} lacks the column{'s' if ' and ' in missing else ''} {missing}.", form.advice)
+            raise InputError(f"{name} lacks the column{listed(missing)}.", form.advice)
         ignored |= dict.fromkeys(column for column in header if column not in form.needed)
         rows, bad, said = _reduce(engine, part, number, header, form, catalog, today, scratch)
         delivered += rows
@@ -107,8 +112,8 @@ def aggregate(
     progress(f"Aggregating {delivered:,} statements")
     good, accepted = _once(engine, scratch)
     schema, order = contract_schema(catalog.table), ", ".join(sort_order(catalog.table))
-    rows_of = engine.execute(f"SELECT {', '.join(schema.names)} FROM ({form.aggregate(good)}) ORDER BY {order}")
-    table, rejected = rows_of.to_arrow_table().cast(schema), pa.concat_tables(quarantine)
+    margins = f"SELECT {', '.join(schema.names)} FROM ({form.aggregate(good)}) ORDER BY {order}"
+    table, rejected = fetch(engine, margins, schema), pa.concat_tables(quarantine)
     return Checked(
         rows=table,
         quarantine=rejected,
@@ -140,15 +145,20 @@ def _reduce(
     reduced = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
     target = quoted(scratch / f"statements-{number:06}.parquet")
 
-    def write(rows: str) -> None:
+    def write(rows: str) -> list[tuple[int, int, str]]:
+        judged = f"(SELECT *, {first_broken(rules)} AS broken FROM ({rows}))"
         engine.execute(
-            f"COPY (SELECT row, {number * PART_ROWS} + row AS number, {reduced}, broken, "
-            f"CASE WHEN broken IS NOT NULL THEN {as_csv(len(header))} END AS raw "
-            f"FROM (SELECT *, {first_broken(rules)} AS broken FROM ({rows}))) TO {target} (FORMAT parquet)"
+            f"COPY (SELECT {number * PART_ROWS} + row AS number, {reduced}, broken FROM {judged}) "
+            f"TO {target} (FORMAT parquet)"
         )
+        if not count(engine, f"FROM {target} WHERE broken IS NOT NULL"):
+            return []  # saves a second pass, over all columns
+        raw = as_csv(len(header))
+        return engine.execute(
+            f"SELECT row, broken, {raw} FROM {judged} WHERE broken IS NOT NULL ORDER BY row"
+        ).fetchall()
 
-    _, malformed = read_rows(engine, part, len(header), scratch, write)
-    found = engine.execute(f"SELECT row, broken, raw FROM {target} WHERE broken IS NOT NULL ORDER BY row").fetchall()
+    found, malformed = read_rows(engine, part, len(header), scratch, write)
     bad = [
         {"file": part.name, "row": row, "column": rules[i].column, "reason": rules[i].reason, "raw": raw}
         for row, i, raw in found
@@ -167,6 +177,10 @@ def _once(engine: DuckDBPyConnection, scratch: Path) -> tuple[str, int]:
     if uuids == rows:
         return good, rows
     engine.execute(
-        f"CREATE TABLE again AS SELECT uuid, min(number) AS first FROM {good} GROUP BY uuid HAVING count(*) > 1"
+        "CREATE TABLE again AS "
+        f"SELECT uuid, min(number) AS first FROM {good} GROUP BY uuid HAVING count(*) > 1"
     )
-    return f"(SELECT s.* FROM {good} s LEFT JOIN again USING (uuid) WHERE first IS NULL OR number = first)", uuids
+    return (
+        f"(SELECT s.* FROM {good} s LEFT JOIN again USING (uuid) WHERE first IS NULL OR number = first)",
+        uuids,
+    )

@@ -70,18 +70,38 @@ class _Pointers:
         self._seen.pop((str(table.folder), day), None)
 
 
-def fingerprint(
-    derivation: Derivation,
-    day: dt.date,
-    content: Callable[[LakeTable, dt.date], str],
-) -> str:
-    """Hash of the version and of the content of every input partition of ``day``."""
-    digest = hashlib.sha256(f"{derivation.version}\n{derivation.extra(day)}".encode())
-    for table, days in derivation.inputs(day):
-        digest.update(f"\n{table.name}".encode())
-        for input_day in days:
-            digest.update(f"\n{input_day} {content(table, input_day)}".encode())
-    return digest.hexdigest()
+class _Staleness:
+    """Whether the published days of a derivation still follow from their inputs."""
+
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation = derivation
+        self.pointers = _Pointers()
+
+    def content(self, table: LakeTable, day: dt.date) -> str:
+        part = self.pointers.get(table, day)
+        return part.content if part else "-"
+
+    def fingerprint(self, day: dt.date) -> str:
+        """Hash of the version and of the content of every input partition of ``day``."""
+        derivation = self.derivation
+        digest = hashlib.sha256(f"{derivation.version}\n{derivation.extra(day)}".encode())
+        for table, days in derivation.inputs(day):
+            digest.update(f"\n{table.name}".encode())
+            for input_day in days:
+                digest.update(f"\n{input_day} {self.content(table, input_day)}".encode())
+        return digest.hexdigest()
+
+    def stale(self, day: dt.date) -> str | None:
+        """The fingerprint the day should have, if it has another or none."""
+        wanted = self.fingerprint(day)
+        held = [self.pointers.get(t, day) for t in self.derivation.outputs]
+        return None if all(p is not None and p.inputs == wanted for p in held) else wanted
+
+
+def stale_days(derivation: Derivation, days: Sequence[dt.date]) -> list[dt.date]:
+    """The days that would be computed, as things are; a sequential derivation may find more on its way."""
+    staleness = _Staleness(derivation)
+    return [day for day in sorted(set(days)) if staleness.stale(day) is not None]
 
 
 def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress | None = None) -> Derived:
@@ -92,17 +112,8 @@ def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress |
         days: the days asked for, any order.
         progress: called with (days done, days asked for).
     """
-    pointers = _Pointers()
-
-    def content(table: LakeTable, day: dt.date) -> str:
-        part = pointers.get(table, day)
-        return part.content if part else "-"
-
-    def stale(day: dt.date) -> str | None:
-        wanted = fingerprint(derivation, day, content)
-        held = [pointers.get(t, day) for t in derivation.outputs]
-        return None if all(p is not None and p.inputs == wanted for p in held) else wanted
-
+    staleness = _Staleness(derivation)
+    pointers, stale = staleness.pointers, staleness.stale
     wanted_days = sorted(set(days))
     result = Derived()
     done = 0

@@ -1,0 +1,165 @@
+"""From a derivation to a Dagster asset: the one adapter that every stage's ``assets.py`` uses.
+
+An asset run is asked for one day or for a range of days in a single run. It computes what is stale among them, and
+records how many days were computed and how many really changed.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from dagster_duckdb import DuckDBResource
+
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.storage.derive import Derivation, Derived, Progress, derive
+from health_pipeline.storage.engine import Engine
+from health_pipeline.storage.lake import LakeTable
+
+progress_of: ContextVar[Callable[[str], Progress] | None] = ContextVar("progress_of", default=None)
+"""Set by a command that shows progress: asset name -> where to report (days done, days asked for)."""
+
+RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+
+
+@dataclass(frozen=True)
+class Check:
+    """An asset check evaluated right after its asset, in the same step.
+
+    Attributes:
+        evaluate: (engine, days asked for) -> (passed, metadata). Runs only when something was computed.
+        blocking: a failure stops everything downstream in the run: wrong data would alarm people.
+    """
+
+    name: str
+    description: str
+    evaluate: Callable[[Engine, Sequence[dt.date]], tuple[bool, dict[str, Any]]]
+    blocking: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """One table that an asset publishes."""
+
+    name: str
+    table: LakeTable
+    description: str
+    deps: Sequence[str]
+    previous_day: bool = False  # also follows from its own day before
+    checks: Sequence[Check] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)  # descriptions
+
+
+def asset_key(catalog: Catalog, name: str) -> dg.AssetKey:
+    return dg.AssetKey([catalog.name, name])
+
+
+def derived_asset(
+    catalog: Catalog,
+    partitions: dg.DailyPartitionsDefinition,
+    stage: str,
+    outputs: Sequence[Output],
+    derivation: Callable[[Engine], Derivation],
+    pictures: Callable[[Sequence[dt.date]], dict[str, Any]] | None = None,
+) -> dg.AssetsDefinition:
+    """One Dagster asset (or several computed together) for a derivation.
+
+    Args:
+        derivation: given the engine, how the tables follow.
+        pictures: days asked for -> more metadata, for instance charts, of the first output.
+    """
+    own = {o.name for o in outputs}
+
+    def deps(output: Output) -> list[dg.AssetDep | dg.AssetKey]:
+        found: list[dg.AssetDep | dg.AssetKey] = [
+            asset_key(catalog, name) for name in output.deps if name not in own
+        ]
+        if output.previous_day:
+            before = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
+            found.append(dg.AssetDep(asset_key(catalog, output.name), partition_mapping=before))
+        return found
+
+    @dg.multi_asset(
+        name=f"{catalog.name}_{outputs[0].name}",
+        specs=[
+            dg.AssetSpec(
+                asset_key(catalog, o.name),
+                deps=deps(o),
+                description=o.description,
+                group_name=stage,
+                kinds={"duckdb", "parquet"},
+                owners=["team:" + (catalog.metrics[0].owner if catalog.metrics else "analytics")],
+                metadata={
+                    "dagster/column_schema": _column_schema(o),
+                    "dagster/uri": dg.MetadataValue.path(str(o.table.folder)),
+                    "ecosystem": catalog.ecosystem.title,
+                },
+            )
+            for o in outputs
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(c.name, asset=asset_key(catalog, o.name), description=c.description, blocking=c.blocking)
+            for o in outputs
+            for c in o.checks
+        ],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+        pool=catalog.name,
+        can_subset=False,
+    )
+    def _materialize(
+        context: dg.AssetExecutionContext, duckdb: DuckDBResource
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        days = [dt.date.fromisoformat(key) for key in context.partition_keys]
+        engine = Engine(duckdb.get_connection)
+        report = progress_of.get()
+        started = time.perf_counter()
+        result = derive(derivation(engine), days, report(outputs[0].name) if report else None)
+        seconds = time.perf_counter() - started
+        for index, output in enumerate(outputs):
+            metadata = _metadata(output, index, days, result, seconds)
+            if index == 0 and pictures is not None and (len(days) == 1 or result.computed):
+                metadata |= pictures(days)
+            yield dg.MaterializeResult(asset_key=asset_key(catalog, output.name), metadata=metadata)
+            for check in output.checks:
+                passed, about = check.evaluate(engine, days)
+                yield dg.AssetCheckResult(
+                    asset_key=asset_key(catalog, output.name),
+                    check_name=check.name,
+                    passed=passed,
+                    severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+                    metadata=about,
+                )
+
+    return _materialize
+
+
+def _metadata(output: Output, index: int, days: Sequence[dt.date], result: Derived, seconds: float) -> dict[str, Any]:
+    rows = sum(result.rows[day][index] for day in days)
+    count = {"dagster/partition_row_count": rows} if len(days) == 1 else {"rows": rows}
+    return {
+        **count,
+        "days asked for": len(days),
+        "days computed": len(result.computed),
+        "days changed": len(result.changed),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _column_schema(output: Output) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(f.name, str(f.type), description=output.columns.get(f.name, _said(f)))
+            for f in output.table.schema
+        ]
+    )
+
+
+def _said(field_: pa.Field) -> str | None:
+    said = (field_.metadata or {}).get(b"description")
+    return said.decode() if said else None

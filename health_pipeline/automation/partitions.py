@@ -1,0 +1,20 @@
+"""Days as Dagster partitions: one per UTC day since the ecosystem's first, today included."""
+
+import datetime as dt
+
+import dagster as dg
+
+from health_pipeline.catalog.model import Catalog
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def daily(catalog: Catalog) -> dg.DailyPartitionsDefinition:
+    """Today is included, so that a delivery that arrives before midnight has a place."""
+    return dg.DailyPartitionsDefinition(start_date=catalog.ecosystem.start.isoformat(), end_offset=1)
+
+
+def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:
+    """Tags that make a run cover all days from ``first`` to ``last`` at once."""
+    return {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}

@@ -1,0 +1,5 @@
+"""What ``dagster`` loads."""
+
+from health_pipeline.build import build_defs
+
+defs = build_defs()

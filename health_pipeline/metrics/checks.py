@@ -1,0 +1,51 @@
+"""Does the cube agree with itself and with the facts? A wrong cube would alarm people, so these block."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from health_pipeline.assets import Check
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.metrics.reconcile import bad_denominators, disagreements, total_mismatches
+from health_pipeline.storage.engine import Engine
+from health_pipeline.storage.lake import LakeTable
+
+
+def denominator_check(catalog: Catalog, cube: LakeTable) -> Check:
+    """Every denominator is positive, and no proportion exceeds one."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
+        found = bad_denominators(catalog, engine, cube.read(days))
+        return not found, _listed([str(f) for f in found])
+
+    return Check("denominators", "Denominators are positive and numerators of proportions do not exceed them.", evaluate, True)
+
+
+def reconciliation_check(catalog: Catalog, facts: LakeTable, cube: LakeTable) -> Check:
+    """Segments add up to their whole, and the cube's totals equal a direct scan of the facts."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
+        rows = cube.read(days)
+        found = [str(f) for f in disagreements(catalog, engine, rows)]
+        found += total_mismatches(catalog, engine, facts, rows, days)
+        return not found, _listed(found)
+
+    return Check(
+        "reconciliation",
+        "Segments add up to their whole, and the cube's totals equal a direct scan of the facts.",
+        evaluate,
+        True,
+    )
+
+
+def _listed(found: Sequence[str]) -> dict[str, Any]:
+    if not found:
+        return {"disagreements": 0}
+    return {
+        "disagreements": len(found),
+        "first": dg.MetadataValue.table([dg.TableRecord({"disagreement": f}) for f in found[:50]]),
+    }

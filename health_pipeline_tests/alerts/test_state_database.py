@@ -1,0 +1,111 @@
+"""The state database: one schema, made once, that survives what processes do to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from health_pipeline.alerts import outbox
+from health_pipeline.storage.state import (
+    HEAD,
+    METADATA,
+    MIGRATIONS,
+    StateError,
+    UtcDateTime,
+    open_state,
+    reading,
+)
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(engine: sa.Engine) -> None:
+    assert outbox.OUTBOX.metadata is METADATA
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_sqlite_keeps_a_commit_through_a_power_cut_and_lets_readers_read(engine: sa.Engine) -> None:
+    with reading(engine) as connection:
+        found = {
+            pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+            for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+    with engine.begin(), reading(engine) as reader:
+        assert reader.execute(sa.select(sa.func.count()).select_from(outbox.OUTBOX)).scalar() == 0
+
+
+def test_opening_it_again_does_not_import_alembic(engine: sa.Engine, state_url: str) -> None:
+    script = (
+        "import sys; from health_pipeline.storage.state import open_state; "
+        f"open_state({state_url!r}); assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_processes_that_create_it_at_once_all_succeed(state_url: str) -> None:
+    script = f"from health_pipeline.storage.state import open_state; open_state({state_url!r})"
+    processes = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [p.communicate()[1] for p in processes] == [b""] * 3
+    assert [p.returncode for p in processes] == [0] * 3
+    assert outbox.counts(open_state(state_url))["pending"] == 0
+
+
+def test_a_failed_migration_leaves_nothing_behind(state_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alembic import command
+
+    upgrade = command.upgrade
+
+    def fails_at_the_end(*args: object) -> None:
+        upgrade(*args)  # type: ignore[arg-type]
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(command, "upgrade", fails_at_the_end)
+    with pytest.raises(RuntimeError):
+        open_state(state_url)
+    monkeypatch.undo()
+    bare = sa.create_engine(state_url)
+    assert sa.inspect(bare).get_table_names() == []
+    bare.dispose()
+    assert outbox.counts(open_state(state_url))["pending"] == 0
+
+
+def test_a_database_of_a_newer_version_is_left_alone(engine: sa.Engine, state_url: str) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StateError, match=r"version 9999.*\n.*upgrade health-pipeline"):
+        open_state(state_url)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nodialect://x/y", "sqlite:////proc/state.db"])
+def test_an_address_that_cannot_work_is_explained(url: str) -> None:
+    with pytest.raises(StateError):
+        open_state(url)
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_text("this is not a database, it only has its name" * 100)
+    with pytest.raises(StateError, match="does not open"):
+        open_state(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_instants_come_back_in_utc_and_naive_ones_are_refused(engine: sa.Engine) -> None:
+    berlin = dt.timezone(dt.timedelta(hours=2))
+    at = dt.datetime(2025, 7, 1, 12, tzinfo=berlin)
+    with reading(engine) as connection:
+        found = connection.execute(sa.select(sa.literal(at, UtcDateTime()))).scalar()
+        assert found == at
+        assert found.tzinfo == dt.UTC
+        with pytest.raises(sa.exc.StatementError, match="no time zone"):
+            connection.execute(sa.select(sa.literal(dt.datetime(2025, 7, 1), UtcDateTime())))
