@@ -29,3 +29,9 @@ class InputError(UserError):
     """A delivered file can't be read at all (bad rows in a readable file are quarantined instead)."""
 
     exit_code = 4
+
+
+class RunError(UserError):
+    """A Dagster run failed, or a blocking check stopped wrong data."""
+
+    exit_code = 5

@@ -93,20 +93,21 @@ class Pipeline:
         """The last ``count`` days up to the newest delivered."""
         return self.delivered_days()[-count:]
 
-    def outstanding(self) -> Work | None:
-        """The next thing to do, or ``None`` when everything is up to date."""
+    def outstanding(self, days: int = DETECTION_DAYS) -> Work | None:
+        """The next thing to do so that the last ``days`` are judged, or ``None`` when everything is up to date."""
         files = self.landing.new_files(self.inbox)
         if files:
             return Work("land", why=f"{len(files)} new in the inbox: {', '.join(f.name for f in files[:5])}")
         if self.catalog.sample is not None and not self.landing.receipts():
             return Work("land", why="the bundled sample")
-        for kind, steps, days in (
+        kinds: list[tuple[Literal["load", "judge"], dict[str, Derivation], list[dt.date]]] = [
             ("load", self.load_steps(Engine()), self.delivered_days()),
-            ("judge", self.judge_steps(), self.days_to_judge()),
-        ):
-            stale = sorted({d for step in steps.values() for d in stale_days(step, days)})
+            ("judge", self.judge_steps(), self.days_to_judge(days)),
+        ]
+        for kind, steps, asked in kinds:
+            stale = sorted({d for step in steps.values() for d in stale_days(step, asked)})
             if stale:
-                return Work(kind, stale[0], days[-1], f"{len(stale)} days are out of date")  # type: ignore[arg-type]
+                return Work(kind, stale[0], asked[-1], f"{len(stale)} days are out of date")
         return None
 
 

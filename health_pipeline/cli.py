@@ -1,0 +1,166 @@
+"""The ``health-pipeline`` command. Light to import: what is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from health_pipeline import __version__
+from health_pipeline.errors import UserError
+
+EPILOG = (
+    "Exit codes: 0 done · 1 can't be done as things are · 2 wrong usage · 3 the catalog is wrong · "
+    "4 a delivered file can't be read · 5 a run failed or wrong data was stopped · 130 interrupted."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    epilog=EPILOG,
+    help=(
+        "Watch over the health of an e-commerce creator and content ecosystem: raw data → metrics → significant "
+        "shifts → incidents → prioritised risks → alerts.\n\n"
+        "Start with **health-pipeline run**: it takes the bundled real data through everything and says what shifted. "
+        "Then **health-pipeline up** opens the Dagster UI with schedules and sensors, and **health-pipeline inbox** "
+        "tells where to drop your own files.\n\n"
+        "Everything is written below one folder: ./.health-pipeline, or HEALTH_PIPELINE_HOME."
+    ),
+)
+catalog_app = typer.Typer(no_args_is_help=True, help="Look at and check what an ecosystem declares.")
+app.add_typer(catalog_app, name="catalog")
+
+Ecosystem = Annotated[
+    str, typer.Option("--ecosystem", "-e", help="A bundled ecosystem, or a folder with catalog files.", show_default=True)
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"health-pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def run(
+    ecosystem: Ecosystem = "eu_dsa",
+    days: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest delivered days to judge.")] = 90,
+) -> None:
+    """Take everything delivered through the whole asset graph, and say what shifted.
+
+    The first run loads all delivered days and judges the last 90. Running it again does only what is out of date.
+    Writes a report with charts, and prints the incidents, the ranked list and the first Slack message.
+    """
+    from health_pipeline.terminal.run import main_job
+
+    main_job(ecosystem, days, Console())
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to bind. The UI has no sign-in: keep it on this machine.")] = "127.0.0.1",
+    ecosystem: Ecosystem = "eu_dsa",
+) -> None:
+    """Start the Dagster UI and the daemon that runs schedules and sensors. Ctrl-C stops both."""
+    from health_pipeline.terminal.up import up as start
+
+    start(ecosystem, host, port, Console())
+
+
+@app.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help="A query; without one a prompt opens, or standard input is read.")] = None,
+    ecosystem: Ecosystem = "eu_dsa",
+    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+) -> None:
+    """Query the lake with DuckDB SQL.
+
+    Views are named stage.table, for instance metrics.cube, shifts.shifts, incidents.incidents, risks.risks. Reading
+    never blocks the pipeline, and the pipeline never blocks reading.
+    """
+    from health_pipeline.terminal.sql import run_sql
+
+    run_sql(ecosystem, query, csv, Console())
+
+
+@app.command()
+def inbox(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files to copy into the inbox.")] = None,
+    ecosystem: Ecosystem = "eu_dsa",
+) -> None:
+    """Say where to drop files, what was received, and what was rejected; or copy files there.
+
+    Parquet or CSV with the contract's columns, or the source's own daily dump. A newer file replaces, for each day and
+    platform it holds, all that was delivered before.
+    """
+    from health_pipeline.terminal.inbox import show_inbox
+
+    show_inbox(ecosystem, files or [], Console())
+
+
+@catalog_app.command("validate")
+def validate(
+    ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
+) -> None:
+    """Check every catalog file; mistakes are named with file, line and a suggestion."""
+    from health_pipeline.catalog import load_catalog
+
+    catalog = load_catalog(ecosystem)
+    Console().print(
+        f"[green]✓[/] {catalog.name}: {len(catalog.metrics)} metrics, {len(catalog.dimensions)} dimensions, "
+        f"{len(catalog.table.columns)} columns, {len(catalog.events)} known events. No mistakes.",
+        highlight=False,
+    )
+
+
+@catalog_app.command("metrics")
+def metrics(
+    ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
+) -> None:
+    """List the metrics of an ecosystem."""
+    from rich.table import Table
+
+    from health_pipeline.catalog import load_catalog
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("metric", "type", "by", "bad", "what it is"):
+        table.add_column(heading)
+    for m in load_catalog(ecosystem).metrics:
+        table.add_row(m.name, m.type, " × ".join(m.by), m.bad, m.description)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one clear sentence and an exit code, never in a traceback."""
+    try:
+        app()
+    except UserError as error:
+        console = Console(stderr=True)
+        console.print("[bold red]✗[/] ", end="")
+        console.print(error.message, highlight=False, markup=False, soft_wrap=True)
+        if error.hint:
+            console.print(f"  {error.hint}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,426 @@
+"""What a window of days says, as one HTML file without scripts, fonts or pictures from elsewhere.
+
+The page takes tables that are already loaded and asks nothing of the lake, so that it can be built from a test,
+a notebook or the pipeline alike. Numbers and sentences are those of :mod:`health_pipeline.incidents.wording`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from health_pipeline import charts
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.incidents import wording
+from health_pipeline.incidents.model import Incident, Member
+from health_pipeline.risks.score import score
+from health_pipeline.storage.lake import write_durably
+
+WIDE, NARROW = 880, 350
+"""Widths in px in which every picture is drawn: a page scales a picture down, but its labels must stay legible."""
+
+DAYS_BEFORE, DAYS_AFTER = 56, 28
+"""Days drawn before the onset of a headline and after its last report."""
+
+MEMBERS_SHOWN = 6
+RISKS_SHOWN = 25
+FINDINGS_SHOWN = 20
+
+STATES = {
+    "new": "new",
+    "ongoing": "ongoing",
+    "recovered": "recovered",
+    "settled": "new level",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """An incident told in full: its latest row, and the highest score it had on any day."""
+
+    incident: Incident
+    peak_score: float
+
+
+@dataclass(frozen=True)
+class ReportTables:
+    """Everything the page shows, already loaded.
+
+    Attributes:
+        first_day, last_day: the days judged.
+        incidents: rows of all days of the window, in any order.
+        risks: rows of the risks table of ``last_day``.
+        bands: series -> rows of the bands table, for the series of the headlines (others are not used).
+        headlines: the incidents to tell in full, the first first; see :func:`headlines`.
+        shifts_per_day: day -> number of significant shifts.
+        series_tested: series judged on ``last_day``.
+        provenance: sentences on where the data come from and under what licence.
+    """
+
+    first_day: dt.date
+    last_day: dt.date
+    incidents: Sequence[Incident]
+    risks: Sequence[Mapping[str, Any]]
+    bands: Mapping[str, Sequence[Mapping[str, Any]]]
+    headlines: Sequence[Headline]
+    shifts_per_day: Mapping[dt.date, int]
+    series_tested: int
+    provenance: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart in two widths, as inline SVG."""
+
+    wide: Markup
+    narrow: Markup
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    what: str
+    before: str
+    since: str
+    change: str
+    interval: str
+    excess: str
+    tone: charts.Tone
+
+
+@dataclass(frozen=True)
+class BandRow:
+    day: str
+    observed: str
+    expected: str
+    band: str
+    inside: bool
+
+
+@dataclass(frozen=True)
+class HeadlineView:
+    id: str
+    unit: str
+    what: str
+    change: str
+    tone: charts.Tone
+    sentence: str
+    state: str
+    state_text: str
+    onset: str
+    onset_interval: str
+    first_reported: str
+    peak_score: str
+    members: Sequence[MemberRow]
+    more_members: int
+    events: Sequence[str]
+    picture: Picture | None
+    rows: Sequence[BandRow]
+
+
+@dataclass(frozen=True)
+class RiskView:
+    rank: int
+    sentence: str
+    tone: charts.Tone
+    score: str
+    factors: Sequence[tuple[str, str]]
+    state: str
+    state_text: str
+    onset: str
+    first_reported: str
+    events: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FindingView:
+    unit: str
+    what: str
+    since: str
+    until: str
+    days: int
+    open: bool
+
+
+@dataclass(frozen=True)
+class MonthRow:
+    month: str
+    shifts: str
+    incidents: str
+    findings: str
+
+
+def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -> tuple[Headline, ...]:
+    """The incidents with the highest scores of the window, at most one of each unit.
+
+    One unit that changes everything at once would otherwise take every place.
+    """
+    rows = [i for i in incidents if i.kind == "shift"]
+    peaks: dict[str, float] = {}
+    for incident in rows:
+        if incident.members:
+            peaks[incident.id] = max(score(catalog, incident).value, peaks.get(incident.id, 0.0))
+    final = sorted(
+        (Headline(i, peaks[i.id]) for i in charts.latest(rows) if i.id in peaks),
+        key=lambda h: (-h.peak_score, h.incident.id),
+    )
+    first_of_unit: dict[str, Headline] = {}
+    for headline in final:
+        first_of_unit.setdefault(headline.incident.unit, headline)
+    return tuple(first_of_unit.values())[:count]
+
+
+def build_report(
+    catalog: Catalog,
+    tables: ReportTables,
+    generated_at: dt.datetime,
+    timings: Mapping[str, float] | None = None,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        catalog: of the ecosystem the tables belong to.
+        tables: what to show.
+        generated_at: when the page was made, with its time zone.
+        timings: step -> seconds, for the last line of the page.
+    """
+    environment = Environment(
+        loader=PackageLoader("health_pipeline.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    final = charts.latest(tables.incidents)
+    shifted = [i for i in final if i.kind == "shift"]
+    findings = [i for i in final if i.kind == "data"]
+    open_findings = [i for i in findings if i.is_open and i.day == tables.last_day]
+    risks = _risks(tables, final)
+    week = tables.last_day - dt.timedelta(days=6)
+    page = environment.get_template("template.html").render(
+        ecosystem=catalog.ecosystem,
+        noun=catalog.dimension(catalog.table.delivered_by).title.lower(),
+        first_day=wording.day(tables.first_day),
+        last_day=wording.day(tables.last_day),
+        generated_at=f"{wording.day(generated_at.date())}, {generated_at:%H:%M %Z}".rstrip(),
+        days=(tables.last_day - tables.first_day).days + 1,
+        headlines=[_headline(catalog, tables, h, findings) for h in tables.headlines],
+        open_incidents=len(risks),
+        new_this_week=sum(i.first_reported >= week for i in shifted),
+        incidents_total=len(shifted),
+        shifts_total=f"{sum(tables.shifts_per_day.values()):,}",
+        series_tested=f"{tables.series_tested:,}",
+        open_findings=len(open_findings),
+        silent=sorted({i.unit for i in open_findings}, key=str.casefold),
+        risks=risks,
+        risks_shown=RISKS_SHOWN,
+        timeline=_picture(
+            lambda width: charts.incident_timeline(
+                tables.incidents, first=tables.first_day, last=tables.last_day, width=width
+            )
+        )
+        if final
+        else None,
+        timeline_rows=[_timeline_row(catalog, i) for i in reversed(final)],
+        per_day=_per_day(tables, shifted),
+        months=_months(tables, shifted, findings),
+        findings=_findings(tables, findings),
+        findings_shown=FINDINGS_SHOWN,
+        false_discovery_rate=f"{100 * catalog.ecosystem.detection.false_discovery_rate:g} %",
+        minimum_change=f"{100 * catalog.ecosystem.detection.minimum_change:g} %",
+        metrics=catalog.metrics,
+        provenance=list(tables.provenance) or [catalog.table.description],
+        timings=[(name, f"{seconds:.1f} s") for name, seconds in (timings or {}).items()],
+        dark_css=Markup(charts.dark_css(".picture")),
+        light=charts.LIGHT,
+        dark=charts.DARK,
+    )
+    return page + "\n"
+
+
+def write_report(path: Path, html: str) -> None:
+    """Write the page so that readers see the old one or the new one, never a part; makes missing folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
+
+
+def _picture(draw: Callable[[int], charts.Spec]) -> Picture:
+    return Picture(*(Markup(charts.svg(draw(width))) for width in (WIDE, NARROW)))
+
+
+def _headline(
+    catalog: Catalog, tables: ReportTables, headline: Headline, findings: Sequence[Incident]
+) -> HeadlineView:
+    incident = headline.incident
+    metric = catalog.metric(incident.metric)
+    shown_from = incident.onset - dt.timedelta(days=DAYS_BEFORE)
+    shown_to = min(tables.last_day, incident.last_reported + dt.timedelta(days=DAYS_AFTER))
+    points = [
+        p
+        for p in charts.points_from_rows(tables.bands.get(incident.series, ()))
+        if shown_from <= p.day <= shown_to
+    ]
+    points.sort(key=lambda p: p.day)
+    silent = [
+        (max(f.onset, points[0].day), min(f.last_reported, shown_to))
+        for f in findings
+        if points and f.unit == incident.unit and f.shape == "missing"
+        and f.onset <= shown_to and f.last_reported >= points[0].day
+    ]  # fmt: skip
+    window = (incident.onset, incident.last_reported)
+    unit = {"count": f"{metric.unit} a day", "share": metric.unit, "duration": metric.title}[charts.format_of(metric)]
+    sentence = wording.sentence(catalog, incident)
+
+    def draw(width: int) -> charts.Spec:
+        return charts.series_chart(
+            points,
+            format=charts.format_of(metric),
+            unit=unit[0].upper() + unit[1:],
+            onset=incident.onset,
+            onset_low=incident.onset_low,
+            onset_high=incident.onset_high,
+            window=window,
+            tone=charts.tone_of(incident),
+            events=[e for e in catalog.events if not e.units or incident.unit in e.units],
+            missing=silent,
+            width=width,
+            height=270 if width == WIDE else 230,
+            description=f"Chart of the daily series. {sentence} The table below holds its values.",
+        )
+
+    interval = ""
+    if incident.onset_low != incident.onset_high:
+        interval = f"between {wording.day(incident.onset_low)} and {wording.day(incident.onset_high)}"
+    return HeadlineView(
+        id=incident.id,
+        unit=incident.unit,
+        what=_capitalised(_without_unit(catalog, incident.metric, incident.segment)),
+        change=wording.change(incident.change),
+        tone=charts.tone_of(incident),
+        sentence=sentence,
+        state=incident.state,
+        state_text=STATES[incident.state],
+        onset=wording.day(incident.onset),
+        onset_interval=interval,
+        first_reported=wording.day(incident.first_reported),
+        peak_score=f"{headline.peak_score:.1f}",
+        members=[_member(catalog, m) for m in incident.members[:MEMBERS_SHOWN]],
+        more_members=max(0, len(incident.members) - MEMBERS_SHOWN),
+        events=incident.events,
+        picture=_picture(draw) if points else None,
+        rows=[
+            BandRow(
+                day=wording.day(p.day),
+                observed="no data" if p.observed is None else wording.value(metric, p.observed),
+                expected="–" if p.expected is None else wording.value(metric, p.expected),
+                band="–"
+                if p.low is None or p.high is None
+                else f"{wording.value(metric, p.low)} to {wording.value(metric, p.high)}",
+                inside=window[0] <= p.day <= window[1],
+            )
+            for p in points
+        ],
+    )
+
+
+def _member(catalog: Catalog, member: Member) -> MemberRow:
+    metric = catalog.metric(member.metric)
+    excess = wording.number(abs(member.excess))
+    return MemberRow(
+        what=_capitalised(_without_unit(catalog, member.metric, member.segment)),
+        before=wording.value(metric, member.expected),
+        since=wording.value(metric, member.observed),
+        change=wording.change(member.change),
+        interval=f"{wording.change(member.low)} to {wording.change(member.high)}",
+        excess=excess if excess == "0" else f"{'+' if member.excess > 0 else '−'}{excess}",
+        tone="up" if member.change > 0 else "down",
+    )
+
+
+def _without_unit(catalog: Catalog, metric: str, segment: str) -> str:
+    """A series in words, where its unit has already been named."""
+    unit = wording.segment(catalog, segment).get(catalog.table.delivered_by, "")
+    return wording.subject(catalog, catalog.metric(metric), segment).removeprefix(f"{unit}: ")
+
+
+def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
+    by_id = {i.id: i for i in final}
+    return [
+        RiskView(
+            rank=row["rank"],
+            sentence=row["sentence"],
+            tone=charts.tone_of(incident),
+            score=f"{row['score']:.1f}",
+            factors=[
+                ("size", f"{row['size']:.2f}"),
+                ("exposure", f"{row['exposure']:.2f}"),
+                ("confidence", f"{row['confidence']:.2f}"),
+                *([("harm", f"{row['harm']:g}")] if row["harm"] != 1 else []),
+            ],
+            state=incident.state,
+            state_text=STATES[incident.state],
+            onset=wording.day(incident.onset),
+            first_reported=wording.day(incident.first_reported),
+            events=incident.events,
+        )
+        for row in sorted(tables.risks, key=lambda r: int(r["rank"]))
+        for incident in (by_id[row["incident"]],)
+    ]
+
+
+def _timeline_row(catalog: Catalog, incident: Incident) -> tuple[str, str, str, str]:
+    until = "open" if incident.is_open else wording.day(incident.last_reported)
+    return wording.title(catalog, incident), wording.day(incident.onset), until, STATES[incident.state]
+
+
+def _per_day(tables: ReportTables, shifted: Sequence[Incident]) -> Picture | None:
+    if not any(tables.shifts_per_day.values()):
+        return None
+    reported = Counter(i.first_reported for i in shifted)
+    total = (tables.last_day - tables.first_day).days + 1
+    days = [tables.first_day + dt.timedelta(days=n) for n in range(total)]
+    counts = [charts.DayCount(d, tables.shifts_per_day.get(d, 0), reported[d]) for d in days]
+    return _picture(lambda width: charts.shifts_per_day(counts, width=width, height=230))
+
+
+def _months(
+    tables: ReportTables, shifted: Sequence[Incident], findings: Sequence[Incident]
+) -> list[MonthRow]:
+    def month(day: dt.date) -> dt.date:
+        return day.replace(day=1)
+
+    shifts: Counter[dt.date] = Counter()
+    for day, count in tables.shifts_per_day.items():
+        shifts[month(day)] += count
+    incidents = Counter(month(i.first_reported) for i in shifted)
+    data = Counter(month(i.first_reported) for i in findings)
+    return [
+        MonthRow(f"{m:%B %Y}", f"{shifts[m]:,}", f"{incidents[m]:,}", f"{data[m]:,}")
+        for m in sorted({*shifts, *incidents, *data}, reverse=True)
+    ]
+
+
+def _findings(tables: ReportTables, findings: Sequence[Incident]) -> list[FindingView]:
+    """Open ones first, then the latest."""
+    ordered = sorted(findings, key=lambda i: (i.is_open, i.last_reported, i.onset), reverse=True)
+    return [
+        FindingView(
+            unit=i.unit,
+            what=wording.FINDINGS[i.shape],
+            since=wording.day(i.onset),
+            until="open" if i.is_open else wording.day(i.last_reported),
+            days=((tables.last_day if i.is_open else i.last_reported) - i.onset).days + 1,
+            open=i.is_open,
+        )
+        for i in ordered
+    ]
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]

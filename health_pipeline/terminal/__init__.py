@@ -1,0 +1,1 @@
+"""What the commands of ``health-pipeline`` do and show in a terminal."""

@@ -1,0 +1,96 @@
+"""``health-pipeline sql``: DuckDB over the lake, as a command or a prompt."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from health_pipeline.errors import UserError
+from health_pipeline.home import Home
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SHOWN = 40
+
+
+def run_sql(ecosystem: str, query: str | None, csv: bool, console: Console) -> None:
+    """Run a query, or a prompt.
+
+    Raises:
+        UserError: the lake is empty, or the query is wrong.
+    """
+    import duckdb
+
+    from health_pipeline.pipeline import Pipeline
+    from health_pipeline.storage.engine import create_views
+
+    pipeline = Pipeline.of(ecosystem, Home.from_environment())
+    if not pipeline.tables.facts.days():
+        raise UserError(f"The lake in {pipeline.home.lake} is empty.", "Run `health-pipeline run` first.")
+    if query is None and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    with duckdb.connect() as connection:
+        names = create_views(connection, pipeline.tables.by_name())
+        connection.register("rejected_rows", pipeline.landing.quarantine())
+        connection.execute("CREATE VIEW raw.quarantine AS SELECT * FROM rejected_rows")
+        if query is not None:
+            _show(connection, query, csv, console)
+            return
+        console.print("DuckDB over the lake. Tables: " + ", ".join([*names, "raw.quarantine"]), highlight=False)
+        console.print("[dim]End a statement with ; — leave with Ctrl-D. DESCRIBE metrics.cube; shows columns.[/]")
+        _prompt(connection, csv, console)
+
+
+def _prompt(connection: DuckDBPyConnection, csv: bool, console: Console) -> None:
+    import readline  # noqa: F401  (line editing and history)
+
+    lines: list[str] = []
+    while True:
+        try:
+            line = input("… " if lines else "sql> ")
+        except EOFError:
+            console.print()
+            return
+        except KeyboardInterrupt:
+            lines.clear()
+            console.print()
+            continue
+        if not lines and line.strip() in ("", "exit", "quit", ".exit", ".quit"):
+            if line.strip():
+                return
+            continue
+        lines.append(line)
+        if line.rstrip().endswith(";"):
+            try:
+                _show(connection, "\n".join(lines), csv, console)
+            except UserError as error:
+                console.print(f"[red]✗[/] {error.message}", highlight=False)
+            lines.clear()
+
+
+def _show(connection: DuckDBPyConnection, query: str, csv: bool, console: Console) -> None:
+    import duckdb
+
+    try:
+        relation = connection.sql(query)
+        if relation is None:
+            return
+        if csv:
+            print(relation.df().to_csv(index=False), end="")
+            return
+        rows = relation.limit(SHOWN + 1).fetchall()
+    except duckdb.Error as error:
+        raise UserError(str(error).strip(), "`health-pipeline sql \"SHOW ALL TABLES\"` lists what there is.") from None
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        numeric = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "HUGEINT") or str(kind).startswith("DECIMAL")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+    for row in rows[:SHOWN]:
+        table.add_row(*["" if v is None else f"{v:,.6g}" if isinstance(v, float) else str(v) for v in row])
+    console.print(table)
+    if len(rows) > SHOWN:
+        console.print(f"[dim]The first {SHOWN} rows; --csv prints all.[/]")
