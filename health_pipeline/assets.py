@@ -75,9 +75,7 @@ def derived_asset(
     own = {o.name for o in outputs}
 
     def deps(output: Output) -> list[dg.AssetDep | dg.AssetKey]:
-        found: list[dg.AssetDep | dg.AssetKey] = [
-            asset_key(catalog, name) for name in output.deps if name not in own
-        ]
+        found: list[dg.AssetDep | dg.AssetKey] = [asset_key(catalog, name) for name in output.deps if name not in own]
         if output.previous_day:
             before = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
             found.append(dg.AssetDep(asset_key(catalog, output.name), partition_mapping=before))

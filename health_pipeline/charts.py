@@ -120,8 +120,7 @@ class _Label:
 def points_from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
     """Rows of the bands table (``day, observed, expected, low, high``) as points; NaN and null are ``None``."""
     return [
-        Point(row["day"], *(_finite(row.get(name)) for name in ("observed", "expected", "low", "high")))
-        for row in rows
+        Point(row["day"], *(_finite(row.get(name)) for name in ("observed", "expected", "low", "high"))) for row in rows
     ]
 
 
@@ -178,11 +177,15 @@ def series_chart(
     scale, values, tick_labels = _value_scale(shown, format, steps=max(2, round((height - 90) / 40)))
     left, right, bottom = max(40, round(max(len(t) for t in tick_labels) * _CHARACTER * 1.05) + 12), 16, 36
     plot_width = width - left - right
-    marks: list[tuple[dt.date, str, bool]] = [(onset, f"onset {_short(onset)}", True)] if onset else []
-    marks += [(e.day, e.title, False) for e in sorted(events, key=lambda e: e.day)]
-    labels = _place_labels([m for m in marks if first <= m[0] <= last], first, last, plot_width)
+    marks = [(e.day, e.title, False) for e in sorted(events, key=lambda e: e.day) if first <= e.day <= last]
+    if onset and onset <= last:
+        before = onset < first  # off the picture: the words stay, at the edge
+        marks.append((max(onset, first), f"{'← ' if before else ''}onset {_short(onset)}", True))
+    labels = _place_labels(marks, first, last, plot_width)
     lanes = 1 + max((label.lane for label, _, _ in labels), default=-1)
-    heading = [(text, role) for text, role in ((title, "ink"), (_key(unit, shown, width), "text")) if text]
+    heading = [
+        (text, role) for text, role in ((title, "ink"), (_key(unit, scale["type"], shown, width), "text")) if text
+    ]
     top = 8 + 17 * len(heading) + (4 if heading else 0) + 15 * lanes
     plot_height = height - top - bottom
 
@@ -215,52 +218,135 @@ def series_chart(
     line: Spec = {"invalid": "break-paths-show-domains", "clip": True}
 
     layers: list[Spec] = [
-        _layer("band", rows, {"type": "area", "color": LIGHT["band"], **line}, {
-            "x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"},
-        }),
-        _layer("expected", rows, {"type": "line", "color": LIGHT["expected"], "strokeWidth": 1.2, "strokeDash": [4, 3], **line}, {
-            "x": x, "y": {**y, "field": "expected"},
-        }),
-        _layer("no data", no_data, {"type": "rect", "color": LIGHT["gap"]}, {
-            "x": {**x, "field": "from"}, "x2": {"field": "to"},
-        }),
-        _layer("no data stripes", stripes, {"type": "rule", "color": LIGHT["stripe"], "strokeWidth": max(0.6, min(2.5, day_width * 0.3))}, {"x": x}),
-        _layer("observed", rows, {"type": "line", "color": LIGHT["observed"], "strokeWidth": 1.2, **line}, {
-            "x": x, "y": {**y, "field": "observed"},
-        }),
-        _layer("incident", inside, {"type": "line", "color": LIGHT[tone], "strokeWidth": 1.6, **line}, {
-            "x": x, "y": {**y, "field": "observed"},
-        }),
-        _layer("days", seen, {"type": "circle", "opacity": 1, "clip": True, "size": 14 if day_width >= 4 else 6}, {
-            "x": x, "y": {**y, "field": "observed"},
-            "color": {"condition": {"test": "datum.inside", "value": LIGHT[tone]}, "value": LIGHT["observed"]},
-        }),
+        _layer(
+            "band",
+            rows,
+            {"type": "area", "color": LIGHT["band"], **line},
+            {
+                "x": x,
+                "y": {**y, "field": "low"},
+                "y2": {"field": "high"},
+            },
+        ),
+        _layer(
+            "expected",
+            rows,
+            {"type": "line", "color": LIGHT["expected"], "strokeWidth": 1.2, "strokeDash": [4, 3], **line},
+            {
+                "x": x,
+                "y": {**y, "field": "expected"},
+            },
+        ),
+        _layer(
+            "no data",
+            no_data,
+            {"type": "rect", "color": LIGHT["gap"]},
+            {
+                "x": {**x, "field": "from"},
+                "x2": {"field": "to"},
+            },
+        ),
+        _layer(
+            "no data stripes",
+            stripes,
+            {"type": "rule", "color": LIGHT["stripe"], "strokeWidth": max(0.6, min(2.5, day_width * 0.3))},
+            {"x": x},
+        ),
+        _layer(
+            "observed",
+            rows,
+            {"type": "line", "color": LIGHT["observed"], "strokeWidth": 1.2, **line},
+            {
+                "x": x,
+                "y": {**y, "field": "observed"},
+            },
+        ),
+        _layer(
+            "incident",
+            inside,
+            {"type": "line", "color": LIGHT[tone], "strokeWidth": 1.6, **line},
+            {
+                "x": x,
+                "y": {**y, "field": "observed"},
+            },
+        ),
+        _layer(
+            "days",
+            seen,
+            {"type": "circle", "opacity": 1, "clip": True, "size": 14 if day_width >= 4 else 6},
+            {
+                "x": x,
+                "y": {**y, "field": "observed"},
+                "color": {"condition": {"test": "datum.inside", "value": LIGHT[tone]}, "value": LIGHT["observed"]},
+            },
+        ),
     ]
     layers += [
-        _layer("no data label", [{"day": (gap["from"] + gap["to"]) / 2}], {
-            "type": "text", "text": "no data", "color": LIGHT["text"], "fontSize": 11, "baseline": "bottom", "align": "center",
-        }, {"x": x, "y": {"value": plot_height - 6}})
+        _layer(
+            "no data label",
+            [{"day": (gap["from"] + gap["to"]) / 2}],
+            {
+                "type": "text",
+                "text": "no data",
+                "color": LIGHT["text"],
+                "fontSize": 11,
+                "baseline": "bottom",
+                "align": "center",
+            },
+            {"x": x, "y": {"value": plot_height - 6}},
+        )
         for gap in no_data
         if (gap["to"] - gap["from"]) / DAY_MS * day_width >= 52
     ]
-    if onset and onset_low and onset_high and onset_high > onset_low:
-        low, high = max(onset_low, first), min(onset_high, last)
-        layers.insert(4, _layer("onset interval", [{"from": _ms(low) - DAY_MS / 2, "to": _ms(high) + DAY_MS / 2}], {
-            "type": "rect", "color": LIGHT[tone], "opacity": 0.12,
-        }, {"x": {**x, "field": "from"}, "x2": {"field": "to"}}))
+    low, high = max(onset_low or first, first), min(onset_high or first, last)
+    if onset_low and onset_high and low < high:
+        layers.insert(
+            4,
+            _layer(
+                "onset interval",
+                [{"from": _ms(low) - DAY_MS / 2, "to": _ms(high) + DAY_MS / 2}],
+                {
+                    "type": "rect",
+                    "color": LIGHT[tone],
+                    "opacity": 0.12,
+                },
+                {"x": {**x, "field": "from"}, "x2": {"field": "to"}},
+            ),
+        )
     for label, day, is_onset in labels:
         role = LIGHT[tone] if is_onset else LIGHT["text"]
         name = "onset" if is_onset else "event"
         height_above = -15 * label.lane - 13
+        if not (is_onset and onset and onset < first):
+            layers.append(
+                _layer(
+                    name,
+                    [{"day": _ms(day)}],
+                    {
+                        "type": "rule",
+                        "color": role,
+                        "strokeWidth": 1.2 if is_onset else 1,
+                        "opacity": 1 if is_onset else 0.7,
+                        "strokeDash": [1, 0] if is_onset else [1, 3],
+                    },
+                    {"x": x, "y": {"value": height_above}, "y2": {"value": plot_height}},
+                )
+            )
         layers += [
-            _layer(name, [{"day": _ms(day)}], {
-                "type": "rule", "color": role, "strokeWidth": 1.2 if is_onset else 1, "opacity": 1 if is_onset else 0.7,
-                "strokeDash": [1, 0] if is_onset else [1, 3],
-            }, {"x": x, "y": {"value": height_above}, "y2": {"value": plot_height}}),
-            _layer(f"{name} label", [{"day": _ms(day), "text": label.text}], {
-                "type": "text", "color": role, "align": label.align, "dx": 4 if label.align == "left" else -4,
-                "baseline": "top", "fontSize": 11, "fontWeight": 600 if is_onset else "normal",
-            }, {"x": x, "y": {"value": height_above}, "text": {"field": "text"}}),
+            _layer(
+                f"{name} label",
+                [{"day": _ms(day), "text": label.text}],
+                {
+                    "type": "text",
+                    "color": role,
+                    "align": label.align,
+                    "dx": 4 if label.align == "left" else -4,
+                    "baseline": "top",
+                    "fontSize": 11,
+                    "fontWeight": 600 if is_onset else "normal",
+                },
+                {"x": x, "y": {"value": height_above}, "text": {"field": "text"}},
+            ),
         ]
     layers += _heading(heading, left, top, width)
     text = description or _describe_series(title, shown, onset, window, format)
@@ -326,53 +412,121 @@ def incident_timeline(
         "title": None,
     }
     down = {"domain": [0, plot_height], "range": [0, plot_height], "nice": False, "zero": False}
-    y = {"type": "quantitative", "scale": down, "axis": None}
+    lanes: Spec = {"type": "quantitative", "scale": down, "axis": None}
     tones = {"domain": ["up", "down", "data"], "range": [LIGHT["up"], LIGHT["down"], LIGHT["data"]]}
     layers = [
-        _layer("unit edges", names[:-1], {"type": "rule", "color": LIGHT["grid"]}, {
-            "y": {**y, "field": "edge"}, "x": {"value": -left}, "x2": {"value": plot_width},
-        }),
+        _layer(
+            "unit edges",
+            names[:-1],
+            {"type": "rule", "color": LIGHT["grid"]},
+            {
+                "y": {**lanes, "field": "edge"},
+                "x": {"value": -left},
+                "x2": {"value": plot_width},
+            },
+        ),
         # A bar of one day in two years would be half a pixel wide: the stroke keeps it visible.
-        _layer("incidents", rows, {"type": "rect", "strokeWidth": 1.2, "clip": True}, {
-            "x": x, "x2": {"field": "to"}, "y": {**y, "field": "top"}, "y2": {"field": "bottom"},
-            "color": {"field": "tone", "type": "nominal", "scale": tones, "legend": None},
-            "stroke": {"field": "tone", "type": "nominal", "scale": tones, "legend": None},
-            "opacity": {"condition": {"test": "datum.open", "value": 1}, "value": 0.5},
-        }),
-        _layer("units", names, {
-            "type": "text", "align": "right", "baseline": "middle", "dx": -8, "fontSize": 11, "color": LIGHT["text"],
-            "limit": left - 10,
-        }, {"x": {"value": 0}, "y": {**y, "field": "middle"}, "text": {"field": "unit"}}),
+        _layer(
+            "incidents",
+            rows,
+            {"type": "rect", "strokeWidth": 1.2, "clip": True},
+            {
+                "x": x,
+                "x2": {"field": "to"},
+                "y": {**lanes, "field": "top"},
+                "y2": {"field": "bottom"},
+                "color": {"field": "tone", "type": "nominal", "scale": tones, "legend": None},
+                "stroke": {"field": "tone", "type": "nominal", "scale": tones, "legend": None},
+                "opacity": {"condition": {"test": "datum.open", "value": 1}, "value": 0.5},
+            },
+        ),
+        _layer(
+            "units",
+            names,
+            {
+                "type": "text",
+                "align": "right",
+                "baseline": "middle",
+                "dx": -8,
+                "fontSize": 11,
+                "color": LIGHT["text"],
+                "limit": left - 10,
+            },
+            {"x": {"value": 0}, "y": {**lanes, "field": "middle"}, "text": {"field": "unit"}},
+        ),
     ]
     if not bars:
-        layers.append(_layer("empty", [{}], {
-            "type": "text", "text": "no incidents in this window", "color": LIGHT["text"], "fontSize": 12,
-        }, {"x": {"value": plot_width / 2}, "y": {"value": plot_height / 2}}))
-    present = [(tone, text) for tone, text in (("up", "up"), ("down", "down"), ("data", "data quality")) if any(r["tone"] == tone for r in rows)]
+        layers.append(
+            _layer(
+                "empty",
+                [{}],
+                {
+                    "type": "text",
+                    "text": "no incidents in this window",
+                    "color": LIGHT["text"],
+                    "fontSize": 12,
+                },
+                {"x": {"value": plot_width / 2}, "y": {"value": plot_height / 2}},
+            )
+        )
+    present = [
+        (tone, text)
+        for tone, text in (("up", "up"), ("down", "down"), ("data", "data quality"))
+        if any(r["tone"] == tone for r in rows)
+    ]
     at = 0.0
     for tone, text in present:
         layers += [
-            _layer("key", [{}], {"type": "square", "size": 64, "color": LIGHT[tone], "opacity": 1}, {
-                "x": {"value": at + 4}, "y": {"value": -14},
-            }),
-            _layer("key label", [{}], {
-                "type": "text", "text": text, "align": "left", "baseline": "middle", "fontSize": 11, "color": LIGHT["text"],
-            }, {"x": {"value": at + 13}, "y": {"value": -14}}),
+            _layer(
+                "key",
+                [{}],
+                {"type": "square", "size": 64, "color": LIGHT[tone], "opacity": 1},
+                {
+                    "x": {"value": at + 4},
+                    "y": {"value": -14},
+                },
+            ),
+            _layer(
+                "key label",
+                [{}],
+                {
+                    "type": "text",
+                    "text": text,
+                    "align": "left",
+                    "baseline": "middle",
+                    "fontSize": 11,
+                    "color": LIGHT["text"],
+                },
+                {"x": {"value": at + 13}, "y": {"value": -14}},
+            ),
         ]
         at += 13 + len(text) * _CHARACTER + 16
     if any(not r["open"] for r in rows):
-        layers.append(_layer("key label", [{}], {
-            "type": "text", "text": "pale: over", "align": "left", "baseline": "middle", "fontSize": 11, "color": LIGHT["text"],
-        }, {"x": {"value": at}, "y": {"value": -14}}))
+        layers.append(
+            _layer(
+                "key label",
+                [{}],
+                {
+                    "type": "text",
+                    "text": "pale: over",
+                    "align": "left",
+                    "baseline": "middle",
+                    "fontSize": 11,
+                    "color": LIGHT["text"],
+                },
+                {"x": {"value": at}, "y": {"value": -14}},
+            )
+        )
     layers += _heading(heading, left, top, width)
     still_open = sum(bool(r["open"]) for r in rows)
-    text = f"Timeline of {len(rows)} incidents of {len(units)} units, {_long(first)} to {_long(last)}; {still_open} are open on the last day."
+    text = (
+        f"Timeline of {len(rows)} incidents of {len(units)} units, {_long(first)} to {_long(last)}; "
+        f"{still_open} are open on the last day."
+    )
     return _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
 
 
-def shifts_per_day(
-    counts: Sequence[DayCount], *, title: str = "", width: int = 600, height: int = 220
-) -> Spec:
+def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 600, height: int = 220) -> Spec:
     """Significant shifts (above) and newly reported incidents (below), per day, or per week beyond 26 weeks.
 
     Args:
@@ -425,21 +579,43 @@ def shifts_per_day(
             if v[position]
         ]
         layers += [
-            _layer(name, values, {"type": "rect", "color": colour}, {
-                "x": x, "x2": {"field": "to"},
-                "y": {
-                    "field": "n", "type": "quantitative", "scale": scale, "title": None,
-                    "axis": _axis(ticks, [f"{t:,.0f}" for t in ticks], grid=True) | {"orient": "left"},
+            _layer(
+                name,
+                values,
+                {"type": "rect", "color": colour},
+                {
+                    "x": x,
+                    "x2": {"field": "to"},
+                    "y": {
+                        "field": "n",
+                        "type": "quantitative",
+                        "scale": scale,
+                        "title": None,
+                        "axis": _axis(ticks, [f"{t:,.0f}" for t in ticks], grid=True) | {"orient": "left"},
+                    },
+                    "y2": {"field": "zero"},
                 },
-                "y2": {"field": "zero"},
-            }),
-            _layer(f"{name} label", [{}], {
-                "type": "text", "text": label, "align": "left", "baseline": "bottom", "fontSize": 11, "color": LIGHT["text"],
-            }, {"x": {"value": 0}, "y": {"value": span[1] - 5}}),
+            ),
+            _layer(
+                f"{name} label",
+                [{}],
+                {
+                    "type": "text",
+                    "text": label,
+                    "align": "left",
+                    "baseline": "bottom",
+                    "fontSize": 11,
+                    "color": LIGHT["text"],
+                },
+                {"x": {"value": 0}, "y": {"value": span[1] - 5}},
+            ),
         ]
     layers += _heading(heading, left, top, width)
     shifts, incidents = sum(v[0] for v in sums.values()), sum(v[1] for v in sums.values())
-    text = f"{shifts:,} significant shifts and {incidents:,} newly reported incidents, {_long(first)} to {_long(last)}, per {per}."
+    text = (
+        f"{shifts:,} significant shifts and {incidents:,} newly reported incidents, {_long(first)} to {_long(last)}, "
+        f"per {per}."
+    )
     spec = _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
     return spec | {"resolve": {"scale": {"y": "independent"}, "axis": {"y": "independent"}}}
 
@@ -493,7 +669,9 @@ def svg(spec: Spec) -> str:
     drawn: str = vl_convert.vegalite_to_svg(spec | {"background": None}, show_warnings=False)
     prefix = "c" + hashlib.sha256(drawn.encode()).hexdigest()[:8]
     drawn = re.sub(r'(id="|url\(#)([A-Za-z_]\w*)', rf"\g<1>{prefix}-\2", drawn)
-    drawn = re.sub(r' (?:role="graphics-\w+"|aria-roledescription="[^"]*"|aria-hidden="true"|pointer-events="none")', "", drawn)
+    drawn = re.sub(
+        r' (?:role="graphics-\w+"|aria-roledescription="[^"]*"|aria-hidden="true"|pointer-events="none")', "", drawn
+    )
     drawn = re.sub(r'<path class="(?:background|foreground)"(?: d="[^"]*")?(?: display="none")?/>', "", drawn)
     label = html.escape(spec.get("description", ""), quote=True)
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
@@ -559,7 +737,14 @@ def _picture(
                 "labelPadding": 6,
                 "labelOverlap": False,
             },
-            "axisX": {"domain": True, "domainColor": LIGHT["axis"], "ticks": True, "tickColor": LIGHT["axis"], "tickSize": 4, "labelPadding": 4},
+            "axisX": {
+                "domain": True,
+                "domainColor": LIGHT["axis"],
+                "ticks": True,
+                "tickColor": LIGHT["axis"],
+                "tickSize": 4,
+                "labelPadding": 4,
+            },
         },
     }
 
@@ -571,10 +756,20 @@ def _layer(name: str, values: Sequence[Mapping[str, Any]], mark: Spec, encoding:
 def _heading(lines: Sequence[tuple[str, str]], left: int, top: int, width: int) -> list[Spec]:
     """Title lines above everything else, from the left edge of the picture."""
     return [
-        _layer("title" if role == "ink" else "subtitle", [{"text": text}], {
-            "type": "text", "align": "left", "baseline": "top", "color": LIGHT[role],
-            "fontSize": 13 if role == "ink" else 11, "fontWeight": 600 if role == "ink" else "normal", "limit": width - 20,
-        }, {"x": {"value": 10 - left}, "y": {"value": 8 - top + 17 * n}, "text": {"field": "text"}})
+        _layer(
+            "title" if role == "ink" else "subtitle",
+            [{"text": text}],
+            {
+                "type": "text",
+                "align": "left",
+                "baseline": "top",
+                "color": LIGHT[role],
+                "fontSize": 13 if role == "ink" else 11,
+                "fontWeight": 600 if role == "ink" else "normal",
+                "limit": width - 20,
+            },
+            {"x": {"value": 4 - left}, "y": {"value": 8 - top + 17 * n}, "text": {"field": "text"}},
+        )
         for n, (text, role) in enumerate(lines)
     ]
 
@@ -585,11 +780,13 @@ def _axis(values: Sequence[float], labels: Sequence[str | list[str]], grid: bool
     return {"values": list(values), "labelExpr": chosen, "grid": grid, "title": None}
 
 
-def _key(unit: str, points: Sequence[Point], width: int) -> str:
+def _key(unit: str, scale: str, points: Sequence[Point], width: int) -> str:
     """What the marks mean, as far as there is room."""
+    parts = [unit] if unit else []
+    if scale == "log":
+        parts.append("log scale")
     if not unit or width < 480:
-        return unit
-    parts = [unit]
+        return " · ".join(parts)
     parts.append("line: observed")
     if any(p.expected is not None for p in points):
         parts.append("dashes: expected")
@@ -689,7 +886,21 @@ def _steps(low: float, high: float, count: int) -> list[float]:
 def _log_ticks(low: float, high: float, format: Format, most: int) -> list[float]:
     if format == "duration":
         minute, hour, day = 60.0, 3600.0, 86_400.0
-        ladder = [1, 5, 20, minute, 5 * minute, 20 * minute, hour, 6 * hour, day, 5 * day, 20 * day, 100 * day, 365 * day]
+        ladder = [
+            1,
+            5,
+            20,
+            minute,
+            5 * minute,
+            20 * minute,
+            hour,
+            6 * hour,
+            day,
+            5 * day,
+            20 * day,
+            100 * day,
+            365 * day,
+        ]
         ticks = [t for t in ladder if low <= t <= high]
         return ticks[:: max(1, math.ceil(len(ticks) / most))]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

@@ -35,7 +35,8 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Look at and check what an 
 app.add_typer(catalog_app, name="catalog")
 
 Ecosystem = Annotated[
-    str, typer.Option("--ecosystem", "-e", help="A bundled ecosystem, or a folder with catalog files.", show_default=True)
+    str,
+    typer.Option("--ecosystem", "-e", help="A bundled ecosystem, or a folder with catalog files.", show_default=True),
 ]
 
 
@@ -72,7 +73,9 @@ def run(
 @app.command()
 def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address to bind. The UI has no sign-in: keep it on this machine.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to bind. The UI has no sign-in: keep it on this machine.")
+    ] = "127.0.0.1",
     ecosystem: Ecosystem = "eu_dsa",
 ) -> None:
     """Start the Dagster UI and the daemon that runs schedules and sensors. Ctrl-C stops both."""
@@ -83,7 +86,9 @@ def up(
 
 @app.command()
 def sql(
-    query: Annotated[str | None, typer.Argument(help="A query; without one a prompt opens, or standard input is read.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="A query; without one a prompt opens, or standard input is read.")
+    ] = None,
     ecosystem: Ecosystem = "eu_dsa",
     csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
 ) -> None:

@@ -49,10 +49,7 @@ class FakeSlack:
             "conversations.list": self._list,
         }
         self._app = Starlette(
-            routes=[
-                Route(f"/api/{name}", self._guarded(name, call), methods=["POST"])
-                for name, call in routes.items()
-            ]
+            routes=[Route(f"/api/{name}", self._guarded(name, call), methods=["POST"]) for name, call in routes.items()]
         )
         config = uvicorn.Config(
             self._asgi, host="127.0.0.1", port=0, log_level="critical", lifespan="off", interface="asgi3"
@@ -167,9 +164,7 @@ class FakeSlack:
             return PlainTextResponse("Bad Gateway", 502)
         if fault == "slow_after":
             await asyncio.sleep(2)
-        return JSONResponse(
-            {"ok": True, "channel": channel, "ts": message["ts"], "message": {"text": message["text"]}}
-        )
+        return JSONResponse({"ok": True, "channel": channel, "ts": message["ts"], "message": {"text": message["text"]}})
 
     async def _history(self, request: Request, arguments: dict[str, Any]) -> Response:
         if "channels:history" not in self.scopes:

@@ -110,9 +110,7 @@ def test_the_locks_are_up_to_date_with_the_declared_dependencies(
     for requirement in map(Requirement, declared):
         versions = locked.get(canonicalize_name(requirement.name), set())
         assert versions, f"{requirement} is not in {lock}"
-        assert all(version in requirement.specifier for version in versions), (
-            f"{requirement}, locked at {versions}"
-        )
+        assert all(version in requirement.specifier for version in versions), f"{requirement}, locked at {versions}"
 
 
 def test_the_tests_run_on_the_versions_that_users_run() -> None:
@@ -142,9 +140,7 @@ def test_the_wheel_holds_nothing_but_the_package_and_its_licence(wheel: Path) ->
     assert f"{info}/licenses/LICENSE" in names
 
 
-def test_an_installed_package_finds_its_catalog_and_sample_without_the_checkout(
-    wheel: Path, tmp_path: Path
-) -> None:
+def test_an_installed_package_finds_its_catalog_and_sample_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"

@@ -80,17 +80,13 @@ def deliver(
             does not post months of old news.
     """
     if slack is None:
-        return _result(
-            engine, ecosystem, Delivery(problems=("SLACK_BOT_TOKEN is not set: nothing is posted.",))
-        )
+        return _result(engine, ecosystem, Delivery(problems=("SLACK_BOT_TOKEN is not set: nothing is posted.",)))
     if max_age is not None:
         outbox.hold_older(engine, outbox.now() - max_age, ecosystem=ecosystem)
     done, skip, failures_in_a_row = Delivery(), set[str](), 0
     stop_at = time.monotonic() + budget.total_seconds()
     while time.monotonic() < stop_at:
-        claimed = outbox.claim(
-            engine, patience=slack.patience, interval=interval, ecosystem=ecosystem, skip=skip
-        )
+        claimed = outbox.claim(engine, patience=slack.patience, interval=interval, ecosystem=ecosystem, skip=skip)
         if claimed is None:
             due = outbox.next_due(engine, patience=slack.patience, ecosystem=ecosystem, skip=skip)
             if due is None or not _wait(due, stop_at):

@@ -333,9 +333,7 @@ def _trust(incident: Incident, trust: Sequence[str]) -> str:
     if incident.kind == "data":
         first = f"Judged on deliveries up to {wording.day(incident.day)}."
     else:
-        first = (
-            f"Judged on data up to {wording.day(incident.day)}; days with incomplete deliveries are left out."
-        )
+        first = f"Judged on data up to {wording.day(incident.day)}; days with incomplete deliveries are left out."
     return " ".join([first, *trust])
 
 

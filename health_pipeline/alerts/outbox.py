@@ -278,12 +278,7 @@ def next_due(
 
 def known_channel_id(engine: sa.Engine, channel: str) -> str | None:
     """Slack's ID of a channel, as learnt from the latest message sent to it."""
-    query = (
-        sa.select(_C.channel_id)
-        .where(_C.channel == channel, _C.state == "sent")
-        .order_by(_C.id.desc())
-        .limit(1)
-    )
+    query = sa.select(_C.channel_id).where(_C.channel == channel, _C.state == "sent").order_by(_C.id.desc()).limit(1)
     with reading(engine) as connection:
         found: str | None = connection.execute(query).scalar()
     return found

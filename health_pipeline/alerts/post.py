@@ -59,7 +59,10 @@ def newest_messages(catalog: Catalog, incidents: LakeTable, risks: LakeTable) ->
         link = f"{base_url()}/assets/{catalog.name}/incidents?partition={newest.isoformat()}"
         messages.append(
             incident_message(
-                catalog, incident, score=row["score"] if row else None, rank=row["rank"] if row else None,
+                catalog,
+                incident,
+                score=row["score"] if row else None,
+                rank=row["rank"] if row else None,
                 links={"Open in Dagster": link},
             )  # fmt: skip
         )

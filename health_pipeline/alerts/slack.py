@@ -120,9 +120,7 @@ class Slack:
         timeout: seconds to wait for each of connecting, sending and the answer.
     """
 
-    def __init__(
-        self, token: str, *, base_url: str = WebClient.BASE_URL, timeout: float = TIMEOUT_SECONDS
-    ) -> None:
+    def __init__(self, token: str, *, base_url: str = WebClient.BASE_URL, timeout: float = TIMEOUT_SECONDS) -> None:
         logger = logging.getLogger("health_pipeline.slack_sdk")
         logger.setLevel(logging.CRITICAL)  # every failure reaches the outbox and the result in our words
         self._client = WebClient(
@@ -251,12 +249,7 @@ def _meaning(response: Any, channel: str) -> NotPostedError | OutcomeUnknownErro
     if status == 429 or error in _BUSY_ERRORS:
         wait = _header(response, "retry-after")
         return NotPostedError("Slack asks to wait.", dt.timedelta(seconds=int(wait) if wait.isdigit() else 1))
-    if (
-        status >= 500
-        or error in _UNKNOWN_ERRORS
-        or not error
-        or error.startswith("Received a response in a non-JSON")
-    ):
+    if status >= 500 or error in _UNKNOWN_ERRORS or not error or error.startswith("Received a response in a non-JSON"):
         return OutcomeUnknownError(f"Slack had trouble of its own ({error if status == 200 else status}).")
     if error == "missing_scope":
         return ChannelError(f"{channel}: The app lacks the scope {response.get('needed')}: {_ADD_SCOPE}.")
@@ -265,9 +258,7 @@ def _meaning(response: Any, channel: str) -> NotPostedError | OutcomeUnknownErro
     if error in _CHANNEL_ERRORS:
         return ChannelError(f"{channel}: {_CHANNEL_ERRORS[error]} ({error})")
     details = "; ".join(map(str, (response.get("response_metadata") or {}).get("messages", [])))
-    return MessageRefusedError(
-        f"{channel}: Slack refuses the message: {error}{': ' + details if details else ''}."
-    )
+    return MessageRefusedError(f"{channel}: Slack refuses the message: {error}{': ' + details if details else ''}.")
 
 
 def _header(response: Any, name: str) -> str:

@@ -1,7 +1,6 @@
 """Jobs: land files, load days, judge days, alert; and ``daily``, which does one day from end to end."""
 
 import dagster as dg
-
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from health_pipeline.assets import asset_key

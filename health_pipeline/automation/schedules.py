@@ -30,7 +30,9 @@ def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
         delivered = pipeline.landing.days()
         if yesterday not in set(delivered):
             newest = f"The newest day delivered is {delivered[-1]}." if delivered else "No day was delivered yet."
-            return dg.SkipReason(f"Nothing was delivered for {yesterday}. {newest} Drop the file into {pipeline.inbox}.")
+            return dg.SkipReason(
+                f"Nothing was delivered for {yesterday}. {newest} Drop the file into {pipeline.inbox}."
+            )
         return dg.RunRequest(run_key=f"daily:{yesterday}", partition_key=yesterday.isoformat())
 
     return daily

@@ -43,7 +43,7 @@ def inbox_sensor(pipeline: Pipeline, work_jobs: Mapping[str, UnresolvedAssetJobD
         jobs=[work_jobs[kind] for kind in ("land", "load", "judge")],
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Watches {pipeline.inbox} and carries every new or corrected file through to the prioritised list.",
+        description=f"Carries every new or corrected file in {pipeline.inbox} through to the prioritised list.",
     )
     def inbox(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         busy = context.instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, tags={"ecosystem": catalog.name}))

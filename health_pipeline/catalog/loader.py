@@ -94,7 +94,12 @@ class _File:
             known = _fields_at(model, where[:-1])
             return Finding(self.path, line, f"unknown key {where[-1]!r}", did_you_mean(str(where[-1]), known))
         if kind == "missing":
-            return Finding(self.path, line, f"the key {where[-1]!r} is missing in {'.'.join(map(str, where[:-1])) or 'the file'}", "Add it.")
+            return Finding(
+                self.path,
+                line,
+                f"the key {where[-1]!r} is missing in {'.'.join(map(str, where[:-1])) or 'the file'}",
+                "Add it.",
+            )
         if kind == "literal_error":
             wanted = problem["ctx"]["expected"].replace("'", "")
             given = str(problem["input"])
@@ -102,7 +107,9 @@ class _File:
             return Finding(self.path, line, f"{text} is {given!r}, which is not one of {wanted}", guess)
         if kind == "string_pattern_mismatch":
             return Finding(
-                self.path, line, f"{text} is {problem['input']!r}",
+                self.path,
+                line,
+                f"{text} is {problem['input']!r}",
                 "Names are lower-case letters, digits and underscores, and start with a letter.",
             )
         return Finding(self.path, line, f"{text}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
@@ -165,7 +172,8 @@ def find_catalog(name_or_folder: str) -> Path:
         return folder
     raise CatalogError(
         f"There is no ecosystem {name_or_folder!r}.",
-        did_you_mean(name_or_folder, bundled) + " Or give a folder that holds ecosystem.yaml, tables.yaml and metrics.yaml.",
+        did_you_mean(name_or_folder, bundled)
+        + " Or give a folder that holds ecosystem.yaml, tables.yaml and metrics.yaml.",
     )
 
 
@@ -179,8 +187,10 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         CatalogError: lists every finding as ``file:line: what is wrong. What to do.``
     """
     folder = find_catalog(name_or_folder)
-    files = {name: _File(folder / f"{name}.yaml", optional=name == "calendar") for name in
-             ("ecosystem", "tables", "metrics", "calendar")}
+    files = {
+        name: _File(folder / f"{name}.yaml", optional=name == "calendar")
+        for name in ("ecosystem", "tables", "metrics", "calendar")
+    }
     ecosystem = files["ecosystem"].parse(Ecosystem)
     tables = files["tables"].parse(Tables)
     metrics = files["metrics"].parse(Metrics)
@@ -193,7 +203,14 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         findings += _check_sql(files, tables.table, metrics)
     if ecosystem is not None and ecosystem.sample and not (folder / ecosystem.sample).exists():
         line = files["ecosystem"].line(["sample"])
-        findings.append(Finding(folder / "ecosystem.yaml", line, f"the sample {ecosystem.sample!r} does not exist", "Paths are relative to this file."))
+        findings.append(
+            Finding(
+                folder / "ecosystem.yaml",
+                line,
+                f"the sample {ecosystem.sample!r} does not exist",
+                "Paths are relative to this file.",
+            )
+        )
     if findings or ecosystem is None or tables is None or metrics is None or calendar is None:
         count = f"{len(findings)} mistake{'s' if len(findings) != 1 else ''}"
         raise CatalogError(f"The catalog has {count}:\n" + "\n".join(f"  {f}" for f in findings))
@@ -212,7 +229,14 @@ def _duplicates(file: _File, key: str, names: Sequence[str], what: str) -> list[
     for i, name in enumerate(names):
         if name in names[:i]:
             first = file.line([key, names.index(name), "name"])
-            found.append(Finding(file.path, file.line([key, i, "name"]), f"the {what} {name!r} is declared twice", f"It is first declared on line {first}: rename one."))
+            found.append(
+                Finding(
+                    file.path,
+                    file.line([key, i, "name"]),
+                    f"the {what} {name!r} is declared twice",
+                    f"It is first declared on line {first}: rename one.",
+                )
+            )
     return found
 
 
@@ -221,13 +245,34 @@ def _check_table(file: _File, table: Table) -> list[Finding]:
     found = []
     for i, name in enumerate(columns):
         if name in columns[:i]:
-            found.append(Finding(file.path, file.line(["table", "columns", i, "name"]), f"the column {name!r} is declared twice", "Rename or remove one."))
+            found.append(
+                Finding(
+                    file.path,
+                    file.line(["table", "columns", i, "name"]),
+                    f"the column {name!r} is declared twice",
+                    "Rename or remove one.",
+                )
+            )
     for key in ("day", "delivered_by"):
         if getattr(table, key) not in columns:
-            found.append(Finding(file.path, file.line(["table", key]), f"{key} names the column {getattr(table, key)!r}, which is not declared", did_you_mean(getattr(table, key), columns)))
+            found.append(
+                Finding(
+                    file.path,
+                    file.line(["table", key]),
+                    f"{key} names the column {getattr(table, key)!r}, which is not declared",
+                    did_you_mean(getattr(table, key), columns),
+                )
+            )
     for i, name in enumerate(table.key):
         if name not in columns:
-            found.append(Finding(file.path, file.line(["table", "key", i]), f"the key names the column {name!r}, which is not declared", did_you_mean(name, columns)))
+            found.append(
+                Finding(
+                    file.path,
+                    file.line(["table", "key", i]),
+                    f"the key names the column {name!r}, which is not declared",
+                    did_you_mean(name, columns),
+                )
+            )
     return found
 
 
@@ -241,26 +286,81 @@ def _check_metrics(file: _File, table: Table, declared: Metrics) -> list[Finding
 
     for i, m in enumerate(declared.metrics):
         if m.type == "count" and m.denominator is not None:
-            found.append(Finding(file.path, at(i, "denominator"), f"{m.name} is a count and has a denominator", "Remove it, or make the type proportion or mean."))
+            found.append(
+                Finding(
+                    file.path,
+                    at(i, "denominator"),
+                    f"{m.name} is a count and has a denominator",
+                    "Remove it, or make the type proportion or mean.",
+                )
+            )
         if m.type != "count" and m.denominator is None:
-            found.append(Finding(file.path, at(i, "type"), f"{m.name} is a {m.type} and has no denominator", "Add one, or make the type count."))
+            found.append(
+                Finding(
+                    file.path,
+                    at(i, "type"),
+                    f"{m.name} is a {m.type} and has no denominator",
+                    "Add one, or make the type count.",
+                )
+            )
         for key in ("by", "over"):
             for j, d in enumerate(getattr(m, key) or ()):
                 if d not in dimensions:
-                    found.append(Finding(file.path, at(i, key, j), f"{m.name}.{key} names the dimension {d!r}, which is not declared", did_you_mean(d, dimensions)))
+                    found.append(
+                        Finding(
+                            file.path,
+                            at(i, key, j),
+                            f"{m.name}.{key} names the dimension {d!r}, which is not declared",
+                            did_you_mean(d, dimensions),
+                        )
+                    )
         if table.delivered_by not in m.by:
-            found.append(Finding(file.path, at(i, "by"), f"{m.name}.by leaves out {table.delivered_by!r}, by which the source delivers", f"Add {table.delivered_by!r}: without it a missing delivery can't be told from zero."))
+            found.append(
+                Finding(
+                    file.path,
+                    at(i, "by"),
+                    f"{m.name}.by leaves out {table.delivered_by!r}, by which the source delivers",
+                    f"Add {table.delivered_by!r}: without it a missing delivery can't be told from zero.",
+                )
+            )
         for word in re.findall(r"{([^}]*)}", m.phrase):
             if word not in m.by:
-                found.append(Finding(file.path, at(i, "phrase"), f"{m.name}.phrase names {{{word}}}, which is not in its `by`", did_you_mean(word, m.by)))
+                found.append(
+                    Finding(
+                        file.path,
+                        at(i, "phrase"),
+                        f"{m.name}.phrase names {{{word}}}, which is not in its `by`",
+                        did_you_mean(word, m.by),
+                    )
+                )
         if m.over is not None and not set(m.over) < set(m.by):
-            found.append(Finding(file.path, at(i, "over"), f"{m.name}.over must leave out at least one dimension of `by` and add none"))
+            found.append(
+                Finding(
+                    file.path,
+                    at(i, "over"),
+                    f"{m.name}.over must leave out at least one dimension of `by` and add none",
+                )
+            )
         if m.adds_up_to is not None:
             whole = next((o for o in declared.metrics if o.name == m.adds_up_to), None)
             if whole is None:
-                found.append(Finding(file.path, at(i, "adds_up_to"), f"{m.name}.adds_up_to names the metric {m.adds_up_to!r}, which is not declared", did_you_mean(m.adds_up_to, names)))
+                found.append(
+                    Finding(
+                        file.path,
+                        at(i, "adds_up_to"),
+                        f"{m.name}.adds_up_to names the metric {m.adds_up_to!r}, which is not declared",
+                        did_you_mean(m.adds_up_to, names),
+                    )
+                )
             elif not set(whole.by) < set(m.by) or m.type != "count" or whole.type != "count":
-                found.append(Finding(file.path, at(i, "adds_up_to"), f"{m.name} can't add up to {whole.name}", "Both must be counts, and the whole must have fewer dimensions."))
+                found.append(
+                    Finding(
+                        file.path,
+                        at(i, "adds_up_to"),
+                        f"{m.name} can't add up to {whole.name}",
+                        "Both must be counts, and the whole must have fewer dimensions.",
+                    )
+                )
     return found
 
 
@@ -284,7 +384,9 @@ def _check_sql(files: dict[str, _File], table: Table, metrics: Metrics) -> list[
                 missing = re.search(r'Referenced column "([^"]+)" (?:was )?not found', text)
                 if missing:
                     name = missing.group(1)
-                    found.append(Finding(file.path, line, f"unknown column {name!r} in {sql!r}", did_you_mean(name, columns)))
+                    found.append(
+                        Finding(file.path, line, f"unknown column {name!r} in {sql!r}", did_you_mean(name, columns))
+                    )
                 else:
                     found.append(Finding(file.path, line, f"not valid SQL in {sql!r}: {text}", "DuckDB said so."))
 

@@ -121,7 +121,9 @@ class Detection(Declared):
     """How shifts are judged. One setting for all series."""
 
     false_discovery_rate: float = Field(0.05, gt=0, lt=0.5)
-    minimum_change: float = Field(0.1, ge=0, description="smallest change worth reporting, as a share of the expected value")
+    minimum_change: float = Field(
+        0.1, ge=0, description="smallest change worth reporting, as a share of the expected value"
+    )
 
 
 class Alerts(Declared):
@@ -140,6 +142,7 @@ class Ecosystem(Declared):
     name: Name
     title: str
     description: str
+    provenance: str = Field("", description="where the data come from and under which terms")
     start: dt.date
     sample: str | None = Field(None, description="bundled file that is delivered before anything in the inbox")
     statement_adapter: Literal["dsa_statements"] | None = Field(

@@ -30,7 +30,9 @@ def incident_assets(
         found = from_table(incidents.read(window))
         today = [i for i in found if i.day == days[-1] and i.is_open]
         records = [
-            dg.TableRecord({"incident": i.id, "state": i.state, "since": str(i.onset), "what": wording.sentence(catalog, i)})
+            dg.TableRecord(
+                {"incident": i.id, "state": i.state, "since": str(i.onset), "what": wording.sentence(catalog, i)}
+            )
             for i in today[:100]
         ]
         picture = charts.incident_timeline(found, first=window[0], last=window[-1], width=900)

@@ -27,10 +27,8 @@ def derivation(
             yesterday = from_table(incidents.read([day - dt.timedelta(days=1)]))
             wanted = {i.series for i in yesterday if i.series}
             recent = _recent(bands, _last(day), wanted) if wanted else {}
-            rows = advance(
-                catalog, day, yesterday, shifts.read([day]).to_pylist(),
-                deliveries.read([day], ["unit", "finding", "volume", "expected"]).to_pylist(), recent,
-            )  # fmt: skip
+            held = deliveries.read([day], ["unit", "finding", "incomplete_since", "volume", "expected"])
+            rows = advance(catalog, day, yesterday, shifts.read([day]).to_pylist(), held.to_pylist(), recent)
             yield day, [to_table(rows)]
 
     return Derivation(
@@ -41,7 +39,7 @@ def derivation(
             (bands, _last(day)),
             (deliveries, [day]),
         ],
-        "incidents-2-" + catalog.version(catalog.metrics, catalog.events),
+        "incidents-3-" + catalog.version(catalog.metrics, catalog.events),
         compute,
         sequential=True,
     )

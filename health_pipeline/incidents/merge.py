@@ -1,4 +1,4 @@
-"""From a day's shifts to incidents with a life: yesterday's open incidents, today's shifts and deliveries in, today's incidents out.
+"""Incidents with a life: yesterday's incidents, today's shifts and deliveries in, today's incidents out.
 
 Shifts of one family of metrics in one unit that began together are one incident: the total and its parts, counts and
 shares. It is *new* on the day first reported, *ongoing* while it is supported by significant shifts or can't be
@@ -178,7 +178,7 @@ def _start(catalog: Catalog, day: dt.date, rows: Sequence[Row], taken: Iterable[
     family, unit = _family(catalog, rows[0])
     return Incident(
         day=day, id=_identity(unit, family, fields["onset"], taken), kind="shift", family=family, unit=unit,
-        state="new", first_reported=day, last_reported=day, **fields,
+        state="new", first_reported=day, last_reported=day, headline_reported=day, **fields,
     )  # fmt: skip
 
 
@@ -196,17 +196,17 @@ def _identity(unit: str, family: str, onset: dt.date, taken: Iterable[str]) -> s
 def _continue(catalog: Catalog, incident: Incident, day: dt.date, rows: Sequence[Row]) -> Incident:
     """An incident that today's shifts support.
 
-    Its headline stays, with today's numbers when it is significant today and with the last ones when only other
-    series are, until a wider segment shifts.
+    Its headline stays, with today's numbers when it is significant today and for some days with the last ones when
+    only other series are, until a wider segment shifts.
     """
-    fields = _described(catalog, rows)
+    fields = _described(catalog, rows) | {"headline_reported": day}
     events = tuple(dict.fromkeys([*incident.events, *fields["events"]]))
     wider = len(catalog.metric(fields["metric"]).by) < len(catalog.metric(incident.metric).by)
     if not wider and fields["series"] != incident.series:
         same = [r for r in rows if r["series"] == incident.series]
         if same:
-            fields = _described(catalog, same) | {"members": _members(same[0], rows)}
-        else:
+            fields |= _described(catalog, same) | {"members": _members(same[0], rows)}
+        elif (day - incident.headline_reported).days <= QUIET_DAYS:
             before = next(m for m in incident.members if m.series == incident.series)
             fields = {"members": (before, *(_member(r) for r in rows)), "tested": fields["tested"]}
     fields["events"] = events
@@ -242,27 +242,54 @@ def _data_incidents(day: dt.date, open_before: Sequence[Incident], deliveries: S
     today = []
     for row in deliveries:
         before, finding = held.get(row["unit"]), row["finding"]
-        if finding == "complete":
+        if finding in ("complete", "retired"):
             if before is not None:
-                over = (day - before.last_reported).days >= COMPLETE_DAYS
-                state, ended = ("recovered", day) if over else ("ongoing", None)
-                today.append(dataclasses.replace(before, day=day, state=state, ended=ended))
+                today.append(_filled(before, day, retired=finding == "retired"))
             continue
         volume, expected = row["volume"] or 0.0, row["expected"] or 0.0
-        numbers = {
+        numbers: dict[str, Any] = {
             "shape": finding, "expected": expected, "observed": volume, "excess": volume - expected,
             "direction": "up" if finding == "backlog" else "down",
             "change": volume / expected - 1.0 if expected else 0.0,
         }  # fmt: skip
         if before is not None:
-            today.append(dataclasses.replace(before, day=day, state="ongoing", last_reported=day, **numbers))
+            today.append(
+                dataclasses.replace(
+                    before, day=day, state="ongoing", last_reported=day, headline_reported=day, **numbers
+                )
+            )
             continue
+        onset = row["incomplete_since"]
         today.append(
             Incident(
-                day=day, id=_identity(row["unit"], "delivery", day, ()), kind="data", family="delivery",
-                unit=row["unit"], state="new", first_reported=day, last_reported=day, onset=day, onset_low=day,
-                onset_high=day, series="", metric="", segment="", change_low=0.0, change_high=0.0, q_value=0.0,
-                tested=0, **numbers,
+                day=day,
+                id=_identity(row["unit"], "delivery", onset, ()),
+                kind="data",
+                family="delivery",
+                unit=row["unit"],
+                state="new",
+                first_reported=day,
+                last_reported=day,
+                headline_reported=day,
+                onset=onset,
+                onset_low=onset,
+                onset_high=onset,
+                series="",
+                metric="",
+                segment="",
+                change_low=0.0,
+                change_high=0.0,
+                q_value=0.0,
+                tested=0,
+                **numbers,
             )  # fmt: skip
         )
     return today
+
+
+def _filled(incident: Incident, day: dt.date, retired: bool) -> Incident:
+    """A hole on a complete day: it is over after some of them, because a backlog may still come."""
+    if retired:
+        return dataclasses.replace(incident, day=day, state="settled", ended=day)
+    over = (day - incident.last_reported).days >= COMPLETE_DAYS
+    return dataclasses.replace(incident, day=day, state="recovered" if over else "ongoing", ended=day if over else None)

@@ -49,9 +49,10 @@ class Incident:
         kind: ``shift``, or ``data`` for a missing, nearly empty, partial or backlogged delivery.
         family: family of metrics, or ``delivery`` when kind is ``data``.
         unit: value of the delivering column (here: the platform).
-        state: ``new`` on the day first reported, ``ongoing`` while shifts keep being significant, ``recovered`` when the
-            headline is back, ``settled`` when the new level has become the baseline.
-        first_reported: the first day on which the detector reported it.
+        state: ``new`` on the day first reported, ``ongoing`` while shifts keep being significant, ``recovered``
+            when the headline is back, ``settled`` when the new level has become the baseline.
+        first_reported, last_reported: the first and the last day on which the detector reported it.
+        headline_reported: the last day on which the headline shift was significant.
         onset, onset_low, onset_high: most likely first day of the change, and its interval.
         series, metric, segment: the headline shift, the widest segment that shifted ("" when kind is ``data``).
         shape: ``spike`` or ``level``; for kind ``data`` the finding: ``missing``, ``empty``, ``partial``, ``backlog``.
@@ -71,6 +72,7 @@ class Incident:
     state: State
     first_reported: dt.date
     last_reported: dt.date
+    headline_reported: dt.date
     onset: dt.date
     onset_low: dt.date
     onset_high: dt.date
@@ -106,6 +108,7 @@ INCIDENTS = pa.schema(
         ("state", pa.string()),
         ("first_reported", pa.date32()),
         ("last_reported", pa.date32()),
+        ("headline_reported", pa.date32()),
         ("onset", pa.date32()),
         ("onset_low", pa.date32()),
         ("onset_high", pa.date32()),

@@ -8,11 +8,12 @@ from health_pipeline.catalog.model import Catalog, Metric
 from health_pipeline.incidents.model import Incident, Member
 
 FINDINGS = {
-    "missing": "has delivered nothing",
-    "empty": "has delivered next to nothing",
-    "partial": "has delivered only part of its data",
-    "backlog": "is delivering a backlog",
+    "missing": ("has delivered nothing", "delivered nothing"),
+    "empty": ("has delivered next to nothing", "delivered next to nothing"),
+    "partial": ("has delivered only part of its data", "delivered only part of its data"),
+    "backlog": ("is catching up on a backlog", "delivered late, with a backlog"),
 }
+"""What a hole in the data is called while it lasts, and afterwards."""
 
 
 def day(date: dt.date) -> str:
@@ -85,7 +86,7 @@ def subject(catalog: Catalog, metric: Metric, segment_id: str) -> str:
 def title(catalog: Catalog, incident: Incident) -> str:
     """A headline of a few words: ``TikTok: statements filed −50 %``."""
     if incident.kind == "data":
-        return f"{incident.unit} {FINDINGS[incident.shape]}"
+        return f"{incident.unit} {FINDINGS[incident.shape][0 if incident.is_open else 1]}"
     what = subject(catalog, catalog.metric(incident.metric), incident.segment)
     return f"{what} {change(incident.change)}"
 
@@ -93,13 +94,18 @@ def title(catalog: Catalog, incident: Incident) -> str:
 def sentence(catalog: Catalog, incident: Incident) -> str:
     """What happened, as one sentence with size, interval and onset."""
     if incident.kind == "data":
-        until = "" if incident.state == "recovered" else f", {(incident.day - incident.onset).days + 1} days so far"
-        if incident.state == "recovered":
-            until = f"; complete again on {day(incident.day)}"
-        return (
-            f"{incident.unit} {FINDINGS[incident.shape]} since {day(incident.onset)}{until}. "
-            "Its metrics are not judged on these days."
-        )
+        during, after = FINDINGS[incident.shape]
+        judged = "Its metrics are not judged on these days."
+        if incident.is_open:
+            days = (incident.day - incident.onset).days + 1
+            count = "1 day" if days == 1 else f"{days} days"
+            return f"{incident.unit} {during} since {day(incident.onset)}, {count} so far. {judged}"
+        if incident.state == "settled":
+            return f"{incident.unit} has delivered nothing since {day(incident.onset)} and is not expected any more."
+        when = f"on {day(incident.onset)}"
+        if incident.last_reported > incident.onset:
+            when = f"from {day(incident.onset)} to {day(incident.last_reported)}"
+        return f"{incident.unit} {after} {when}. {judged.replace('are', 'were').replace('these', 'those')}"
     metric = catalog.metric(incident.metric)
     verb = "rose" if incident.direction == "up" else "fell"
     per_day = " a day" if metric.type == "count" else ""

@@ -22,7 +22,9 @@ def denominator_check(catalog: Catalog, cube: LakeTable) -> Check:
         found = bad_denominators(catalog, engine, cube.read(days))
         return not found, _listed([str(f) for f in found])
 
-    return Check("denominators", "Denominators are positive and numerators of proportions do not exceed them.", evaluate, True)
+    return Check(
+        "denominators", "Denominators are positive and numerators of proportions do not exceed them.", evaluate, True
+    )
 
 
 def reconciliation_check(catalog: Catalog, facts: LakeTable, cube: LakeTable) -> Check:

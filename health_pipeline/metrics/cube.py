@@ -75,9 +75,15 @@ def _metric_sql(catalog: Catalog, metric: Metric, plan: _Plan, names: Sequence[s
 
     over = metric.over or metric.by
     numerator = f"n.sum_{plan.sums.index(metric.numerator)}"
-    head = f"SELECT n.day_ AS day, '{metric.name}' AS metric, {segment(metric.by)} AS segment, n.cut_{catalog.table.delivered_by} AS unit, {segment(over)} AS whole"
+    head = (
+        f"SELECT n.day_ AS day, '{metric.name}' AS metric, {segment(metric.by)} AS segment, "
+        f"n.cut_{catalog.table.delivered_by} AS unit, {segment(over)} AS whole"
+    )
     if metric.denominator is None:
-        return f"{head}, CAST({numerator} AS DOUBLE) AS numerator, CAST(NULL AS DOUBLE) AS denominator FROM wide n WHERE {cut('n', metric.by)} AND {numerator} IS NOT NULL"
+        return (
+            f"{head}, CAST({numerator} AS DOUBLE) AS numerator, CAST(NULL AS DOUBLE) AS denominator "
+            f"FROM wide n WHERE {cut('n', metric.by)} AND {numerator} IS NOT NULL"
+        )
     denominator = f"d.sum_{plan.sums.index(metric.denominator)}"
     same = " AND ".join(f"n.cut_{n} = d.cut_{n}" for n in over)
     has_numerator = f" AND {numerator} IS NOT NULL" if metric.over else ""

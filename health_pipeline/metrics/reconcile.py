@@ -68,7 +68,8 @@ def total_mismatches(
             SELECT f.day, f.total, c.total AS cube FROM
               (SELECT {catalog.table.day} AS day, CAST(coalesce({metric.numerator.sql()}, 0) AS DOUBLE) AS total
                FROM facts GROUP BY 1) f
-              LEFT JOIN (SELECT day, sum(numerator) AS total FROM cube WHERE metric = '{metric.name}' GROUP BY 1) c USING (day)
+              LEFT JOIN
+              (SELECT day, sum(numerator) AS total FROM cube WHERE metric = '{metric.name}' GROUP BY 1) c USING (day)
             WHERE abs(f.total - coalesce(c.total, 0)) > 1e-6 * (1 + f.total) ORDER BY 1"""
         found += [
             f"{row['day']} {metric.name}: cube {row['cube']}, facts {row['total']}"

@@ -77,9 +77,16 @@ def _landed_files(catalog: Catalog, landing: Landing, inbox: Path) -> dg.AssetsD
             context.log.error(f"{error.message} {error.hint}")
         records = [
             dg.TableRecord(
-                {"file": r.name, "format": r.format, "delivered at": r.delivered_at.isoformat(timespec="seconds"),
-                 "rows": r.delivered, "accepted": r.accepted, "duplicates": r.duplicates,
-                 "quarantined": r.quarantined, "days": len(r.days)}
+                {
+                    "file": r.name,
+                    "format": r.format,
+                    "delivered at": r.delivered_at.isoformat(timespec="seconds"),
+                    "rows": r.delivered,
+                    "accepted": r.accepted,
+                    "duplicates": r.duplicates,
+                    "quarantined": r.quarantined,
+                    "days": len(r.days),
+                }
             )  # fmt: skip
             for r in landing.receipts()[-100:]
         ]

@@ -83,8 +83,13 @@ def volume_check(catalog: Catalog, deliveries: LakeTable) -> Check:
             about["newest findings"] = dg.MetadataValue.table(
                 [
                     dg.TableRecord(
-                        {"day": str(r["day"]), catalog.table.delivered_by: r["unit"], "finding": r["finding"],
-                         "volume": r["volume"] or 0.0, "expected": r["expected"] or 0.0}
+                        {
+                            "day": str(r["day"]),
+                            catalog.table.delivered_by: r["unit"],
+                            "finding": r["finding"],
+                            "volume": r["volume"] or 0.0,
+                            "expected": r["expected"] or 0.0,
+                        }
                     )  # fmt: skip
                     for r in newest
                 ]

@@ -117,9 +117,7 @@ def check_csv(
     checked = None
     for part in parts:
         if checked is not None:
-            raise InputError(
-                f"{part.name} is not the only CSV file in its archive.", "Deliver one file at a time."
-            )
+            raise InputError(f"{part.name} is not the only CSV file in its archive.", "Deliver one file at a time.")
         header = read_header(part)
         where = _columns(part.name, header, catalog.table)
 
@@ -147,9 +145,7 @@ def check_parquet(engine: DuckDBPyConnection, path: Path, catalog: Catalog, toda
         header = tuple(pq.read_schema(path).names)
         where = _columns(path.name, header, catalog.table)
         names = ", ".join(f"c{i}" for i in range(len(header)))
-        file = (
-            f"read_parquet({quoted(path)}, binary_as_string = true, file_row_number = true) AS t({names}, n)"
-        )
+        file = f"read_parquet({quoted(path)}, binary_as_string = true, file_row_number = true) AS t({names}, n)"
         texts = ", ".join(f"CAST({c} AS VARCHAR) AS {c}" for c in sorted(set(where.values())))
         engine.execute(f"CREATE OR REPLACE TABLE delivered AS SELECT n + 1 AS row, {texts} FROM {file}")
     except (pa.ArrowException, duckdb.Error, OSError):
@@ -173,9 +169,7 @@ def _columns(file: str, header: Sequence[str], table: Table) -> dict[str, str]:
         others = [name for name in header if name not in known] or list(header)
         nearest = difflib.get_close_matches(missing[0], others, n=1, cutoff=0.6)
         hint = (
-            f"Its nearest column is {nearest[0]!r}: rename it."
-            if nearest
-            else f"Its columns are {', '.join(header)}."
+            f"Its nearest column is {nearest[0]!r}: rename it." if nearest else f"Its columns are {', '.join(header)}."
         )
         raise InputError(f"{file} lacks the column{listed(missing)}.", hint)
     return {c.name: f"c{header.index(c.name)}" for c in table.columns if c.name in header}
@@ -203,11 +197,7 @@ def _text(column: Column, where: Mapping[str, str]) -> str:
     """SQL for a column as delivered; an empty field is NULL."""
     if column.name not in where:
         return "NULL"
-    return (
-        f"nullif({where[column.name]}, '')"
-        if column.type == "text"
-        else f"nullif(trim({where[column.name]}), '')"
-    )
+    return f"nullif({where[column.name]}, '')" if column.type == "text" else f"nullif(trim({where[column.name]}), '')"
 
 
 def _typed(column: Column) -> str:
@@ -216,9 +206,7 @@ def _typed(column: Column) -> str:
     if column.type == "text":
         return text
     written = f"regexp_full_match({text}, {quoted(PATTERNS[column.type])})"
-    source = {"date": f"left({text}, 10)", "integer": f"split_part({text}, '.', 1)", "number": text}[
-        column.type
-    ]
+    source = {"date": f"left({text}, 10)", "integer": f"split_part({text}, '.', 1)", "number": text}[column.type]
     cast = f"try_cast({source} AS {SQL_TYPES[column.type]})"
     value = f"CASE WHEN isfinite({cast}) THEN {cast} END" if column.type == "number" else cast
     return f"CASE WHEN {written} THEN {value} END"
@@ -337,8 +325,7 @@ def _naming(engine: DuckDBPyConnection, column: str, rule: int, says: str, known
         f"ORDER BY count(*) DESC, 1 LIMIT {SUGGESTIONS}"
     ).fetchall()
     cases = "".join(
-        f"WHEN {quoted(value)} THEN {quoted(f'{says} {value!r}. {did_you_mean(value, known)}')} "
-        for (value,) in values
+        f"WHEN {quoted(value)} THEN {quoted(f'{says} {value!r}. {did_you_mean(value, known)}')} " for (value,) in values
     )
     return f'CASE "{column}" {cases} ELSE {quoted(says)} END' if cases else quoted(says)
 

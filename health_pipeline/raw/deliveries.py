@@ -14,10 +14,12 @@ from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
-VERSION = "deliveries-1"
+VERSION = "deliveries-2"
 
 
-def volumes(catalog: Catalog, engine: Engine, facts: LakeTable, days: Sequence[dt.date]) -> dict[dt.date, dict[str, float]]:
+def volumes(
+    catalog: Catalog, engine: Engine, facts: LakeTable, days: Sequence[dt.date]
+) -> dict[dt.date, dict[str, float]]:
     """Delivered volume per day and unit; a unit that delivered nothing is absent."""
     table = catalog.table
     sql = (
@@ -38,19 +40,31 @@ def verdicts(day: dt.date, yesterday: pa.Table, delivered: dict[str, float]) -> 
     """
     held = {row["unit"]: row for row in yesterday.to_pylist()}
     if not delivered:
-        late = [row | {"day": day, "volume": None, "finding": "missing"} for row in held.values()]
+        late = [
+            row | {"day": day, "volume": None, "finding": "missing", "incomplete_since": row["incomplete_since"] or day}
+            for row in held.values()
+        ]
         return pa.Table.from_pylist(late, schema=DELIVERIES)
     rows = []
     for unit in sorted({*held, *delivered}):
-        before = State()
+        before, since = State(), None
         if unit in held:
             row = held[unit]
-            before = State(tuple(row["recent"]), row["owed"], row["since"])
+            before = State(tuple(row["recent"]), row["owed"], row["since"], row["silent"])
+            since = row["incomplete_since"]
         finding, after = judge(before, delivered.get(unit))
         rows.append(
             {
-                "day": day, "unit": unit, "finding": finding, "volume": delivered.get(unit), "expected": before.expected,
-                "owed": after.owed, "since": after.since, "recent": list(after.recent),
+                "day": day,
+                "unit": unit,
+                "finding": finding,
+                "incomplete_since": None if finding == "complete" else since or day,
+                "volume": delivered.get(unit),
+                "expected": before.expected,
+                "owed": after.owed,
+                "since": after.since,
+                "silent": after.silent,
+                "recent": list(after.recent),
             }  # fmt: skip
         )
     return pa.Table.from_pylist(rows, schema=DELIVERIES)
@@ -74,5 +88,3 @@ def derivation(catalog: Catalog, engine: Engine, facts: LakeTable, table: LakeTa
         compute,
         sequential=True,
     )
-
-

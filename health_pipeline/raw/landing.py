@@ -88,9 +88,7 @@ class Receipt:
 
     def to_json(self) -> bytes:
         days = {day.isoformat(): units for day, units in self.days.items()}
-        return json.dumps(
-            asdict(self) | {"delivered_at": self.delivered_at.isoformat(), "days": days}
-        ).encode()
+        return json.dumps(asdict(self) | {"delivered_at": self.delivered_at.isoformat(), "days": days}).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Receipt:
@@ -141,9 +139,7 @@ class Landing:
         self._parsed: dict[str, tuple[str, Receipt]] = {}
         self._index: tuple[tuple[tuple[str, str], ...], _Index] | None = None
 
-    def receive(
-        self, path: Path, delivered_at: dt.datetime | None = None, progress: Progress | None = None
-    ) -> Receipt:
+    def receive(self, path: Path, delivered_at: dt.datetime | None = None, progress: Progress | None = None) -> Receipt:
         """Land a file. The same content again only moves its ``delivered_at`` forward.
 
         Args:
@@ -245,9 +241,7 @@ class Landing:
         """Files that could not be read and were not received since under the same name, newest first."""
         return sorted((r for _, r in self._rejected()), key=lambda r: r.rejected_at, reverse=True)
 
-    def _land(
-        self, path: Path, before: os.stat_result, delivered_at: dt.datetime, progress: Progress
-    ) -> Receipt:
+    def _land(self, path: Path, before: os.stat_result, delivered_at: dt.datetime, progress: Progress) -> Receipt:
         suffix = file_format(path)
         progress(f"Checking {path.name}")
         key = _content(path)
@@ -269,9 +263,7 @@ class Landing:
             receipt = self._receipt(key, path.name, form, delivered_at, checked)
             progress(f"Landing {receipt.accepted:,} of {receipt.delivered:,} rows")
             received = pa.scalar(dt.datetime.now(dt.UTC), QUARANTINED.field("received_at").type)
-            rejected = checked.quarantine.append_column(
-                "received_at", pa.repeat(received, checked.quarantine.num_rows)
-            )
+            rejected = checked.quarantine.append_column("received_at", pa.repeat(received, checked.quarantine.num_rows))
             for name, rows in (("rows", checked.rows), ("quarantine", rejected)):
                 write_durably(folder / f"{name}.parquet", partial(pq.write_table, rows, compression="zstd"))
             _write(folder / "receipt.json", receipt.to_json())
@@ -290,15 +282,11 @@ class Landing:
                 return form.title, aggregate(engine, whole, form, self.catalog, today, scratch, progress)
             return "CSV", check_csv(engine, whole, self.catalog, today, scratch)
 
-    def _receipt(
-        self, key: str, name: str, form: str, delivered_at: dt.datetime, checked: Checked
-    ) -> Receipt:
+    def _receipt(self, key: str, name: str, form: str, delivered_at: dt.datetime, checked: Checked) -> Receipt:
         table = self.catalog.table
         days: dict[dt.date, list[str]] = {}
         pairs = checked.rows.group_by([table.day, table.delivered_by]).aggregate([])
-        for day, unit in zip(
-            pairs[table.day].to_pylist(), pairs[table.delivered_by].to_pylist(), strict=True
-        ):
+        for day, unit in zip(pairs[table.day].to_pylist(), pairs[table.delivered_by].to_pylist(), strict=True):
             days.setdefault(day, []).append(str(unit))
         return Receipt(
             key=key,
@@ -319,9 +307,7 @@ class Landing:
         """Rows of one landing for some (day, unit), in their order."""
         table, file = self.catalog.table, self._root / key / "rows.parquet"
         first, last = min(day for day, _ in pairs), max(day for day, _ in pairs)
-        rows = pq.read_table(
-            file, partitioning=None, filters=[(table.day, ">=", first), (table.day, "<=", last)]
-        )
+        rows = pq.read_table(file, partitioning=None, filters=[(table.day, ">=", first), (table.day, "<=", last)])
         for field in self.schema:
             if field.name not in rows.column_names:
                 if table.column(field.name).required:
@@ -427,7 +413,4 @@ def _runs(days: pa.ChunkedArray) -> dict[dt.date, tuple[int, int]]:
     if encoded is None:
         return {}
     ends = encoded.run_ends.to_pylist()
-    return {
-        day: (begin, end)
-        for day, begin, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False)
-    }
+    return {day: (begin, end) for day, begin, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False)}

@@ -106,9 +106,7 @@ def csv_parts(path: Path, scratch: Path) -> Iterator[Part]:
         found = True
         yield part
     if not found:
-        raise InputError(
-            f"{path.name} holds no CSV file.", "Put a .csv file in the archive, or deliver it as it is."
-        )
+        raise InputError(f"{path.name} holds no CSV file.", "Put a .csv file in the archive, or deliver it as it is.")
 
 
 def _unpack(archive: Path, name: str, scratch: Path) -> Iterator[Part]:
@@ -161,9 +159,7 @@ def read_header(part: Part) -> tuple[str, ...]:
         raise InputError(f"{part.name} has a header that is not UTF-8 text.", "Save it as CSV in UTF-8.")
     for mark, called in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and mark in header[0]:
-            raise InputError(
-                f"{part.name} separates its columns by {called}.", "Save it with commas between columns."
-            )
+            raise InputError(f"{part.name} separates its columns by {called}.", "Save it with commas between columns.")
     return tuple(name.strip() for name in header)
 
 
@@ -189,18 +185,14 @@ def read_rows(
     names = [f"c{i}" for i in range(columns)]
     compression = "gzip" if part.path.suffix.lower() == ".gz" else "none"
     try:
-        return consume(
-            f"SELECT row_number() OVER () AS row, * FROM {_scan(part.path, names, compression)}"
-        ), []
+        return consume(f"SELECT row_number() OVER () AS row, * FROM {_scan(part.path, names, compression)}"), []
     except duckdb.Error:  # refused, whatever the reason: the precise reader finds it, or fails with it
         clean = scratch / "clean.csv"
         try:
             malformed = _clean(part, columns, clean)
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(part, error) from None
-        numbered = (
-            f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names], 'none')}"
-        )
+        numbered = f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names], 'none')}"
         try:
             return consume(numbered), malformed
         finally:
@@ -219,9 +211,7 @@ def as_csv(columns: int) -> str:
 
 def _scan(path: Path, names: Sequence[str], compression: str) -> str:
     types = ", ".join(f"{name}: 'VARCHAR'" for name in names)
-    dialect = (
-        "header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true, null_padding = false"
-    )
+    dialect = "header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true, null_padding = false"
     return (
         f"read_csv({quoted(path)}, auto_detect = false, {dialect}, "
         f"compression = '{compression}', columns = {{{types}}})"

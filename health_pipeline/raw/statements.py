@@ -177,8 +177,7 @@ def _once(engine: DuckDBPyConnection, scratch: Path) -> tuple[str, int]:
     if uuids == rows:
         return good, rows
     engine.execute(
-        "CREATE TABLE again AS "
-        f"SELECT uuid, min(number) AS first FROM {good} GROUP BY uuid HAVING count(*) > 1"
+        f"CREATE TABLE again AS SELECT uuid, min(number) AS first FROM {good} GROUP BY uuid HAVING count(*) > 1"
     )
     return (
         f"(SELECT s.* FROM {good} s LEFT JOIN again USING (uuid) WHERE first IS NULL OR number = first)",

@@ -7,9 +7,10 @@ a notebook or the pipeline alike. Numbers and sentences are those of :mod:`healt
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,22 @@ STATES = {
 }
 
 
+FINDINGS = {
+    "missing": "nothing delivered",
+    "empty": "next to nothing delivered",
+    "partial": "only part delivered",
+    "backlog": "a backlog delivered",
+}
+
+
 @dataclass(frozen=True)
 class Headline:
-    """An incident told in full: its latest row, and the highest score it had on any day."""
+    """An incident told in full.
+
+    Attributes:
+        incident: its state as of the last day, with the size, onset and members to tell; see :func:`headlines`.
+        peak_score: the highest score it had on any day.
+    """
 
     incident: Incident
     peak_score: float
@@ -159,19 +173,30 @@ class MonthRow:
 def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -> tuple[Headline, ...]:
     """The incidents with the highest scores of the window, at most one of each unit.
 
-    One unit that changes everything at once would otherwise take every place.
+    One unit that changes everything at once would otherwise take every place. Each is told by its headline of the day
+    on which it scored highest, with the latest size measured from that onset and with its latest state. (Once a new
+    level has become the baseline, an incident's last rows measure some remainder that began later.)
     """
-    rows = [i for i in incidents if i.kind == "shift"]
-    peaks: dict[str, float] = {}
+    rows = sorted((i for i in incidents if i.kind == "shift" and i.members), key=lambda i: i.day)
+    peaks: dict[str, tuple[float, Incident]] = {}
     for incident in rows:
-        if incident.members:
-            peaks[incident.id] = max(score(catalog, incident).value, peaks.get(incident.id, 0.0))
-    final = sorted(
-        (Headline(i, peaks[i.id]) for i in charts.latest(rows) if i.id in peaks),
-        key=lambda h: (-h.peak_score, h.incident.id),
-    )
+        value = score(catalog, incident).value
+        if incident.id not in peaks or value > peaks[incident.id][0]:
+            peaks[incident.id] = value, incident
+    latest: dict[str, Incident] = {}
+    sized: dict[str, Incident] = {}
+    for incident in rows:
+        peak = peaks[incident.id][1]
+        latest[incident.id] = incident
+        if incident.series == peak.series and peak.onset_low <= incident.onset <= peak.onset_high:
+            sized[incident.id] = incident
+    told = [
+        Headline(replace(sized[id_], day=now.day, state=now.state, last_reported=now.last_reported, ended=now.ended),
+                 peaks[id_][0])
+        for id_, now in latest.items()
+    ]  # fmt: skip
     first_of_unit: dict[str, Headline] = {}
-    for headline in final:
+    for headline in sorted(told, key=lambda h: (-h.peak_score, h.incident.id)):
         first_of_unit.setdefault(headline.incident.unit, headline)
     return tuple(first_of_unit.values())[:count]
 
@@ -235,7 +260,7 @@ def build_report(
         false_discovery_rate=f"{100 * catalog.ecosystem.detection.false_discovery_rate:g} %",
         minimum_change=f"{100 * catalog.ecosystem.detection.minimum_change:g} %",
         metrics=catalog.metrics,
-        provenance=list(tables.provenance) or [catalog.table.description],
+        provenance=[p for p in tables.provenance if p != catalog.ecosystem.description] or [catalog.table.description],
         timings=[(name, f"{seconds:.1f} s") for name, seconds in (timings or {}).items()],
         dark_css=Markup(charts.dark_css(".picture")),
         light=charts.LIGHT,
@@ -254,17 +279,13 @@ def _picture(draw: Callable[[int], charts.Spec]) -> Picture:
     return Picture(*(Markup(charts.svg(draw(width))) for width in (WIDE, NARROW)))
 
 
-def _headline(
-    catalog: Catalog, tables: ReportTables, headline: Headline, findings: Sequence[Incident]
-) -> HeadlineView:
+def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findings: Sequence[Incident]) -> HeadlineView:
     incident = headline.incident
     metric = catalog.metric(incident.metric)
     shown_from = incident.onset - dt.timedelta(days=DAYS_BEFORE)
     shown_to = min(tables.last_day, incident.last_reported + dt.timedelta(days=DAYS_AFTER))
     points = [
-        p
-        for p in charts.points_from_rows(tables.bands.get(incident.series, ()))
-        if shown_from <= p.day <= shown_to
+        p for p in charts.points_from_rows(tables.bands.get(incident.series, ())) if shown_from <= p.day <= shown_to
     ]
     points.sort(key=lambda p: p.day)
     silent = [
@@ -275,7 +296,7 @@ def _headline(
     ]  # fmt: skip
     window = (incident.onset, incident.last_reported)
     unit = {"count": f"{metric.unit} a day", "share": metric.unit, "duration": metric.title}[charts.format_of(metric)]
-    sentence = wording.sentence(catalog, incident)
+    sentence = _unbroken(wording.sentence(catalog, incident))
 
     def draw(width: int) -> charts.Spec:
         return charts.series_chart(
@@ -290,7 +311,7 @@ def _headline(
             events=[e for e in catalog.events if not e.units or incident.unit in e.units],
             missing=silent,
             width=width,
-            height=270 if width == WIDE else 230,
+            height=300 if width == WIDE else 240,
             description=f"Chart of the daily series. {sentence} The table below holds its values.",
         )
 
@@ -316,7 +337,7 @@ def _headline(
         picture=_picture(draw) if points else None,
         rows=[
             BandRow(
-                day=wording.day(p.day),
+                day=_short(p.day),
                 observed="no data" if p.observed is None else wording.value(metric, p.observed),
                 expected="–" if p.expected is None else wording.value(metric, p.expected),
                 band="–"
@@ -354,7 +375,7 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
     return [
         RiskView(
             rank=row["rank"],
-            sentence=row["sentence"],
+            sentence=_unbroken(row["sentence"]),
             tone=charts.tone_of(incident),
             score=f"{row['score']:.1f}",
             factors=[
@@ -365,8 +386,8 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
             ],
             state=incident.state,
             state_text=STATES[incident.state],
-            onset=wording.day(incident.onset),
-            first_reported=wording.day(incident.first_reported),
+            onset=_short(incident.onset),
+            first_reported=_short(incident.first_reported),
             events=incident.events,
         )
         for row in sorted(tables.risks, key=lambda r: int(r["rank"]))
@@ -375,8 +396,8 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
 
 
 def _timeline_row(catalog: Catalog, incident: Incident) -> tuple[str, str, str, str]:
-    until = "open" if incident.is_open else wording.day(incident.last_reported)
-    return wording.title(catalog, incident), wording.day(incident.onset), until, STATES[incident.state]
+    until = "open" if incident.is_open else _short(incident.last_reported)
+    return wording.title(catalog, incident), _short(incident.onset), until, STATES[incident.state]
 
 
 def _per_day(tables: ReportTables, shifted: Sequence[Incident]) -> Picture | None:
@@ -389,9 +410,7 @@ def _per_day(tables: ReportTables, shifted: Sequence[Incident]) -> Picture | Non
     return _picture(lambda width: charts.shifts_per_day(counts, width=width, height=230))
 
 
-def _months(
-    tables: ReportTables, shifted: Sequence[Incident], findings: Sequence[Incident]
-) -> list[MonthRow]:
+def _months(tables: ReportTables, shifted: Sequence[Incident], findings: Sequence[Incident]) -> list[MonthRow]:
     def month(day: dt.date) -> dt.date:
         return day.replace(day=1)
 
@@ -412,14 +431,24 @@ def _findings(tables: ReportTables, findings: Sequence[Incident]) -> list[Findin
     return [
         FindingView(
             unit=i.unit,
-            what=wording.FINDINGS[i.shape],
-            since=wording.day(i.onset),
-            until="open" if i.is_open else wording.day(i.last_reported),
+            what=FINDINGS[i.shape],
+            since=_short(i.onset),
+            until="open" if i.is_open else _short(i.last_reported),
             days=((tables.last_day if i.is_open else i.last_reported) - i.onset).days + 1,
             open=i.is_open,
         )
         for i in ordered
     ]
+
+
+def _unbroken(text: str) -> str:
+    """A number and its unit stay on one line."""
+    return re.sub(r"(?<=\d) (?=%|(?:k|M|bn|s|min|h|days)\b)", "\N{NO-BREAK SPACE}", text)
+
+
+def _short(day: dt.date) -> str:
+    """``1 Jul 2025``, for tables."""
+    return f"{day.day} {day:%b %Y}"
 
 
 def _capitalised(text: str) -> str:

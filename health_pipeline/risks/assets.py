@@ -27,7 +27,10 @@ def risk_assets(
         return {f"first on {days[-1]}": dg.MetadataValue.table(records)}
 
     output = Output(
-        "risks", risks, "Open incidents ranked by size x exposure x confidence x harm; see docs/risks.md.", ["incidents"]
+        "risks",
+        risks,
+        "Open incidents ranked by size x exposure x confidence x harm; see docs/risks.md.",
+        ["incidents"],
     )
     return [
         derived_asset(

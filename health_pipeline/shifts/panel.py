@@ -23,7 +23,9 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def build_panel(catalog: Catalog, cube: pa.Table, deliveries: pa.Table, days: Sequence[dt.date]) -> tuple[Panel, list[str]]:
+def build_panel(
+    catalog: Catalog, cube: pa.Table, deliveries: pa.Table, days: Sequence[dt.date]
+) -> tuple[Panel, list[str]]:
     """The panel of every series with a row in ``cube``, and the delivering unit of each.
 
     * A day whose unit did not deliver completely is missing (NaN).
@@ -66,7 +68,8 @@ def build_panel(catalog: Catalog, cube: pa.Table, deliveries: pa.Table, days: Se
 
 def _day_columns(column: pa.ChunkedArray, first: dt.date) -> NDArray[np.int64]:
     offset = (first - dt.date(1970, 1, 1)).days
-    return column.cast(pa.int32()).to_numpy().astype(np.int64) - offset
+    days: NDArray[np.int64] = column.cast(pa.int32()).to_numpy().astype(np.int64)
+    return days - offset
 
 
 def _complete(deliveries: pa.Table, units: Sequence[str], first: dt.date, width: int) -> NDArray[np.bool_]:

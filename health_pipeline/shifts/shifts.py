@@ -41,14 +41,11 @@ def derivation(
         for batch in _runs(days):
             needed = [*window(batch[0], catalog)[:-1], *batch]
             panel, units = build_panel(catalog, cube.read(needed), deliveries.read(needed), needed)
-            if len(needed) <= len(batch):  # the very first days have no past: nothing can be judged
-                needed_width = len(needed) - 1
-            else:
-                needed_width = len(batch)
-            found = _detect(panel, needed_width, catalog)
+            width = min(len(batch), len(needed) - 1)  # the very first day has no past: it can't be judged
+            found = _detect(panel, width, catalog)
             for i, day in enumerate(batch):
-                column = i - (len(batch) - needed_width)
-                yield day, _rows(panel, units, found, day, column, needed_width)
+                column = i - (len(batch) - width)
+                yield day, _rows(panel, units, found, day, column, width)
 
     return Derivation(
         [shifts, bands],

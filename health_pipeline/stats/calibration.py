@@ -53,10 +53,13 @@ def inflation(scan: Scan, start: int, stop: int) -> tuple[Array, Array]:
         with np.errstate(invalid="ignore"):
             peak = np.where(today > 0, sides[0], sides[1]) / normal
             spread = MAD_TO_SD * lag(median(np.abs(score), HISTORY, 42), days_ago)[:, columns]
-            own = np.fmax(np.fmax(peak, SPREAD_MARGIN * spread), 0.9)
+            own: Array = np.asarray(np.fmax(np.fmax(peak, SPREAD_MARGIN * spread), 0.9))
         judged = ~np.isnan(today)
         cohort = np.array(
-            [np.median(c[j]) if (j := k & ~np.isnan(p)).any() else 1.5 for c, k, p in zip(own.T, judged.T, peak.T, strict=True)]
+            [
+                np.median(c[j]) if (j := k & ~np.isnan(p)).any() else 1.5
+                for c, k, p in zip(own.T, judged.T, peak.T, strict=True)
+            ]
         )
         weight = np.where(np.isnan(peak), 0.0, seen)
         squared = (weight * own**2 + PRIOR_BLOCKS * np.maximum(cohort, 1.0) ** 2) / (weight + PRIOR_BLOCKS)
@@ -67,5 +70,4 @@ def inflation(scan: Scan, start: int, stop: int) -> tuple[Array, Array]:
 
 def p_values(score: Array, blocks: Array) -> Array:
     """Two-sided p-values of calibrated scores, from Student's t with as many degrees as blocks, plus those lent."""
-    out: Array = 2.0 * stats.t.sf(np.abs(score), blocks + EXTRA_DEGREES)
-    return out
+    return np.asarray(2.0 * stats.t.sf(np.abs(score), blocks + EXTRA_DEGREES))

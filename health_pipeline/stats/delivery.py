@@ -4,6 +4,7 @@ A missing day is not a zero, half a day is not a fall, and a backlog is not a ri
 through its life:
 
 * *missing*: nothing was delivered. *empty*: less than ``EMPTY`` of the expected volume.
+* *retired*: nothing for ``RETIRED`` days. Should the unit come back, it starts anew.
 * *partial*: within ``RAMP`` days of such a day, less than ``PARTIAL`` of the expected volume. After that a low
   volume is a level like any other, and is for the detector to report.
 * *backlog*: within ``CATCH_UP`` days of the outage, more than ``BACKLOG`` times the expected volume, as long as what
@@ -18,7 +19,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
-Finding = Literal["complete", "missing", "empty", "partial", "backlog"]
+Finding = Literal["complete", "missing", "empty", "partial", "backlog", "retired"]
 
 EMPTY = 0.02
 PARTIAL = 0.6
@@ -26,6 +27,7 @@ RAMP = 3
 BACKLOG = 1.3
 CATCH_UP = 14
 MEMORY = 28
+RETIRED = 60  # days in a row without any delivery, after which the unit is not expected any more
 LEARNING = 7  # complete days before anything but a missing day is judged
 
 
@@ -37,11 +39,13 @@ class State:
         recent: volumes of the last complete days, oldest first, at most ``MEMORY``.
         owed: volume expected during the outage and not delivered since.
         since: days since the outage's last missing or empty day; ``None`` when there was no outage lately.
+        silent: days in a row without any delivery.
     """
 
     recent: tuple[float, ...] = ()
     owed: float = 0.0
     since: int | None = None
+    silent: int = 0
 
     @property
     def expected(self) -> float | None:
@@ -57,7 +61,10 @@ def judge(state: State, volume: float | None) -> tuple[Finding, State]:
     """
     expected = state.expected
     if volume is None:
-        return "missing", State(state.recent, state.owed + (expected or 0.0), 0)
+        silent = state.silent + 1
+        if silent > RETIRED:
+            return "retired", State(silent=silent)
+        return "missing", State(state.recent, state.owed + (expected or 0.0), 0, silent)
     if expected is not None:
         short = expected - volume
         if volume < EMPTY * expected:

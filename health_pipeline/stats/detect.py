@@ -109,7 +109,7 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
         p = p_values(scores, blocks)
         for i, days_ago in enumerate(LAGS):
             p[i][~scan.lasts(steps[days_ago], days_ago, first, stop)] = 1.0
-        judged = ~np.isnan(scores).all(axis=0)
+        judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0))
         p[np.isnan(p)] = 1.0
         best = p.argmin(axis=0)
         smallest = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=0))
@@ -122,9 +122,17 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
                 continue
             shifts.append(
                 _describe(
-                    scan, steps[onsets.best], row, column, first, onsets,
-                    inflate=float(factors[place]), degrees=float(blocks[place] + EXTRA_DEGREES),
-                    score=float(scores[place]), p=float(smallest[row, column]), q=q,
+                    scan,
+                    steps[onsets.best],
+                    row,
+                    column,
+                    first,
+                    onsets,
+                    inflate=float(factors[place]),
+                    degrees=float(blocks[place] + EXTRA_DEGREES),
+                    score=float(scores[place]),
+                    p=float(smallest[row, column]),
+                    q=q,
                     tested=int(judged[:, column].sum()),
                 )
             )

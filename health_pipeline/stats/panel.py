@@ -45,9 +45,7 @@ class Panel:
     def only(self, row: int) -> Panel:
         """The panel of a single series."""
         rows = slice(row, row + 1)
-        return Panel(
-            self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows]
-        )
+        return Panel(self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows])
 
     def transformed(self) -> Array:
         """(N, T) on each series' own additive scale; the halves keep zero counts finite."""

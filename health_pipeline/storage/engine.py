@@ -52,7 +52,11 @@ def create_views(connection: DuckDBPyConnection, tables: Mapping[str, LakeTable]
         connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         files = table.files()
         if files:
-            source = "read_parquet([" + ", ".join("'" + f.replace("'", "''") + "'" for f in files) + "], hive_partitioning = false)"
+            source = (
+                "read_parquet(["
+                + ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+                + "], hive_partitioning = false)"
+            )
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
         else:
             connection.register(f"empty_{name.replace('.', '_')}", table.schema.empty_table())

@@ -1,7 +1,7 @@
 """The Parquet lake: daily partitions that change all at once or not at all.
 
 Layout: ``<root>/<ecosystem>/<stage>/<table>/day=YYYY-MM-DD/part-<content hash>.parquet`` beside one pointer file,
-``_current.json``. A publish writes the data file under its new name, then replaces the pointer (``os.replace``).
+``_current.json``. A publish writes the data file under its new name, then replaces the pointer (a rename).
 So a crash at any instant leaves the old partition whole, and a reader that resolved the old pointer still finds
 its file: superseded files stay for ``GRACE_SECONDS`` before they are swept.
 """
@@ -71,9 +71,7 @@ class LakeTable:
             return []
         with os.scandir(self.folder) as entries:
             found = [e.name[4:] for e in entries if e.name.startswith("day=")]
-        return sorted(
-            dt.date.fromisoformat(d) for d in found if (self.folder / f"day={d}" / POINTER).exists()
-        )
+        return sorted(dt.date.fromisoformat(d) for d in found if (self.folder / f"day={d}" / POINTER).exists())
 
     def publish(self, day: dt.date, rows: pa.Table, inputs: str = "") -> Partition:
         """Make ``rows`` the content of ``day``, atomically.
@@ -168,7 +166,7 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

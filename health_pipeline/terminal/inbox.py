@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +28,15 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
     for file in files:
         hidden = pipeline.inbox / f".{file.name}.part"
         shutil.copyfile(file, hidden)
-        os.replace(hidden, pipeline.inbox / file.name)
+        hidden.replace(pipeline.inbox / file.name)
         console.print(f"[green]✓[/] {file.name} is in the inbox.", highlight=False)
     console.print("Drop files here; the inbox sensor (or the next run) picks them up:", highlight=False)
     console.print(str(pipeline.inbox), highlight=False, soft_wrap=True, style="bold")
     waiting = pipeline.landing.new_files(pipeline.inbox, settled_seconds=0)
     if waiting:
-        console.print(f"Waiting: {', '.join(f.name for f in waiting)}. `health-pipeline run` takes them now.", highlight=False)
+        console.print(
+            f"Waiting: {', '.join(f.name for f in waiting)}. `health-pipeline run` takes them now.", highlight=False
+        )
     receipts = pipeline.landing.receipts()
     if receipts:
         table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -44,7 +45,9 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
         for r in receipts[-20:]:
             first, last = min(r.days, default=None), max(r.days, default=None)
             span = f"{first} … {last}" if first != last else f"{first}"
-            table.add_row(r.name, r.format, *(f"{n:,}" for n in (r.delivered, r.accepted, r.duplicates, r.quarantined)), span)
+            table.add_row(
+                r.name, r.format, *(f"{n:,}" for n in (r.delivered, r.accepted, r.duplicates, r.quarantined)), span
+            )
         console.print(table)
         if any(r.quarantined for r in receipts):
             console.print('[dim]Why rows were rejected: health-pipeline sql "FROM raw.quarantine"[/]')

@@ -19,7 +19,11 @@ PACKAGED = Path(__file__).parent.parent
 def settings_file(name: str) -> Path:
     """``dagster.yaml`` or ``workspace.yaml``: the checkout's, or the one packaged with an installation."""
     checkout = PACKAGED.parent / name
-    return checkout if checkout.exists() and (PACKAGED.parent / "pyproject.toml").exists() else PACKAGED / "settings" / name
+    return (
+        checkout
+        if checkout.exists() and (PACKAGED.parent / "pyproject.toml").exists()
+        else PACKAGED / "settings" / name
+    )
 
 
 def prepare(home: Home) -> DagsterInstance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -146,10 +146,12 @@ def _execute(definitions: dg.Definitions, job: str, instance: dg.DagsterInstance
             f"{_facts(check.metadata)}",
             "Nothing downstream was changed. Look at the run in the Dagster UI (health-pipeline up).",
         )
-    raise RunError(f"The job {job} failed: {_first_error(result)}", "The whole story is in the Dagster UI (health-pipeline up).")
+    raise RunError(
+        f"The job {job} failed: {_first_error(result)}", "The whole story is in the Dagster UI (health-pipeline up)."
+    )
 
 
-def _facts(metadata: dict[str, Any]) -> str:
+def _facts(metadata: Mapping[str, Any]) -> str:
     shown = {k: getattr(v, "value", v) for k, v in metadata.items()}
     return ", ".join(f"{k} {v}" for k, v in shown.items() if isinstance(v, (int, float, str)))
 
@@ -161,4 +163,3 @@ def _first_error(result: dg.ExecuteInProcessResult) -> str:
             cause = error.cause or error
             return cause.message.strip().splitlines()[0]
     return "no error was recorded"
-

@@ -84,7 +84,7 @@ def _show(connection: DuckDBPyConnection, query: str, csv: bool, console: Consol
             return
         rows = relation.limit(SHOWN + 1).fetchall()
     except duckdb.Error as error:
-        raise UserError(str(error).strip(), "`health-pipeline sql \"SHOW ALL TABLES\"` lists what there is.") from None
+        raise UserError(str(error).strip(), '`health-pipeline sql "SHOW ALL TABLES"` lists what there is.') from None
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, kind in zip(relation.columns, relation.types, strict=True):
         numeric = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "HUGEINT") or str(kind).startswith("DECIMAL")

@@ -88,16 +88,23 @@ def _wait_until_ready(url: str, running: dict[str, subprocess.Popen[bytes]], log
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         _all_alive(running, logs)
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/server_info", timeout=2):
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{url}/server_info", timeout=2),
+        ):
             return
         time.sleep(0.3)
-    raise RunError(f"The web server did not answer within {START_SECONDS:.0f} seconds.", f"Look into {logs / 'webserver.log'}.")
+    raise RunError(
+        f"The web server did not answer within {START_SECONDS:.0f} seconds.", f"Look into {logs / 'webserver.log'}."
+    )
 
 
 def _all_alive(running: dict[str, subprocess.Popen[bytes]], logs: Path) -> None:
     for name, process in running.items():
         if process.poll() is not None:
-            raise RunError(f"The {name} ended by itself (exit code {process.returncode}).", f"Look into {logs / f'{name}.log'}.")
+            raise RunError(
+                f"The {name} ended by itself (exit code {process.returncode}).", f"Look into {logs / f'{name}.log'}."
+            )
 
 
 def _stop(running: dict[str, subprocess.Popen[bytes]]) -> None:

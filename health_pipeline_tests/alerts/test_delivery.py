@@ -300,9 +300,7 @@ def test_a_clock_that_was_once_wrong_does_not_silence_a_channel(engine: sa.Engin
     outbox.mark_sent(engine, claimed, ts="1.0", channel_id="C1")
     with engine.begin() as connection:
         later = outbox.now() + dt.timedelta(days=400)
-        connection.execute(
-            outbox.OUTBOX.update().where(outbox.OUTBOX.c.key == "a").values(attempted_at=later)
-        )
+        connection.execute(outbox.OUTBOX.update().where(outbox.OUTBOX.c.key == "a").values(attempted_at=later))
     claimed = outbox.claim(engine, patience=AT_ONCE, interval=AT_ONCE)
     assert claimed is not None
     assert claimed.post_at - outbox.now() <= dt.timedelta(minutes=1)
@@ -330,9 +328,7 @@ def test_the_token_can_be_checked_without_posting(server: FakeSlack, slack: Slac
     assert server.messages == []
 
 
-def test_the_environment_decides_token_and_address(
-    server: FakeSlack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_decides_token_and_address(server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
     assert Slack.from_environment() is None
     monkeypatch.setenv("SLACK_BOT_TOKEN", f" {TOKEN}\n")

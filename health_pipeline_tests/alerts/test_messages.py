@@ -225,9 +225,7 @@ def test_no_name_breaks_a_message_or_pings_anyone(
     links = {other: f"https://health.example/{other}?a=1&b={other}" for other in names}
     for message in (
         incident_message(catalog, shift, score=score, rank=3, links=links, trust=names),
-        failure_message(
-            catalog, job=name, run_id=name, step=name, error="\n".join(names), link=f"http://{name}"
-        ),
+        failure_message(catalog, job=name, run_id=name, step=name, error="\n".join(names), link=f"http://{name}"),
     ):
         assert not violations(message)
         assert not _invalid(list(message.blocks))

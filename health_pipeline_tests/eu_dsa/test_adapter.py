@@ -40,9 +40,7 @@ LEFT_OUT = {
     "illegal_content_explanation", "incompatible_content_explanation", "territorial_scope", "decision_facts"
 }  # fmt: skip
 BEFORE_JULY_2025 = HEADER.split()
-SINCE_JULY_2025 = [
-    h for c in BEFORE_JULY_2025 for h in ((c, "content_id_ean") if c == "content_date" else (c,))
-]
+SINCE_JULY_2025 = [h for c in BEFORE_JULY_2025 for h in ((c, "content_id_ean") if c == "content_date" else (c,))]
 LIGHT = [column for column in SINCE_JULY_2025 if column not in LEFT_OUT]
 
 
@@ -73,9 +71,7 @@ VIDEO = {
 
 
 def statements(*changes: Mapping[str, str]) -> list[dict[str, str]]:
-    return [
-        {"uuid": f"00000000-0000-4000-8000-{i:012}", **VIDEO, **change} for i, change in enumerate(changes)
-    ]
+    return [{"uuid": f"00000000-0000-4000-8000-{i:012}", **VIDEO, **change} for i, change in enumerate(changes)]
 
 
 def dump(rows: Iterable[Mapping[str, str]], header: list[str] = BEFORE_JULY_2025) -> str:
@@ -208,9 +204,7 @@ def test_delays_are_means_over_the_statements_that_have_one(tmp_path: Path) -> N
         ),
     )
     delays = {r["attribute"]: (r["statements"], r["mean_seconds"]) for r in checked.rows.to_pylist()}
-    assert delays["moderation_delay"] == (2, 12.0), (
-        "10 and 15 seconds; negative, absent and unreadable left out"
-    )
+    assert delays["moderation_delay"] == (2, 12.0), "10 and 15 seconds; negative, absent and unreadable left out"
     assert delays["disclosure_delay"] == (5, 129600.0)
     assert checked.accepted == 5
 
@@ -244,9 +238,7 @@ def test_a_uuid_counts_once_even_across_the_parts_of_an_archive(tmp_path: Path) 
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("sor-global-2024-09-02-full-00000-00000.csv", dump([first, first]))
-        archive.writestr(
-            "sor-global-2024-09-02-full-00000-00001.csv", dump([again, second, {**second, "uuid": "odd"}])
-        )
+        archive.writestr("sor-global-2024-09-02-full-00000-00001.csv", dump([again, second, {**second, "uuid": "odd"}]))
     path = tmp_path / "sor-global-2024-09-02-full.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("sor-global-2024-09-02-full-00000.csv.zip", inner.getvalue())

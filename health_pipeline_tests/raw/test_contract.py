@@ -111,9 +111,7 @@ def test_tomorrow_and_numbers_with_blanks_or_a_zero_fraction_are_accepted(tmp_pa
 def test_a_row_that_repeats_another_is_dropped_and_one_that_contradicts_it_is_quarantined(
     tmp_path: Path,
 ) -> None:
-    checked = check_text(
-        tmp_path, GOOD, GOOD, "2025-10-01,TikTok,rows,all,6,", "2025-10-01,Joom,rows,all,6,", GOOD
-    )
+    checked = check_text(tmp_path, GOOD, GOOD, "2025-10-01,TikTok,rows,all,6,", "2025-10-01,Joom,rows,all,6,", GOOD)
     assert checked.rows["statements"].to_pylist() == [6, 5]
     assert checked.duplicates == 2
     assert rejected(checked) == [(3, "day, platform, attribute, value", "the key of row 1 with other values")]
@@ -227,8 +225,7 @@ def test_parquet_is_checked_by_the_same_rules_in_whatever_types_it_comes(tmp_pat
         (3, "day", "day: not a date written YYYY-MM-DD"),
     ]
     assert checked.quarantine["raw"][0].as_py() == (
-        '{"day":"2025-10-02 00:00:00","platform":"TikTok","attribute":"rows","value":"all","statements":6.5,'
-        '"Extra":2}'
+        '{"day":"2025-10-02 00:00:00","platform":"TikTok","attribute":"rows","value":"all","statements":6.5,"Extra":2}'
     )
     assert checked.ignored == ("Extra",)
 
@@ -312,9 +309,7 @@ def test_a_file_that_cannot_be_read_says_why_and_what_to_do(
 
 def test_other_extensions_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "facts.xlsx").touch()
-    with pytest.raises(
-        InputError, match=r"^facts\.xlsx is neither Parquet nor CSV\.\nSave it as one of \.parquet, "
-    ):
+    with pytest.raises(InputError, match=r"^facts\.xlsx is neither Parquet nor CSV\.\nSave it as one of \.parquet, "):
         file_format(tmp_path / "facts.xlsx")
     with pytest.raises(InputError, match="is a folder, not a file"):
         file_format(tmp_path)

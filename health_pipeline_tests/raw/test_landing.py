@@ -59,9 +59,7 @@ def balanced(receipt: Receipt) -> bool:
 
 
 def test_a_receipt_tells_what_became_of_the_file(landing: Landing, tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "a.csv", (TUESDAY, "TikTok", 5), (MONDAY, "TikTok", 4), (MONDAY, "Joom", 3), "short"
-    )
+    path = write(tmp_path / "a.csv", (TUESDAY, "TikTok", 5), (MONDAY, "TikTok", 4), (MONDAY, "Joom", 3), "short")
     os.utime(path, (LONG_AGO.timestamp(),) * 2)
     receipt = landing.receive(path)
     assert receipt == Receipt(
@@ -146,9 +144,7 @@ def test_a_days_version_changes_only_when_its_rows_may(landing: Landing, tmp_pat
     assert after[1] != before[1]
 
 
-def test_days_come_in_the_order_asked_for_and_a_day_without_delivery_is_empty(
-    landing: Landing, tmp_path: Path
-) -> None:
+def test_days_come_in_the_order_asked_for_and_a_day_without_delivery_is_empty(landing: Landing, tmp_path: Path) -> None:
     landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2)))
     never = dt.date(2025, 9, 5)
     days = list(landing.assemble([TUESDAY, never, MONDAY]))
@@ -212,9 +208,7 @@ def test_the_inbox_shows_files_that_are_new_and_settled(landing: Landing, tmp_pa
     assert landing.new_files(inbox) == [path], "corrected in place"
 
 
-def test_a_file_that_cannot_be_read_is_not_tried_again_until_it_changes(
-    landing: Landing, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_read_is_not_tried_again_until_it_changes(landing: Landing, tmp_path: Path) -> None:
     path = tmp_path / "inbox" / "a.csv"
     path.parent.mkdir()
     path.touch()
@@ -243,9 +237,7 @@ def test_folders_missing_files_and_other_formats_are_refused(landing: Landing, t
     assert [r.name for r in landing.rejections()] == ["notes.docx"]
 
 
-def test_a_file_that_grows_while_it_is_read_is_neither_landed_nor_rejected(
-    landing: Landing, tmp_path: Path
-) -> None:
+def test_a_file_that_grows_while_it_is_read_is_neither_landed_nor_rejected(landing: Landing, tmp_path: Path) -> None:
     path = write(tmp_path / "inbox" / "a.csv", (MONDAY, "TikTok", 1))
 
     def grow(said: str) -> None:
@@ -261,9 +253,7 @@ def test_a_file_that_grows_while_it_is_read_is_neither_landed_nor_rejected(
 def test_a_change_of_the_contract_makes_every_file_new(landing: Landing, tmp_path: Path) -> None:
     path = write(tmp_path / "inbox" / "a.csv", (MONDAY, "TikTok", 0), (TUESDAY, "TikTok", 2))
     landing.receive(path)
-    columns = tuple(
-        c.model_copy(update={"minimum": 1}) if c.name == "statements" else c for c in CATALOG.table.columns
-    )
+    columns = tuple(c.model_copy(update={"minimum": 1}) if c.name == "statements" else c for c in CATALOG.table.columns)
     stricter = CATALOG.model_copy(update={"table": CATALOG.table.model_copy(update={"columns": columns})})
     changed = open_landing(tmp_path, stricter)
     assert changed.new_files(path.parent, settled_seconds=0) == [path]

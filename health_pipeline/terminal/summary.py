@@ -1,0 +1,152 @@
+"""What a run found: headlines with sparklines, the ranked list, the first message, seconds, next steps."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from health_pipeline import charts
+from health_pipeline.alerts.message import as_plain_text
+from health_pipeline.alerts.post import newest_messages
+from health_pipeline.incidents import wording
+from health_pipeline.report.load import load_report
+from health_pipeline.report.report import Headline, ReportTables, build_report, write_report
+
+if TYPE_CHECKING:
+    from health_pipeline.pipeline import Pipeline
+
+RANKED = 10
+SPARK_DAYS = 60
+
+
+def summarise(pipeline: Pipeline, days: int, seconds: dict[str, float], started: float, console: Console) -> None:
+    """Print the summary and write the report.
+
+    Args:
+        seconds: stage -> seconds, added to.
+        started: :func:`time.perf_counter` at the start of the command.
+    """
+    begun = time.perf_counter()
+    tables = load_report(pipeline, days)
+    path = pipeline.home.report(pipeline.catalog.name)
+    _headlines(pipeline, tables, console)
+    _ranked(tables, console)
+    _data(pipeline, tables, console)
+    _message(pipeline, console)
+    html = build_report(pipeline.catalog, tables, dt.datetime.now(dt.UTC), seconds)
+    write_report(path, html)
+    seconds["report"] = time.perf_counter() - begun
+    _end(pipeline, path, seconds, time.perf_counter() - started, console)
+
+
+def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
+    c = pipeline.catalog
+    incidents = {i.id for i in tables.incidents if i.kind == "shift"}
+    console.print()
+    console.rule(
+        f"[bold]What shifted, {wording.day(tables.first_day)} to {wording.day(tables.last_day)}[/]", align="left"
+    )
+    rate = c.ecosystem.detection.false_discovery_rate
+    console.print(
+        f"[dim]{tables.series_tested:,} series judged each day, at most {rate:.0%} of a day's reports expected to be "
+        f"false. {len(incidents)} incidents in {(tables.last_day - tables.first_day).days + 1} days; the "
+        f"{len(tables.headlines)} weightiest, one of each {c.table.delivered_by}:[/]",
+        highlight=False,
+    )
+    for place, headline in enumerate(tables.headlines, start=1):
+        console.print()
+        _headline(pipeline, tables, place, headline, console)
+
+
+def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: Headline, console: Console) -> None:
+    c, incident = pipeline.catalog, headline.incident
+    rows = sorted(tables.bands.get(incident.series, ()), key=lambda r: r["day"])
+    by_day = {r["day"]: r["observed"] for r in rows}
+    first = max(incident.onset - dt.timedelta(days=SPARK_DAYS // 2), min(by_day, default=incident.onset))
+    last = min(tables.last_day, first + dt.timedelta(days=SPARK_DAYS - 1))
+    shown = [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]
+    colour = "red" if incident.direction == "up" else "blue"
+    line = Text(f"{place}  ", style="bold")
+    line.append(
+        charts.sparkline([by_day.get(d) for d in shown], SPARK_DAYS, (incident.onset - first).days), style=colour
+    )
+    line.append(f"  {incident.state}", style="bold" if incident.is_open else "dim")
+    console.print(line, soft_wrap=True)
+    console.print(f"   {wording.sentence(c, incident)}", highlight=False)
+    others = incident.members[1:4]
+    if others:
+        more = f" and {len(incident.members) - 4} more" if len(incident.members) > 4 else ""
+        said = "; ".join(
+            f"{wording.subject(c, c.metric(m.metric), m.segment)} {wording.change(m.change)}" for m in others
+        )
+        console.print(f"   [dim]with it: {said.replace(incident.unit + ': ', '')}{more}[/]", highlight=False)
+    for event in incident.events:
+        console.print(f"   [dim]coincident, not causal: {event}[/]", highlight=False)
+
+
+def _ranked(tables: ReportTables, console: Console) -> None:
+    console.print()
+    console.rule(f"[bold]Review first, {wording.day(tables.last_day)}[/]", align="left")
+    if not tables.risks:
+        console.print("Nothing is open.")
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("#", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("what")
+    for row in sorted(tables.risks, key=lambda r: r["rank"])[:RANKED]:
+        table.add_row(str(row["rank"]), f"{row['score']:.1f}", row["sentence"])
+    console.print(table)
+    if len(tables.risks) > RANKED:
+        console.print(
+            f"[dim]and {len(tables.risks) - RANKED} more: "
+            f"health-pipeline sql \"FROM risks.risks WHERE day = '{tables.last_day}'\"[/]"
+        )
+
+
+def _data(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
+    holes = [
+        i for i in charts.latest(tables.incidents) if i.kind == "data" and (i.is_open or i.last_reported > i.onset)
+    ]
+    if not holes:
+        return
+    console.print()
+    console.rule("[bold]Data quality[/]", align="left")
+    for incident in sorted(holes, key=lambda i: (not i.is_open, i.onset))[:6]:
+        console.print(f"• {wording.sentence(pipeline.catalog, incident)}", highlight=False)
+    if len(holes) > 6:
+        console.print(f"[dim]and {len(holes) - 6} more in the report[/]")
+
+
+def _message(pipeline: Pipeline, console: Console) -> None:
+    newest, messages = newest_messages(pipeline.catalog, pipeline.tables.incidents, pipeline.tables.risks)
+    console.print()
+    console.rule("[bold]Slack[/]", align="left")
+    if not messages:
+        console.print(f"No incident of {newest} deserves a message.", highlight=False)
+        return
+    console.print(f"{_count(messages)} for {messages[0].channel}. The first:", highlight=False)
+    console.print(Panel(Text(as_plain_text(messages[0])), border_style="dim", expand=False))
+
+
+def _count(messages: Sequence[object]) -> str:
+    return f"{len(messages)} message{'s' if len(messages) != 1 else ''}"
+
+
+def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: float, console: Console) -> None:
+    console.print()
+    console.rule("[bold]Next[/]", align="left")
+    spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    console.print(f"[dim]{total:.1f} s in all: {spent}[/]", highlight=False)
+    console.print(f"Report           {path}", highlight=False, soft_wrap=True)
+    console.print("Dagster UI       make up  (or health-pipeline up)", highlight=False)
+    console.print(f"Your own data    drop files into {pipeline.inbox}", highlight=False, soft_wrap=True)
+    console.print('Ask the lake     health-pipeline sql "FROM incidents.incidents LIMIT 5"', highlight=False)
