@@ -116,6 +116,7 @@ def derived_asset(
         days = [dt.date.fromisoformat(key) for key in context.partition_keys]
         engine = Engine(duckdb.get_connection)
         report = progress_of.get()
+        stopped: list[str] = []
         started = time.perf_counter()
         result = derive(derivation(engine), days, report(outputs[0].name) if report else None)
         seconds = time.perf_counter() - started
@@ -126,6 +127,9 @@ def derived_asset(
             yield dg.MaterializeResult(asset_key=asset_key(catalog, output.name), metadata=metadata)
             for check in output.checks:
                 passed, about = check.evaluate(engine, days)
+                if check.blocking and not passed:
+                    stopped.append(check.name)
+                    _leave_outstanding(output.table, result.computed)
                 yield dg.AssetCheckResult(
                     asset_key=asset_key(catalog, output.name),
                     check_name=check.name,
@@ -133,8 +137,24 @@ def derived_asset(
                     severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
                     metadata=about,
                 )
+        if stopped:  # trying again would find the same
+            raise dg.Failure(
+                f"Stopped by the check {' and '.join(map(repr, stopped))} of {outputs[0].name}: nothing that follows "
+                "from it was changed.",
+                allow_retries=False,
+            )
 
     return _materialize
+
+
+def _leave_outstanding(table: LakeTable, days: Sequence[dt.date]) -> None:
+    """Take back the claim that these days follow from their inputs.
+
+    A blocking check ends its own run only. While the days are out of date, no later run judges by them either, and a
+    correction computes them again.
+    """
+    for day in days:
+        table.publish(day, table.read([day]), inputs="stopped by a check")
 
 
 def _metadata(output: Output, index: int, days: Sequence[dt.date], result: Derived, seconds: float) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
         jobs=list(work.values()),
         schedules=[
             daily_schedule(pipeline),
+            reconcile_schedule(pipeline, "land"),
             reconcile_schedule(pipeline, "load"),
             reconcile_schedule(pipeline, "judge"),
         ],

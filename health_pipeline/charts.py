@@ -332,22 +332,18 @@ def series_chart(
                     {"x": x, "y": {"value": height_above}, "y2": {"value": plot_height}},
                 )
             )
-        layers += [
-            _layer(
-                f"{name} label",
-                [{"day": _ms(day), "text": label.text}],
-                {
-                    "type": "text",
-                    "color": role,
-                    "align": label.align,
-                    "dx": 4 if label.align == "left" else -4,
-                    "baseline": "top",
-                    "fontSize": 11,
-                    "fontWeight": 600 if is_onset else "normal",
-                },
-                {"x": x, "y": {"value": height_above}, "text": {"field": "text"}},
-            ),
-        ]
+        if label.text:
+            words = {
+                "type": "text",
+                "color": role,
+                "align": label.align,
+                "dx": 4 if label.align == "left" else -4,
+                "baseline": "top",
+                "fontSize": 11,
+                "fontWeight": 600 if is_onset else "normal",
+            }
+            at = {"x": x, "y": {"value": height_above}, "text": {"field": "text"}}
+            layers.append(_layer(f"{name} label", [{"day": _ms(day), "text": label.text}], words, at))
     layers += _heading(heading, left, top, width)
     text = description or _describe_series(title, shown, onset, window, format)
     return _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
@@ -838,15 +834,21 @@ def _value_scale(points: Sequence[Point], format: Format, steps: int) -> tuple[S
     What was observed and expected sets the range; a wide band is cut rather than allowed to flatten the series.
     """
     core = [v for p in points for v in (p.observed, p.expected) if v is not None]
-    positive = [v for v in core if v > 0]
+    seen = [p.observed for p in points if p.observed is not None and p.observed > 0]
+    # A share of a thing a day may be expected where nothing is seen: that must not stretch the axis by decades.
+    positive = [v for v in core if v > 0 and (not seen or v >= min(seen) / 10)]
     if positive and max(positive) / min(positive) > LOG_FROM and min(core) >= 0:
         low, high = min(positive) / 1.3, max(positive) * 1.25
         if format == "share":
             high = min(high, 1.0)
-        ticks = _log_ticks(low, high, format, steps + 2)
-        labels = [_tick_label(t, format, t, 0.0) for t in ticks]
-        if min(core) <= 0:  # zero has no place on a log axis: the bottom edge stands for it
+        with_zero = min(core) < min(positive)  # zero has no place on a log axis: the bottom edge stands for it
+        if with_zero:
             low = min(positive) / 3
+        ticks = _log_ticks(low, high, format, steps + 2)
+        if with_zero:
+            ticks = [t for t in ticks if math.log(t / low) > 0.09 * math.log(high / low)]
+        labels = [_tick_label(t, format, t, 0.0) for t in ticks]
+        if with_zero:
             ticks, labels = [low, *ticks], ["0", *labels]
         return {"type": "log", "domain": [low, high], "nice": False, "clamp": True}, ticks, labels
     if not core:
@@ -914,7 +916,7 @@ def _log_ticks(low: float, high: float, format: Format, most: int) -> list[float
 def _tick_label(value: float, format: Format, largest: float, step: float) -> str:
     """A tick in the unit that suits the largest value of the axis."""
     if format == "share":
-        digits = max(0, -math.floor(math.log10(step * 100) + 1e-9)) if step else 6
+        digits = next((d for d in range(6) if step and abs(round(step * 100, d) - step * 100) < 1e-9), 6)
         return _trimmed(value * 100, digits) + " %"
     if value == 0:
         return "0"

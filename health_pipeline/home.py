@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from health_pipeline.errors import UserError
+
 VARIABLE = "HEALTH_PIPELINE_HOME"
 DEFAULT = ".health-pipeline"
 
@@ -37,6 +39,12 @@ class Home:
     def state_url(self) -> str:
         """SQLAlchemy URL of what people and the outbox change."""
         return os.environ.get("HEALTH_PIPELINE_STATE_URL") or f"sqlite:///{self.root / 'state.db'}"
+
+    def unwritable(self, error: OSError) -> UserError:
+        """What to say when the home can't be written."""
+        return UserError(
+            f"Can't write to {self.root}: {error.strerror}.", f"Set {VARIABLE} to a folder you can write to."
+        )
 
     def report(self, ecosystem: str) -> Path:
         return self.root / f"report-{ecosystem}.html"

@@ -61,9 +61,16 @@ class Pipeline:
 
     @cached_property
     def inbox(self) -> Path:
-        """The folder for deliveries, created when it is first asked for."""
+        """The folder for deliveries, created when it is first asked for.
+
+        Raises:
+            UserError: the home can't be written.
+        """
         folder = self.home.inbox(self.catalog.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self.home.unwritable(error) from None
         return folder
 
     def load_steps(self, engine: Engine) -> dict[str, Derivation]:

@@ -27,7 +27,7 @@ def newsworthy(
         scores: incident id -> score on ``newest``.
     """
     recent = [i for i in incidents if i.is_open and (newest - i.first_reported).days < alerts.newest_days]
-    holes = [i for i in recent if i.kind == "data" and (newest - i.onset).days + 1 >= LONG_HOLE_DAYS]
+    holes = [i for i in recent if i.kind == "data" and (i.last_reported - i.onset).days + 1 >= LONG_HOLE_DAYS]
     shifts = [i for i in recent if i.kind == "shift" and scores.get(i.id, 0.0) >= alerts.minimum_score]
     shifts.sort(key=lambda i: (-scores[i.id], i.id))
     told: dict[dt.date, int] = {}

@@ -10,7 +10,7 @@ from health_pipeline.automation.sensors import request
 from health_pipeline.pipeline import Pipeline
 
 DAILY_CRON = "30 5 * * *"
-RECONCILE_CRONS = {"load": "15 * * * *", "judge": "35 * * * *"}
+RECONCILE_CRONS = {"land": "5 * * * *", "load": "15 * * * *", "judge": "35 * * * *"}
 
 
 def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
@@ -38,7 +38,7 @@ def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
     return daily
 
 
-def reconcile_schedule(pipeline: Pipeline, kind: Literal["load", "judge"]) -> dg.ScheduleDefinition:
+def reconcile_schedule(pipeline: Pipeline, kind: Literal["land", "load", "judge"]) -> dg.ScheduleDefinition:
     """Every hour, whatever is out of date. State decides, not events: nothing that was lost stays lost."""
     catalog = pipeline.catalog
 

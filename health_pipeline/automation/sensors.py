@@ -65,7 +65,7 @@ def _state(pipeline: Pipeline, work: Work) -> str:
         parts += [f"{name}:{stat.st_mtime_ns}:{stat.st_size}" for name, stat in stats]
     else:
         parts += [f"{r.key}:{r.delivered_at.isoformat()}" for r in pipeline.landing.receipts()]
-    return hashlib.sha256("\\n".join(parts).encode()).hexdigest()[:24]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 def alert_sensor(pipeline: Pipeline) -> dg.SensorDefinition:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from health_pipeline.catalog.model import Calendar, Catalog, Dimension, Ecosystem, Metric, Metrics, Table, Tables
 from health_pipeline.errors import CatalogError
@@ -54,12 +54,21 @@ class _File:
             self.data = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             self.findings.append(Finding(path, 1, "the file is missing", "Every ecosystem folder needs it."))
+        except OSError as error:
+            self.findings.append(
+                Finding(path, 1, f"the file can't be read: {error.strerror}", "Check its permissions.")
+            )
+        except UnicodeDecodeError as error:
+            line = path.read_bytes()[: error.start].count(b"\n") + 1
+            self.findings.append(Finding(path, line, "not UTF-8 text", "Save the file in UTF-8."))
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             problem = (error.problem or "can't be parsed").strip()
             self.findings.append(
-                Finding(path, line, f"not valid YAML: {problem}", "Check the indentation and quotes of this line.")
+                Finding(path, line, f"not valid YAML: {problem}", "Check indentation and quotes here and just above.")
             )
+        except YAMLError:  # a control character; the parser knows no line
+            self.findings.append(Finding(path, 1, "the file holds a character that YAML does not allow", "Remove it."))
         else:
             if not isinstance(self.data, dict):
                 self.findings.append(Finding(path, 1, "the file must be a mapping of keys to values"))
@@ -75,6 +84,18 @@ class _File:
                 break
         return int(line)
 
+    def name(self, where: Path_) -> str:
+        """A place in words: ``statements.bad`` for the third key of the first metric, ``the file`` for the whole."""
+        node, said, named = self.data, [], []
+        for step in where:
+            node = node[step] if isinstance(node, (dict, list)) and _has(node, step) else None
+            own = node.get("name") if isinstance(step, int) and isinstance(node, dict) else None
+            said.append(str(own or f"#{step + 1}") if isinstance(step, int) else step)
+            named.append(bool(own))
+        if named[1:2] == [True]:
+            said = said[1:]  # the name says enough
+        return ".".join(said) or "the file"
+
     def parse(self, model: type[Model]) -> Model | None:
         """The file as a model, or ``None`` with findings."""
         if self.findings:
@@ -88,18 +109,15 @@ class _File:
 
     def _finding(self, model: type[BaseModel], problem: Any) -> Finding:
         where, kind = problem["loc"], problem["type"]
-        text = ".".join(str(p) for p in where)
+        text, inside = self.name(where), self.name(where[:-1])
         line = self.line(where)
         if kind == "extra_forbidden":
             known = _fields_at(model, where[:-1])
-            return Finding(self.path, line, f"unknown key {where[-1]!r}", did_you_mean(str(where[-1]), known))
-        if kind == "missing":
             return Finding(
-                self.path,
-                line,
-                f"the key {where[-1]!r} is missing in {'.'.join(map(str, where[:-1])) or 'the file'}",
-                "Add it.",
+                self.path, line, f"unknown key {where[-1]!r} in {inside}", did_you_mean(str(where[-1]), known)
             )
+        if kind == "missing":
+            return Finding(self.path, line, f"the key {where[-1]!r} is missing in {inside}", "Add it.")
         if kind == "literal_error":
             wanted = problem["ctx"]["expected"].replace("'", "")
             given = str(problem["input"])
@@ -109,10 +127,24 @@ class _File:
             return Finding(
                 self.path,
                 line,
-                f"{text} is {problem['input']!r}",
+                f"{text} is {problem['input']!r}, which is not a name",
                 "Names are lower-case letters, digits and underscores, and start with a letter.",
             )
-        return Finding(self.path, line, f"{text}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
+        if kind == "tuple_type":
+            given = problem["input"]
+            hint = "" if isinstance(given, dict) else f"Write [{given}]."
+            return Finding(self.path, line, f"{text} is not a list", hint)
+        given, says = problem["input"], problem["msg"].removeprefix("Input ")
+        says = f"{says[0].lower()}{says[1:]}"
+        if isinstance(given, (dict, list, tuple)):
+            return Finding(self.path, line, f"{text} {says}")
+        return Finding(self.path, line, f"{text} is {given!r}, which {says}")
+
+
+def _has(node: Any, step: str | int) -> bool:
+    if isinstance(node, dict):
+        return step in node
+    return isinstance(step, int) and step < len(node)
 
 
 def _plain(node: Any) -> Any:
@@ -280,6 +312,8 @@ def _check_metrics(file: _File, table: Table, declared: Metrics) -> list[Finding
     names = [m.name for m in declared.metrics]
     dimensions = [d.name for d in declared.dimensions]
     found = _duplicates(file, "metrics", names, "metric") + _duplicates(file, "dimensions", dimensions, "dimension")
+    if not names:
+        found.append(Finding(file.path, file.line(["metrics"]), "no metric is declared", "Declare at least one."))
 
     def at(i: int, *keys: str | int) -> int:
         return file.line(["metrics", i, *keys])
@@ -378,7 +412,8 @@ def _check_sql(files: dict[str, _File], table: Table, metrics: Metrics) -> list[
 
         def check(file: _File, where: Path_, sql: str, wanted: str) -> None:
             try:
-                engine.execute(f"SELECT CAST(({sql}) AS {wanted}) FROM facts")
+                # WHERE refuses what a row alone can't answer: the cube sums these expressions itself.
+                engine.execute(f"SELECT CAST(({sql}) AS {wanted}) FROM facts WHERE ({sql}) IS NULL")
             except duckdb.Error as error:
                 line, text = file.line(where), str(error).split("\n")[0]
                 missing = re.search(r'Referenced column "([^"]+)" (?:was )?not found', text)
@@ -388,7 +423,8 @@ def _check_sql(files: dict[str, _File], table: Table, metrics: Metrics) -> list[
                         Finding(file.path, line, f"unknown column {name!r} in {sql!r}", did_you_mean(name, columns))
                     )
                 else:
-                    found.append(Finding(file.path, line, f"not valid SQL in {sql!r}: {text}", "DuckDB said so."))
+                    hint = "Write an expression over one row of the table; sums are taken for you."
+                    found.append(Finding(file.path, line, f"not valid SQL: {sql!r}: {text.rstrip('!.')}", hint))
 
         def check_sum(file: _File, where: Path_, part: Any) -> None:
             check(file, [*where, "sum"], part.sum, "DOUBLE")

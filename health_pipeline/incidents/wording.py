@@ -16,6 +16,10 @@ FINDINGS = {
 """What a hole in the data is called while it lasts, and afterwards."""
 
 
+LARGEST_FACTOR = 10_000
+"""Beyond it a factor only says that next to nothing was expected."""
+
+
 def day(date: dt.date) -> str:
     """``1 July 2025``."""
     return f"{date.day} {date:%B %Y}"
@@ -23,6 +27,8 @@ def day(date: dt.date) -> str:
 
 def number(value: float) -> str:
     """A count as people say it: ``2.9 M``, ``41 k``, ``312``, ``0.4``."""
+    if abs(value) >= 9_999.5:
+        value = float(f"{value:.3g}")  # 999,999 is 1.0 M, not 1000 k
     size = abs(value)
     for limit, unit, suffix in ((1e9, 1e9, " bn"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
         if size >= limit:
@@ -61,9 +67,11 @@ def value(metric: Metric, amount: float) -> str:
 
 
 def change(relative: float) -> str:
-    """A relative change: ``+52 %``, ``−48 %``, and as a factor from a doubling up: ``×6.1``, ``×13 k``."""
+    """A relative change: ``+52 %``, ``−48 %``, and as a factor from a doubling up: ``×6.1``, ``×310``."""
     if relative >= 1:
         factor = 1 + relative
+        if factor >= LARGEST_FACTOR:
+            return f"more than ×{LARGEST_FACTOR:,}"
         return f"×{number(factor)}" if factor >= 10 else f"×{factor:.1f}"
     percent = 100 * relative
     digits = 0 if abs(percent) >= 1 or percent == 0 else 1

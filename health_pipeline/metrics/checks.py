@@ -49,5 +49,6 @@ def _listed(found: Sequence[str]) -> dict[str, Any]:
         return {"disagreements": 0}
     return {
         "disagreements": len(found),
+        "for example": found[0],
         "first": dg.MetadataValue.table([dg.TableRecord({"disagreement": f}) for f in found[:50]]),
     }

@@ -58,21 +58,24 @@ def bad_denominators(catalog: Catalog, engine: Engine, rows: pa.Table) -> list[D
 def total_mismatches(
     catalog: Catalog, engine: Engine, facts: LakeTable, rows: pa.Table, days: Sequence[dt.date]
 ) -> list[str]:
-    """Days on which a metric that is cut by the delivering unit alone does not equal a direct scan of the facts."""
+    """Days and units where a metric cut by the delivering unit alone does not equal a direct scan of the facts."""
     found = []
     direct = facts.read(days)
     for metric in catalog.metrics:
         if metric.by != (catalog.table.delivered_by,):
             continue
         sql = f"""
-            SELECT f.day, f.total, c.total AS cube FROM
-              (SELECT {catalog.table.day} AS day, CAST(coalesce({metric.numerator.sql()}, 0) AS DOUBLE) AS total
-               FROM facts GROUP BY 1) f
-              LEFT JOIN
-              (SELECT day, sum(numerator) AS total FROM cube WHERE metric = '{metric.name}' GROUP BY 1) c USING (day)
-            WHERE abs(f.total - coalesce(c.total, 0)) > 1e-6 * (1 + f.total) ORDER BY 1"""
+            SELECT day, unit, coalesce(f.total, 0) AS facts, coalesce(c.total, 0) AS cube FROM
+              (SELECT {catalog.table.day} AS day, {catalog.table.delivered_by} AS unit,
+                      CAST(coalesce({metric.numerator.sql()}, 0) AS DOUBLE) AS total
+               FROM facts GROUP BY 1, 2) f
+              FULL JOIN
+              (SELECT day, unit, sum(numerator) AS total FROM cube WHERE metric = '{metric.name}' GROUP BY 1, 2) c
+              USING (day, unit)
+            WHERE abs(coalesce(f.total, 0) - coalesce(c.total, 0)) > 1e-9 * (1 + abs(coalesce(f.total, 0)))
+            ORDER BY 1, 2"""
         found += [
-            f"{row['day']} {metric.name}: cube {row['cube']}, facts {row['total']}"
+            f"{row['day']} {metric.name} of {row['unit']}: cube {row['cube']:,.0f}, facts {row['facts']:,.0f}"
             for row in engine.query(sql, facts=direct, cube=rows).to_pylist()
         ]
     return found

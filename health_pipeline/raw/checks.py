@@ -11,43 +11,70 @@ import pyarrow.compute as pc
 
 from health_pipeline.assets import Check
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landing import Landing, Receipt
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
 QUARANTINE_BLOCKS = 0.05
-"""With a larger share of the day's files' rows in quarantine, nothing downstream should be believed."""
+"""With a larger share of any one file's rows in quarantine, nothing downstream should be believed."""
 
 
 def contract_check(landing: Landing) -> Check:
-    """Rows rejected by the contract, over the deliveries that supply the days asked for."""
+    """Rows rejected by the contract, in each file that supplies any of the days asked for.
+
+    Each file counts by itself, or a long history would hide a day that is all wrong. A file whose every day has been
+    delivered again since no longer counts: that is how a mistake is mended.
+    """
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
-        asked = set(days)
-        receipts = [r for r in landing.receipts() if not asked.isdisjoint(r.days)]
+        receipts = _supplying(landing, days)
         delivered, rejected = sum(r.delivered for r in receipts), sum(r.quarantined for r in receipts)
-        share = rejected / delivered if delivered else 0.0
+        worst = max(receipts, key=_share, default=None)
+        share = _share(worst) if worst else 0.0
         reasons: dict[str, int] = {}
         for receipt in receipts:
             for reason, count in receipt.reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + count
         table = [dg.TableRecord({"reason": r, "rows": n}) for r, n in sorted(reasons.items(), key=lambda x: -x[1])]
         about: dict[str, Any] = {
+            "files": len(receipts),
             "rows delivered": delivered,
             "rows in quarantine": rejected,
-            "share in quarantine": share,
+            "largest share in quarantine": round(share, 4),
             "blocks above": QUARANTINE_BLOCKS,
         }
+        if worst is not None and worst.quarantined:
+            about["largest in"] = worst.name
+            about["what to do"] = (
+                'health-pipeline sql "FROM raw.quarantine" says why each row was rejected; drop a corrected file into '
+                "the inbox."
+            )
         if table:
             about["reasons"] = dg.MetadataValue.table(table[:50])
         return share <= QUARANTINE_BLOCKS, about
 
     return Check(
         "contract",
-        f"At most {QUARANTINE_BLOCKS:.0%} of the delivered rows fail the contract; they are kept in quarantine.",
+        f"At most {QUARANTINE_BLOCKS:.0%} of the rows of any delivered file fail the contract; they are kept in "
+        "quarantine.",
         evaluate,
         blocking=True,
     )
+
+
+def _supplying(landing: Landing, days: Sequence[dt.date]) -> list[Receipt]:
+    """The deliveries whose rows count on any of the days, oldest first."""
+    receipts = landing.receipts()  # oldest first: the newest delivery of a unit wins
+    winners: dict[tuple[dt.date, str], str] = {}
+    for receipt in receipts:
+        for day in receipt.days.keys() & set(days):
+            winners.update({(day, unit): receipt.key for unit in receipt.days[day]})
+    keys = set(winners.values())
+    return [r for r in receipts if r.key in keys]
+
+
+def _share(receipt: Receipt) -> float:
+    return receipt.quarantined / receipt.delivered if receipt.delivered else 0.0
 
 
 def freshness_check(landing: Landing) -> Check:

@@ -14,7 +14,7 @@ from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
-VERSION = "deliveries-2"
+VERSION = "deliveries-3"
 
 
 def volumes(
@@ -41,9 +41,12 @@ def verdicts(day: dt.date, yesterday: pa.Table, delivered: dict[str, float]) -> 
     held = {row["unit"]: row for row in yesterday.to_pylist()}
     if not delivered:
         late = [
-            row | {"day": day, "volume": None, "finding": "missing", "incomplete_since": row["incomplete_since"] or day}
+            row | {
+                "day": day, "volume": None, "incomplete_since": row["incomplete_since"] or day,
+                "finding": "retired" if row["finding"] == "retired" else "missing",
+            }
             for row in held.values()
-        ]
+        ]  # fmt: skip
         return pa.Table.from_pylist(late, schema=DELIVERIES)
     rows = []
     for unit in sorted({*held, *delivered}):

@@ -6,12 +6,15 @@ import datetime as dt
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from health_pipeline.incidents.model import from_table
 from health_pipeline.pipeline import Pipeline
 from health_pipeline.report.report import DAYS_BEFORE, ReportTables, headlines
+from health_pipeline.shifts.panel import build_panel
+from health_pipeline.stats.panel import Scale
 from health_pipeline.storage.engine import date_range
 
 
@@ -37,31 +40,28 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
 
 
 def _bands(pipeline: Pipeline, window: list[dt.date], series: set[str]) -> dict[str, list[dict[str, Any]]]:
-    """Bands of the judged days, and before them the plain observations, so that a chart has a past."""
-    t = pipeline.tables
+    """Bands of the judged days, and before them the plain observations, so that a chart has a past.
+
+    The past comes from the detector's own panel: there, too, a zero is told from a day without data.
+    """
+    t, catalog = pipeline.tables, pipeline.catalog
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in series}
-    first = window[0] - dt.timedelta(days=DAYS_BEFORE)
-    start = max(first, pipeline.catalog.ecosystem.start)
-    complete = t.deliveries.read(date_range(start, window[0]), ["day", "unit", "finding"])
-    complete = complete.filter(pc.equal(complete["finding"], "complete"))
-    delivered = set(zip(complete["day"].to_pylist(), complete["unit"].to_pylist(), strict=True))
-    past = t.cube.read(date_range(start, window[0] - dt.timedelta(days=1)))
-    names = pc.binary_join_element_wise(past["metric"], past["segment"], "|")
-    past = past.append_column("series", names).filter(pc.is_in(names, pa.array(sorted(series), pa.string())))
-    for row in past.to_pylist():
-        if (row["day"], row["unit"]) in delivered:
-            value = row["numerator"] if row["denominator"] is None else row["numerator"] / row["denominator"]
-            found[row["series"]].append(
-                {"day": row["day"], "observed": value, "expected": None, "low": None, "high": None}
-            )
+    start = max(window[0] - dt.timedelta(days=DAYS_BEFORE), catalog.ecosystem.start)
+    past = date_range(start, window[0] - dt.timedelta(days=1))
+    if past:
+        panel, _ = build_panel(catalog, t.cube.read(past), t.deliveries.read(past), past)
+        values = np.where((panel.scale == Scale.COUNT)[:, None], panel.numerator, panel.numerator / panel.denominator)
+        for row, name in enumerate(panel.series):
+            if name in series:
+                found[name] = [
+                    {"day": day, "observed": float(value), "expected": None, "low": None, "high": None}
+                    for day, value in zip(past, values[row], strict=True)
+                ]
     bands = t.bands.read(window)
-    for row in bands.filter(pc.is_in(bands["series"], pa.array(sorted(series), pa.string()))).to_pylist():
-        found[row["series"]].append(row)
+    for band in bands.filter(pc.is_in(bands["series"], pa.array(sorted(series), pa.string()))).to_pylist():
+        found[band["series"]].append(band)
     return found
 
 
 def _provenance(pipeline: Pipeline) -> list[str]:
-    said = [pipeline.catalog.ecosystem.description]
-    if pipeline.catalog.ecosystem.provenance:
-        said.append(pipeline.catalog.ecosystem.provenance)
-    return said
+    return [said for said in (pipeline.catalog.ecosystem.provenance,) if said]

@@ -30,6 +30,9 @@ WIDE, NARROW = 880, 350
 DAYS_BEFORE, DAYS_AFTER = 56, 28
 """Days drawn before the onset of a headline and after its last report."""
 
+LARGEST_FACTOR = 10_000
+"""A larger factor only says that next to nothing was expected."""
+
 MEMBERS_SHOWN = 6
 RISKS_SHOWN = 25
 FINDINGS_SHOWN = 20
@@ -322,7 +325,7 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         id=incident.id,
         unit=incident.unit,
         what=_capitalised(_without_unit(catalog, incident.metric, incident.segment)),
-        change=wording.change(incident.change),
+        change=_change(incident.change),
         tone=charts.tone_of(incident),
         sentence=sentence,
         state=incident.state,
@@ -357,8 +360,8 @@ def _member(catalog: Catalog, member: Member) -> MemberRow:
         what=_capitalised(_without_unit(catalog, member.metric, member.segment)),
         before=wording.value(metric, member.expected),
         since=wording.value(metric, member.observed),
-        change=wording.change(member.change),
-        interval=f"{wording.change(member.low)} to {wording.change(member.high)}",
+        change=_change(member.change),
+        interval=f"{_change(member.low)} to {_change(member.high)}" if member.low < LARGEST_FACTOR else "–",
         excess=excess if excess == "0" else f"{'+' if member.excess > 0 else '−'}{excess}",
         tone="up" if member.change > 0 else "down",
     )
@@ -439,6 +442,10 @@ def _findings(tables: ReportTables, findings: Sequence[Incident]) -> list[Findin
         )
         for i in ordered
     ]
+
+
+def _change(relative: float) -> str:
+    return wording.change(relative) if relative < LARGEST_FACTOR else f">×{LARGEST_FACTOR:,}"
 
 
 def _unbroken(text: str) -> str:

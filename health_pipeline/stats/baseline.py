@@ -17,8 +17,8 @@ from health_pipeline.stats.rolling import MAD_TO_SD, Array, lag, mean, median
 WEEKS = 8  # weeks that teach the weekly rhythm
 LEVEL_DAYS = 28  # days whose median is the level
 LEVEL_AT_LEAST = 14
-NOISE_DAYS = 56
-MEMORY_DAYS = 91  # days that teach the autocorrelation
+NOISE_DAYS = 112
+MEMORY_DAYS = 140  # days that teach the autocorrelation
 MEDIAN_VARIANCE = np.pi / 2  # variance of a median over that of a mean, normal noise
 
 
@@ -30,7 +30,7 @@ class Baseline:
         weekly: effect of the weekday, centred over the week, shrunk to zero where it is within noise.
         value: observation less ``weekly``.
         level: median of ``value`` over the last ``LEVEL_DAYS`` days, the day itself included.
-        rho: first-order autocorrelation around the level, known before the day.
+        rho: first-order autocorrelation around the level, known ``LEVEL_DAYS`` before the day.
         innovation_sd: robust standard deviation of ``value[d] - level - rho (value[d-1] - level)``.
     """
 
@@ -80,8 +80,12 @@ def weekly_effect(observed: Array) -> Array:
 
 
 def autocorrelation(value: Array, level: Array) -> Array:
-    """First-order autocorrelation by a robust variogram: 1 - var(x[d] - x[d-1]) / (2 var x), within 0..0.85."""
+    """First-order autocorrelation by a robust variogram: 1 - var(x[d] - x[d-1]) / (2 var x), within 0..0.85.
+
+    Known ``LEVEL_DAYS`` before the day: a shift under way moves the level slowly, and would otherwise pass for
+    autocorrelation just while it is being judged.
+    """
     spread = median(np.abs(value - lag(level, 1)), MEMORY_DAYS, 21)
     step = median(np.abs(value - lag(value, 1)), MEMORY_DAYS, 21)
     rho = 1.0 - step**2 / np.maximum(2.0 * spread**2, 1e-12)
-    return np.nan_to_num(lag(np.clip(rho, 0.0, 0.85), 1))
+    return np.nan_to_num(lag(np.clip(rho, 0.0, 0.85), LEVEL_DAYS))

@@ -22,12 +22,12 @@ from health_pipeline.stats.calibration import (
     inflation,
     p_values,
 )
-from health_pipeline.stats.panel import Panel
+from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.rolling import Array
 from health_pipeline.stats.scan import LAGS, LONGEST, SMALLEST_SD, Scan, Step
 
 # Days before a judged day on which its judgement can depend: the longest chain of windows.
-LOOKBACK = LONGEST + HISTORY + BLOCK + LONGEST + NOISE_DAYS + MEMORY_DAYS + LEVEL_DAYS + 7 * WEEKS + 10
+LOOKBACK = LONGEST + HISTORY + BLOCK + LONGEST + NOISE_DAYS + MEMORY_DAYS + 2 * LEVEL_DAYS + 7 * WEEKS + 10
 ONSET_LIKELIHOOD = 5.0  # onsets within so many units of log-likelihood of the best make up the interval
 
 
@@ -40,7 +40,8 @@ class Shift:
         onset, onset_low, onset_high: columns of the most likely first day, and its interval.
         days: observed days since onset.
         expected, observed: a typical day since onset, without and with the step: a count, a share, or a mean.
-        change, low, high: observed / expected - 1, with its 95 % interval.
+        change, low, high: observed / expected - 1, with its 95 % interval; half a thing is added to counts, a second to
+            means.
         numerator, denominator: means per observed day since onset.
         score, p, q: calibrated score, p-value over all lags, and Benjamini-Hochberg adjusted p-value.
         tested: series judged that day.
@@ -198,13 +199,21 @@ def _describe(
     observed, expected, low, high = scan.panel.only(row).natural(
         np.array([[with_step, without, without + size - half, without + size + half]])
     )[0]
-    base = max(float(expected), 1e-12)
+    # Ratios are taken on the scale of the model: with half a thing (or a second) more on both sides, so that a change
+    # from nothing has a size. A share is compared with half a thing out of its denominator at least.
+    plus = {Scale.COUNT: 0.5, Scale.MEAN: 1.0, Scale.PROPORTION: 0.0}[Scale(int(scan.panel.scale[row]))]
+    denominator = float(np.mean(scan.panel.denominator[row, since]))
+    base = max(float(expected) + plus, 0.5 / denominator if plus == 0.0 else plus)
+
+    def change(value: float) -> float:
+        return (value + plus) / base - 1.0
+
     return Shift(
         row=row, column=today, onset=onset, onset_low=earliest, onset_high=max(onset, today - onsets.latest + 1),
-        days=len(since), expected=float(expected), observed=float(observed), change=float(observed) / base - 1.0,
-        low=float(low) / base - 1.0, high=float(high) / base - 1.0,
+        days=len(since), expected=float(expected), observed=float(observed), change=change(float(observed)),
+        low=change(float(low)), high=change(float(high)),
         numerator=float(np.mean(scan.panel.numerator[row, since])),
-        denominator=float(np.mean(scan.panel.denominator[row, since])),
+        denominator=denominator,
         score=score, p=p, q=q, tested=tested,
     )  # fmt: skip
 

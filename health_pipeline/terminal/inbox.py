@@ -17,7 +17,7 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
     """Copy files into the inbox, each visible only when it is whole, and say what was received so far.
 
     Raises:
-        InputError: a file to copy does not exist.
+        InputError: a file to copy does not exist or can't be copied.
     """
     from health_pipeline.pipeline import Pipeline
 
@@ -27,8 +27,14 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
             raise InputError(f"{file} is not a file.", "Give the path of a Parquet or CSV file, or of a daily dump.")
     for file in files:
         hidden = pipeline.inbox / f".{file.name}.part"
-        shutil.copyfile(file, hidden)
-        hidden.replace(pipeline.inbox / file.name)
+        try:
+            shutil.copyfile(file, hidden)
+            hidden.replace(pipeline.inbox / file.name)
+        except OSError as error:
+            hidden.unlink(missing_ok=True)
+            raise InputError(
+                f"{file} can't be copied to {pipeline.inbox}: {error.strerror}.", "Check its permissions and the space."
+            ) from None
         console.print(f"[green]✓[/] {file.name} is in the inbox.", highlight=False)
     console.print("Drop files here; the inbox sensor (or the next run) picks them up:", highlight=False)
     console.print(str(pipeline.inbox), highlight=False, soft_wrap=True, style="bold")

@@ -141,19 +141,20 @@ def _execute(definitions: dg.Definitions, job: str, instance: dg.DagsterInstance
     failed = [e for e in result.get_asset_check_evaluations() if not e.passed and e.severity.value == "ERROR"]
     if failed:
         check = failed[0]
+        about = {k: getattr(v, "value", v) for k, v in check.metadata.items()}
+        what_to_do = about.pop("what to do", "Look at the run in the Dagster UI (health-pipeline up).")
         raise RunError(
             f"The check {check.check_name!r} of {check.asset_key.to_user_string()} failed, and stopped what follows: "
-            f"{_facts(check.metadata)}",
-            "Nothing downstream was changed. Look at the run in the Dagster UI (health-pipeline up).",
+            f"{_facts(about)}.",
+            f"Nothing downstream was changed. {what_to_do}",
         )
     raise RunError(
         f"The job {job} failed: {_first_error(result)}", "The whole story is in the Dagster UI (health-pipeline up)."
     )
 
 
-def _facts(metadata: Mapping[str, Any]) -> str:
-    shown = {k: getattr(v, "value", v) for k, v in metadata.items()}
-    return ", ".join(f"{k} {v}" for k, v in shown.items() if isinstance(v, (int, float, str)))
+def _facts(about: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in about.items() if isinstance(v, (int, float, str)))
 
 
 def _first_error(result: dg.ExecuteInProcessResult) -> str:

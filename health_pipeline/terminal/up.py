@@ -17,10 +17,11 @@ from rich.console import Console
 
 from health_pipeline.errors import RunError, UserError
 from health_pipeline.home import Home
-from health_pipeline.terminal.instance import prepare, settings_file
+from health_pipeline.terminal.instance import end_lost_runs, prepare, settings_file
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
+LOST_RUNS_SECONDS = 60.0
 
 
 def up(ecosystem: str, host: str, port: int, console: Console) -> None:
@@ -39,7 +40,7 @@ def up(ecosystem: str, host: str, port: int, console: Console) -> None:
     url = f"http://{host if host != '0.0.0.0' else '127.0.0.1'}:{port}"
     os.environ.setdefault("HEALTH_PIPELINE_URL", url)
     console.print("Preparing storage …", highlight=False)
-    prepare(pipeline.home).dispose()
+    instance = prepare(pipeline.home)
     logs = pipeline.home.root / "logs"
     logs.mkdir(exist_ok=True)
     workspace = str(settings_file("workspace.yaml"))
@@ -62,13 +63,18 @@ def up(ecosystem: str, host: str, port: int, console: Console) -> None:
         console.print(f"[green]✓[/] Schedules etc.   {url}/automation", highlight=False)
         console.print(f"[green]✓[/] Inbox            {pipeline.inbox}", highlight=False, soft_wrap=True)
         console.print(f"[dim]Logs are in {logs}. Ctrl-C stops everything.[/]", highlight=False, soft_wrap=True)
+        looked = time.monotonic()
         while True:
             _all_alive(running, logs)
+            if time.monotonic() - looked > LOST_RUNS_SECONDS:
+                end_lost_runs(instance)
+                looked = time.monotonic()
             time.sleep(0.5)
     except KeyboardInterrupt:
         console.print("\nStopping …", highlight=False)
     finally:
         _stop(running)
+        instance.dispose()
     console.print("Stopped.", highlight=False)
 
 

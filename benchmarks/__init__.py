@@ -1,0 +1,1 @@
+"""Studies and timings, run by hand; their results are written to docs/."""

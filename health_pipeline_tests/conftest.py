@@ -1,0 +1,260 @@
+"""What several folders of tests share: a little ecosystem, and a home in which it was taken through everything.
+
+The ecosystem is the bundled catalog over three platforms and 160 days. Its home is built once, by a real Dagster
+instance over real files, and copied for every test that changes it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from health_pipeline.automation.jobs import job_name
+from health_pipeline.automation.partitions import range_tags
+from health_pipeline.build import build_defs
+from health_pipeline.eu_dsa.adapter import DsaStatements  # noqa: F401  (loaded once, not in every test's time)
+from health_pipeline.home import Home
+from health_pipeline.pipeline import Pipeline
+from health_pipeline.terminal.instance import prepare
+
+PACKAGE = Path(__file__).parent.parent / "health_pipeline"
+COMMAND = [sys.executable, "-m", "health_pipeline.cli"]
+PLATFORMS = ("AliExpress", "App Store", "TikTok")
+ATTRIBUTES = ("rows", "category", "automated_detection", "automated_decision", "source_type", "decision_account",
+              "moderation_delay")  # fmt: skip
+FIRST, LAST = dt.date(2025, 4, 24), dt.date(2025, 9, 30)
+VARIABLES = ("HEALTH_PIPELINE_ECOSYSTEMS", "HEALTH_PIPELINE_STATE_URL", "HEALTH_PIPELINE_URL", "SLACK_BOT_TOKEN")
+Run = dg.ExecuteInProcessResult
+
+
+def write_little_catalog(folder: Path) -> Path:
+    """The bundled catalog as ``little``, with its own small sample."""
+    folder.mkdir(parents=True)
+    bundled = PACKAGE / "eu_dsa" / "catalog"
+    for name in ("tables", "metrics", "calendar"):
+        shutil.copyfile(bundled / f"{name}.yaml", folder / f"{name}.yaml")
+    text = (bundled / "ecosystem.yaml").read_text(encoding="utf-8")
+    for bundled_line, own in (
+        ("name: eu_dsa\n", "name: little\n"),
+        ("start: 2023-09-25\n", f"start: {FIRST}\n"),
+        ("sample: ../sample/eu_dsa_daily.parquet\n", "sample: sample.parquet\n"),
+    ):
+        assert bundled_line in text
+        text = text.replace(bundled_line, own)
+    (folder / "ecosystem.yaml").write_text(text, encoding="utf-8")
+    rows = pq.read_table(
+        bundled.parent / "sample" / "eu_dsa_daily.parquet",
+        filters=[("day", ">=", FIRST), ("platform", "in", PLATFORMS), ("attribute", "in", ATTRIBUTES)],
+    )
+    pq.write_table(rows, folder / "sample.parquet")
+    return folder
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """An ecosystem over a home of its own, with the home's Dagster instance open."""
+
+    catalog_folder: Path
+    pipeline: Pipeline
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @classmethod
+    def open(cls, catalog_folder: Path, home: Home) -> Deployment:
+        instance = prepare(home)
+        return cls(catalog_folder, Pipeline.of(str(catalog_folder), home), build_defs([str(catalog_folder)], home), instance)
+
+    @property
+    def home(self) -> Home:
+        return self.pipeline.home
+
+    def run(self, kind: str, first: dt.date | None = None, last: dt.date | None = None) -> Run:
+        """Run a job in this process, over a range of days where it takes one."""
+        return self.execute(job_name(self.pipeline.catalog, kind), range_tags(first, last or first) if first else {})
+
+    def execute(self, job: str, tags: dict[str, str], partition_key: str | None = None) -> Run:
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags=tags, partition_key=partition_key, raise_on_error=False
+        )
+
+    def do(self, request: dg.RunRequest) -> Run:
+        """What the daemon does with a request."""
+        return self.execute(request.job_name or "", dict(request.tags), request.partition_key)
+
+    def work_off(self) -> list[str]:
+        """Run what is outstanding until nothing is; the kinds of work done."""
+        done = []
+        while (work := self.pipeline.outstanding()) is not None:
+            assert len(done) < 5, f"no end of {work}"
+            assert self.run(work.kind, work.first, work.last).success
+            done.append(work.kind)
+        return done
+
+    def deliver(self, name: str, rows: pa.Table, seconds_ago: float = 10.0) -> Path:
+        """Put a Parquet file into the inbox that nobody has written to for a while."""
+        path = self.pipeline.inbox / name
+        pq.write_table(rows, path)
+        then = time.time() - seconds_ago
+        os.utime(path, (then, then))
+        return path
+
+    def facts(self, day: dt.date, platform: str | None = None) -> pa.Table:
+        """Rows of the sample."""
+        wanted: list[tuple[str, str, Any]] = [("day", "==", day)]
+        if platform:
+            wanted.append(("platform", "==", platform))
+        return pq.read_table(self.catalog_folder / "sample.parquet", filters=wanted)
+
+    def pointers(self, stage: str = "") -> dict[str, tuple[int, int]]:
+        """Every file of the lake (or of one stage), with inode and time of change."""
+        files = (p for p in (self.pipeline.lake.root / stage).rglob("*") if p.is_file())
+        return {
+            str(p.relative_to(self.pipeline.lake.root)): (p.stat().st_ino, p.stat().st_mtime_ns)
+            for p in files
+            if "_landing" not in p.parts
+        }
+
+    def cli(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """The command in a process of its own, over this ecosystem and home."""
+        if arguments and arguments[0] in ("run", "up", "sql", "inbox"):
+            arguments = (arguments[0], "-e", str(self.catalog_folder), *arguments[1:])
+        return command(*arguments, stdin=stdin, **{"HEALTH_PIPELINE_HOME": str(self.home.root), **environment})
+
+
+def command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """``health-pipeline`` in a process of its own, in a wide terminal without colours."""
+    clean = {k: v for k, v in os.environ.items() if k not in VARIABLES and k != "DAGSTER_HOME"}
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        input=stdin,
+        env={**clean, "COLUMNS": "200", "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def scaled(rows: pa.Table, factor: float, attribute: str | None = None) -> pa.Table:
+    """Rows with more or fewer statements, in all attributes or in one."""
+    numbers = pc.cast(pc.round(pc.multiply(pc.cast(rows["statements"], pa.float64()), factor)), pa.int64())
+    if attribute:
+        numbers = pc.if_else(pc.equal(rows["attribute"], attribute), numbers, rows["statements"])
+    return rows.set_column(rows.column_names.index("statements"), "statements", numbers)
+
+
+def spoilt(rows: pa.Table, count: int) -> pa.Table:
+    """Rows of which the last ``count`` break the contract."""
+    kept = rows["statements"].to_pylist()
+    numbers = pa.array([*kept[: len(kept) - count], *[-1] * count], pa.int64())
+    return rows.set_column(rows.column_names.index("statements"), "statements", numbers)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where homes are: in memory if there is room, since a busy disk's fsync costs several times the work itself."""
+    memory = Path("/dev/shm")
+    if not (memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30):
+        yield tmp_path_factory.mktemp("workplace")
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="health-pipeline-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def little(workplace: Path) -> Path:
+    """The catalog folder of the little ecosystem."""
+    return write_little_catalog(workplace / "catalog")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A home in which everything was done once, and the runs that did it."""
+
+    home: Home
+    runs: dict[str, Run]
+
+
+@pytest.fixture(scope="session")
+def built(workplace: Path, little: Path) -> Iterator[Built]:
+    """land, load, judge, alert, one run each. Not to be changed: see ``deployment``."""
+    with pytest.MonkeyPatch.context() as patch:
+        _clean_environment(patch)
+        home = Home(workplace / "built")
+        deployment = Deployment.open(little, home)
+        days = deployment.pipeline
+        runs = {"land": deployment.run("land")}
+        runs["load"] = deployment.run("load", days.delivered_days()[0], days.delivered_days()[-1])
+        runs["judge"] = deployment.run("judge", days.days_to_judge()[0], days.days_to_judge()[-1])
+        runs["alert"] = deployment.run("alert")
+        yield Built(home, runs)
+        deployment.instance.dispose()
+
+
+@pytest.fixture
+def deployment(
+    built: Built, little: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Deployment]:
+    """A copy of the built home, for one test."""
+    _clean_environment(monkeypatch)
+    root = Path(tempfile.mkdtemp(dir=workplace, prefix="home-"))
+    shutil.copytree(built.home.root, root, dirs_exist_ok=True)
+    opened = Deployment.open(little, Home(root))
+    yield opened
+    opened.instance.dispose()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def empty(little: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """The little ecosystem over a home in which nothing was done yet."""
+    _clean_environment(monkeypatch)
+    root = Path(tempfile.mkdtemp(dir=workplace, prefix="home-"))
+    opened = Deployment.open(little, Home(root))
+    yield opened
+    opened.instance.dispose()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def catalog_copy(little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalog folder to spoil, as ``mine`` in the current folder."""
+    shutil.copytree(little, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    return Path("mine")
+
+
+@pytest.fixture
+def edit(catalog_copy: Path) -> Callable[[str, str, str], int]:
+    """Replaces the first occurrence of a text in a catalog file; returns its line."""
+
+    def edit(file: str, before: str, after: str) -> int:
+        path = catalog_copy / file
+        text = path.read_text(encoding="utf-8")
+        assert before in text
+        path.write_text(text.replace(before, after, 1), encoding="utf-8")
+        return text[: text.index(before)].count("\n") + 1
+
+    return edit
+
+
+def _clean_environment(patch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        patch.delenv(name, raising=False)
+    patch.setenv("HEALTH_PIPELINE_HOME", "unset")  # remembered, and put back: opening a home sets both
+    patch.setenv("DAGSTER_HOME", "unset")

@@ -1,0 +1,261 @@
+"""The page people get: what it says, that it stands alone, and that nothing in the data can take it over."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from health_pipeline.catalog import Catalog, load_catalog
+from health_pipeline.incidents import wording
+from health_pipeline.incidents.model import Incident, Member
+from health_pipeline.report.report import Headline, ReportTables, build_report, headlines, write_report
+from health_pipeline.risks.risks import risk_rows
+from health_pipeline.risks.score import score
+
+FIRST, LAST = dt.date(2025, 6, 1), dt.date(2025, 8, 29)
+MADE = dt.datetime(2025, 8, 30, 6, 15, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog("eu_dsa")
+
+
+def shift(unit: str, day: dt.date, onset: dt.date, change: float, excess: float, **other: object) -> Incident:
+    """An incident of statements filed, with a second series that moved with it."""
+    expected = abs(excess / change)
+    member = Member(
+        f"statements|platform={unit}", "statements", f"platform={unit}", onset, expected, expected * (1 + change),
+        change, change * 0.8, change * 1.2 if change > 0 else max(change * 1.2, -1.0), excess, 0.0001,
+    )  # fmt: skip
+    segment = f"platform={unit}|category=STATEMENT_CATEGORY_SCAMS_AND_FRAUD"
+    second = dataclasses.replace(
+        member, series=f"statements_by_category|{segment}", metric="statements_by_category", segment=segment,
+        excess=excess / 3,
+    )  # fmt: skip
+    plain = Incident(
+        day=day, id=f"{unit.lower()}-statements-{onset}", kind="shift", family="statements", unit=unit, state="ongoing",
+        first_reported=onset, last_reported=day, headline_reported=day, onset=onset, onset_low=onset,
+        onset_high=onset + dt.timedelta(days=1), series=member.series, metric="statements", segment=member.segment,
+        shape="level", direction="up" if change > 0 else "down", expected=expected, observed=member.observed,
+        change=change, change_low=member.low, change_high=member.high, excess=excess, q_value=0.0001, tested=985,
+        members=(member, second),
+    )  # fmt: skip
+    return dataclasses.replace(plain, **other)  # type: ignore[arg-type]
+
+
+def hole(unit: str, onset: dt.date, shape: str = "missing", ended: dt.date | None = None) -> Incident:
+    last = ended or LAST
+    return dataclasses.replace(
+        shift(unit, last, onset, -1.0, -1000.0),
+        id=f"{unit.lower()}-delivery-{onset}", kind="data", family="delivery", series="", metric="", segment="",
+        shape=shape, state="recovered" if ended else "ongoing", ended=ended, members=(),
+    )  # fmt: skip
+
+
+def bands(onset: dt.date, change: float, level: float = 2_000_000.0) -> list[dict[str, object]]:
+    rows = []
+    for n in range((LAST - FIRST).days + 1):
+        day = FIRST + dt.timedelta(days=n)
+        usual = level * (1 + 0.08 * math.sin(n * 2 * math.pi / 7))
+        observed = usual * (1 + change) if day >= onset else usual
+        rows.append({"day": day, "observed": observed, "expected": level, "low": 0.8 * level, "high": 1.2 * level})
+    return rows
+
+
+ONSET = dt.date(2025, 7, 1)
+TIKTOK = shift(
+    "TikTok", LAST, ONSET, -0.59, -1_700_000.0,
+    events=("A new statement schema applies; new categories appear and others end",),
+)  # fmt: skip
+PINTEREST = shift("Pinterest", dt.date(2025, 8, 10), dt.date(2025, 8, 1), 2.4, 40_000.0, state="recovered",
+                  ended=dt.date(2025, 8, 10), last_reported=dt.date(2025, 8, 8))  # fmt: skip
+
+
+def tables(catalog: Catalog, incidents: list[Incident], **other: object) -> ReportTables:
+    opened = [i for i in incidents if i.day == LAST]
+    plain = ReportTables(
+        first_day=FIRST,
+        last_day=LAST,
+        incidents=incidents,
+        risks=risk_rows(catalog, LAST, opened).to_pylist(),
+        bands={i.series: bands(i.onset, i.change) for i in incidents if i.series},
+        headlines=headlines(catalog, incidents),
+        shifts_per_day={LAST: 4, ONSET: 2},
+        series_tested=985,
+    )
+    return dataclasses.replace(plain, **other)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def page(catalog: Catalog) -> str:
+    incidents = [TIKTOK, PINTEREST, hole("Amazon", dt.date(2025, 8, 20)), hole("Facebook", ONSET, "backlog", LAST)]
+    return build_report(catalog, tables(catalog, incidents), MADE, {"raw": 3.21})
+
+
+class Words(HTMLParser):
+    """The text of a page without tags, styles and pictures; and every tag and attribute it has."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._skipped: list[str] = []
+        self._words: list[str] = []
+        self.feed(html)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self._words))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag in ("style", "svg"):
+            self._skipped.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._skipped and self._skipped[-1] == tag:
+            self._skipped.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._skipped:
+            self._words.append(data)
+
+
+def test_the_page_tells_the_headlines_with_size_state_and_what_carries_them(page: str) -> None:
+    text = Words(page).text
+    assert "TikTok: statements filed fell from 2.9 M to 1.2 M a day" in text
+    assert "−59 %" in text
+    assert "Statements for Scams and fraud" in text
+    assert "coincident and not known to be a cause: A new statement schema applies" in text
+    assert "Pinterest: Statements filed recovered" in text
+    assert "×3.4" in text
+
+
+def test_only_open_incidents_are_ranked_and_the_score_is_taken_apart(page: str, catalog: Catalog) -> None:
+    ranked = page[page.index('id="open"') : page.index('id="when"')]
+    assert "TikTok" in ranked
+    assert "Pinterest" not in ranked
+    parts = score(catalog, TIKTOK)
+    assert f"{parts.value:.1f}" in ranked
+    assert f'<span title="exposure">{parts.exposure:.2f}</span>' in ranked
+
+
+def test_silence_is_not_good_news(page: str) -> None:
+    text = Words(page).text
+    assert "Not up to date: Amazon." in text
+    quality = text[text.index("Data quality A day") :]
+    assert "Amazon nothing delivered 20 Aug 2025 open 10" in quality
+    assert "Facebook a backlog delivered" in quality
+
+
+def test_the_page_states_its_error_rate_and_its_limits(page: str) -> None:
+    text = Words(page).text
+    assert "false-discovery rate of 1 %" in text
+    assert "What it does not say" in text
+    assert "own account" in text
+    assert "raw 3.2 s" in text
+    assert "3" in text
+    assert "30 August 2025, 06:15 UTC" in text
+
+
+def test_provenance_is_printed_when_there_is_one(catalog: Catalog) -> None:
+    said = tables(catalog, [TIKTOK], provenance=["Public data of the Commission, reused under 2011/833/EU."])
+    assert "reused under 2011/833/EU." in build_report(catalog, said, MADE)
+
+
+def test_the_page_stands_alone(page: str) -> None:
+    found = Words(page)
+    assert not {"script", "link", "iframe", "img", "object"} & {tag for tag, _ in found.tags}
+    links = [
+        a for _, attributes in found.tags for name, a in attributes.items() if name in ("href", "src", "xlink:href")
+    ]
+    assert all(link and link.startswith("#") for link in links)
+    outside = re.findall(r"(?:https?:)?//[\w.-]+", page)
+    assert {u for u in outside if "w3.org" not in u} == set()
+    assert "@import" not in page
+    assert len(page.encode()) < 1_500_000
+
+
+def test_every_picture_has_words_and_a_table_beside_it(page: str) -> None:
+    found = Words(page)
+    pictures = [attributes for tag, attributes in found.tags if tag == "svg"]
+    assert len(pictures) == 8, "two headlines, the timeline and the days, each for wide and narrow screens"
+    assert all(p.get("role") == "img" and p.get("aria-label") for p in pictures)
+    assert sum(tag == "details" for tag, _ in found.tags) >= 4
+    ids = [attributes["id"] for _, attributes in found.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_follows_the_reader_into_the_dark_and_onto_paper(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert "max-width: 720px" in page
+
+
+def test_hostile_names_stay_text(catalog: Catalog) -> None:
+    name = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{ 7 * 7 }}"
+    bad = dataclasses.replace(shift(name, LAST, ONSET, 0.5, 5000.0), id=f'x" onclick="{name}', events=(name,))
+    html = build_report(
+        catalog, tables(catalog, [bad, hole(name, ONSET)], provenance=[name]), MADE, {name: 1.0}
+    )  # fmt: skip
+    found = Words(html)
+    assert not {"script", "img"} & {tag for tag, _ in found.tags}
+    assert not any(a.startswith("on") for _, attributes in found.tags for a in attributes)
+    assert "alert(1)" in found.text
+    assert "49" not in re.findall(r"\d+", found.text)
+
+
+def test_a_window_without_anything_still_makes_a_page_and_says_so(catalog: Catalog) -> None:
+    nothing = ReportTables(FIRST, LAST, [], [], {}, [], {}, 985)
+    text = Words(build_report(catalog, nothing, MADE)).text
+    assert "Nothing shifted" in text
+    assert "No incident is open on 29 August 2025." in text
+    assert "No significant shift" in text
+    assert "was complete and on time" in text
+
+
+def test_a_headline_without_bands_is_told_without_a_picture(catalog: Catalog) -> None:
+    text = Words(build_report(catalog, tables(catalog, [TIKTOK], bands={}), MADE)).text
+    assert "TikTok: statements filed fell" in text
+
+
+def test_headlines_are_the_highest_scores_one_of_each_unit(catalog: Catalog) -> None:
+    small = shift("TikTok", LAST, dt.date(2025, 8, 1), 0.3, 100.0)
+    chosen = headlines(catalog, [PINTEREST, small, TIKTOK, hole("Amazon", ONSET)])
+    assert [h.incident.unit for h in chosen] == ["TikTok", "Pinterest"]
+    assert [h.incident.id for h in chosen] == [TIKTOK.id, PINTEREST.id]
+    assert len(headlines(catalog, [PINTEREST, TIKTOK], count=1)) == 1
+
+
+def test_a_headline_is_told_by_its_own_onset_and_not_by_what_remained(catalog: Catalog) -> None:
+    """After a new level has become the baseline, the last rows measure a remainder that began later."""
+    early = dataclasses.replace(TIKTOK, day=dt.date(2025, 7, 20), last_reported=dt.date(2025, 7, 20))
+    later = dt.date(2025, 8, 12)
+    rest = shift("TikTok", LAST, later, -0.2, -300.0, id=TIKTOK.id, first_reported=ONSET, state="settled",
+                 last_reported=dt.date(2025, 8, 20), ended=dt.date(2025, 8, 20))  # fmt: skip
+    (told,) = headlines(catalog, [rest, early])
+    assert told == Headline(
+        dataclasses.replace(early, day=LAST, state="settled", last_reported=rest.last_reported, ended=rest.ended),
+        score(catalog, early).value,
+    )
+    assert "that is now the usual level" in wording.sentence(catalog, told.incident)
+
+
+def test_a_rise_from_next_to_nothing_is_no_absurd_factor(catalog: Catalog) -> None:
+    text = Words(build_report(catalog, tables(catalog, [shift("Joom", LAST, ONSET, 3e12, 3000.0)]), MADE)).text
+    assert ">×10,000" in text
+    assert "bn" not in text.split("Carried by")[1].split("The chart as a table")[0]
+
+
+def test_the_file_appears_whole_and_makes_its_folder(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "report.html"
+    write_report(target, "one")
+    write_report(target, "two – ✓")
+    assert target.read_text(encoding="utf-8") == "two – ✓"
+    assert [p.name for p in target.parent.iterdir()] == ["report.html"]

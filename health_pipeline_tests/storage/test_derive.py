@@ -1,0 +1,251 @@
+"""Exactly what is out of date is computed, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from health_pipeline.storage.derive import Derivation, derive, stale_days
+from health_pipeline.storage.lake import Lake, LakeTable
+
+FIRST = dt.date(2025, 9, 1)
+SCHEMA = pa.schema([("value", pa.int64())])
+WINDOW = 3
+
+
+def day(number: int) -> dt.date:
+    return FIRST + dt.timedelta(days=number)
+
+
+DAYS = [day(i) for i in range(12)]
+
+
+def rows(*values: int) -> pa.Table:
+    return pa.table({"value": values}, schema=SCHEMA) if values else SCHEMA.empty_table()
+
+
+def total(table: LakeTable, days: Sequence[dt.date]) -> int:
+    return sum(table.read(days)["value"].to_pylist())
+
+
+class Steps:
+    """source -> halved (value // 2) -> windowed (sum of three days); source -> running (sum so far, at most 100)."""
+
+    def __init__(self, folder: Path, version: str = "1") -> None:
+        lake = Lake(folder, "eco")
+        names = ("source", "halved", "windowed", "running")
+        self.source, self.halved, self.windowed, self.running = (lake.table("stage", n, SCHEMA) for n in names)
+        self.version = version
+
+    def put(self, **values: int) -> None:
+        """``put(d0=5)``: the source of day 0 is 5."""
+        for name, value in values.items():
+            self.source.publish(day(int(name[1:])), rows(value))
+
+    def fill(self) -> None:
+        for i, d in enumerate(DAYS):
+            self.source.publish(d, rows(2 * i))
+
+    def derivation(
+        self, table: LakeTable, inputs: Callable, value: Callable[[dt.date], int], **more: bool
+    ) -> Derivation:
+        def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
+            for d in days:
+                yield d, [rows(value(d))]
+
+        return Derivation([table], inputs, self.version, compute, **more)
+
+    @property
+    def halve(self) -> Derivation:
+        return self.derivation(self.halved, lambda d: [(self.source, [d])], lambda d: total(self.source, [d]) // 2)
+
+    @property
+    def sum_window(self) -> Derivation:
+        def window(d: dt.date) -> list[dt.date]:
+            return [d - dt.timedelta(days=i) for i in range(WINDOW - 1, -1, -1)]
+
+        return self.derivation(
+            self.windowed, lambda d: [(self.halved, window(d))], lambda d: total(self.halved, window(d))
+        )
+
+    @property
+    def run(self) -> Derivation:
+        def yesterday(d: dt.date) -> list[dt.date]:
+            return [d - dt.timedelta(days=1)]
+
+        return self.derivation(
+            self.running,
+            lambda d: [(self.source, [d]), (self.running, yesterday(d))],
+            lambda d: min(100, total(self.running, yesterday(d)) + total(self.source, [d])),
+            sequential=True,
+        )
+
+    def derive(self) -> list[list[int]]:
+        """Bring everything up to date; the numbers of the days computed, per step."""
+        found = [derive(d, DAYS).computed for d in (self.halve, self.sum_window, self.run)]
+        return [[(d - FIRST).days for d in days] for days in found]
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Steps:
+    steps = Steps(tmp_path)
+    steps.fill()
+    return steps
+
+
+EVERY = list(range(len(DAYS)))
+
+
+def test_everything_is_computed_once_and_then_nothing(steps: Steps) -> None:
+    assert steps.derive() == [EVERY, EVERY, EVERY]
+    assert steps.derive() == [[], [], []]
+    assert steps.windowed.read()["value"].to_pylist() == [0, 1, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30]
+
+
+def test_publishing_an_input_again_with_the_same_rows_computes_nothing(steps: Steps) -> None:
+    steps.derive()
+    steps.fill()
+    assert steps.derive() == [[], [], []]
+
+
+def test_a_changed_input_recomputes_exactly_the_days_that_read_it(steps: Steps) -> None:
+    steps.derive()
+    steps.put(d4=100)
+    assert steps.derive()[:2] == [[4], [4, 5, 6]]
+    assert steps.windowed.read([day(5)])["value"].to_pylist() == [3 + 50 + 5]
+
+
+def test_contents_that_come_out_unchanged_stop_the_wave(steps: Steps) -> None:
+    steps.derive()
+    steps.put(d4=9)  # 9 // 2 == 8 // 2
+    result = derive(steps.halve, DAYS)
+    assert (result.computed, result.changed) == ([day(4)], [])
+    assert derive(steps.sum_window, DAYS).computed == []
+
+
+def test_a_sequential_wave_runs_until_nothing_changes_any_more(steps: Steps) -> None:
+    steps.derive()
+    assert steps.running.read()["value"].to_pylist() == [0, 2, 6, 12, 20, 30, 42, 56, 72, 90, 100, 100]
+    steps.put(d8=17)
+    # The sum of day 8 and 9 differ; on day 10 it is at its limit as before, so day 11 is never touched.
+    assert steps.derive()[2] == [8, 9, 10]
+    assert steps.running.read([day(9)])["value"].to_pylist() == [91]
+
+
+def test_a_sequential_derivation_finds_days_that_only_become_stale_on_its_way(steps: Steps) -> None:
+    steps.derive()
+    steps.put(d2=5)
+    assert stale_days(steps.run, DAYS) == [day(2)]
+    assert derive(steps.run, DAYS).computed == [day(i) for i in range(2, 11)]
+
+
+def test_another_version_recomputes_everything_and_the_same_contents_stop_there(tmp_path: Path) -> None:
+    Steps(tmp_path).fill()
+    Steps(tmp_path).derive()
+    newer = Steps(tmp_path, version="2")
+    result = derive(newer.halve, DAYS)
+    assert (result.computed, result.changed) == (DAYS, [])
+    assert derive(Steps(tmp_path).sum_window, DAYS).computed == []
+
+
+def test_what_else_a_day_follows_from_counts_too(steps: Steps) -> None:
+    derive(steps.halve, DAYS)
+    plain = steps.halve
+
+    def of(text: str) -> Derivation:
+        return Derivation(
+            plain.outputs, plain.inputs, plain.version, plain.compute,
+            extra=lambda d: text if d == day(3) else "",
+        )  # fmt: skip
+
+    assert derive(of("a"), DAYS).computed == [day(3)]
+    assert derive(of("a"), DAYS).computed == []
+    assert derive(of("b"), DAYS).computed == [day(3)]
+
+
+def test_a_missing_input_differs_from_an_empty_one(steps: Steps, tmp_path: Path) -> None:
+    later = day(20)
+    assert derive(steps.halve, [later]).computed == [later]
+    assert derive(steps.halve, [later]).computed == []
+    steps.source.publish(later, rows())
+    assert derive(steps.halve, [later]).computed == [later]
+
+
+def test_only_the_days_asked_for_are_brought_up_to_date_in_any_order_and_once(steps: Steps) -> None:
+    asked = [day(5), day(2), day(5)]
+    result = derive(steps.halve, asked)
+    assert result.computed == [day(2), day(5)]
+    assert steps.halved.days() == [day(2), day(5)]
+    assert result.rows == {day(2): [1], day(5): [1]}
+    assert derive(steps.halve, asked).unchanged == 2
+
+
+def test_every_output_is_published_for_every_day_and_a_lost_one_is_made_again(steps: Steps) -> None:
+    def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
+        for d in days:
+            yield d, [steps.source.read([d]), rows()]
+
+    both = Derivation([steps.halved, steps.windowed], lambda d: [(steps.source, [d])], "1", compute)
+    result = derive(both, DAYS)
+    assert result.rows[day(3)] == [1, 0]
+    assert steps.windowed.days() == DAYS
+    (steps.windowed.folder / f"day={day(3)}" / "_current.json").unlink()
+    assert derive(both, DAYS).computed == [day(3)]
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_failure_half_way_keeps_the_days_done_and_the_next_run_does_the_rest(steps: Steps, sequential: bool) -> None:
+    right = steps.run if sequential else steps.halve
+
+    def fail_on_the_seventh(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
+        for d, tables in right.compute(days):
+            if d == day(6):
+                raise RuntimeError("the power went off")
+            yield d, tables
+
+    wrong = Derivation(right.outputs, right.inputs, right.version, fail_on_the_seventh, sequential=sequential)
+    with pytest.raises(RuntimeError, match="power"):
+        derive(wrong, DAYS)
+    assert right.outputs[0].days() == DAYS[:6]
+    assert derive(right, DAYS).computed == DAYS[6:]
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_progress_counts_up_to_every_day_asked_for(steps: Steps, sequential: bool) -> None:
+    derivation = steps.run if sequential else steps.halve
+    derive(derivation, DAYS[:4])
+    seen: list[tuple[int, int]] = []
+    derive(derivation, DAYS, lambda done, of: seen.append((done, of)))
+    assert seen[-1] == (len(DAYS), len(DAYS))
+    assert seen == sorted(seen)
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.lists(st.dictionaries(st.integers(0, 11), st.integers(0, 30), max_size=3), min_size=1, max_size=3))
+def test_after_any_corrections_the_tables_are_what_a_fresh_start_gives(
+    tmp_path_factory: pytest.TempPathFactory, corrections: list[dict[int, int]]
+) -> None:
+    lived, fresh = (Steps(tmp_path_factory.mktemp(name)) for name in ("lived", "fresh"))
+    lived.fill()
+    fresh.fill()
+    lived.derive()
+    for changes in corrections:
+        before = {i: total(lived.source, [day(i)]) for i in EVERY}
+        lived.put(**{f"d{i}": value for i, value in changes.items()})
+        fresh.put(**{f"d{i}": value for i, value in changes.items()})
+        changed = {i for i, value in changes.items() if value != before[i]}
+        halved = {i for i in changed if changes[i] // 2 != before[i] // 2}
+        computed = lived.derive()
+        assert computed[0] == sorted(changed)
+        assert computed[1] == [i for i in EVERY if halved & set(range(i - WINDOW + 1, i + 1))]
+    fresh.derive()
+    for name in ("halved", "windowed", "running"):
+        a, b = getattr(lived, name), getattr(fresh, name)
+        assert a.read().equals(b.read())
+        assert [a.partition(d).content for d in DAYS] == [b.partition(d).content for d in DAYS]
