@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import bottleneck
@@ -94,9 +95,13 @@ def power_row(kind: str, mean: float, change: float, shape: str) -> str:
     said = f"{change:+.0%}".replace("-", "−")
     return (
         f"| {kind}, {mean:,.0f} a day | {shape} {said} | {within[0]:.2f} | {within[1]:.2f} | {median} | "
-        f"{np.mean(errors) if errors else float('nan'):.1f} | {np.mean(covered) if covered else float('nan'):.2f} | "
-        f"{false / max(1, len(found.shifts)):.3f} |"
+        f"{_mean(errors, 1)} | {_mean(covered, 2)} | "
+        f"{f'{false / len(found.shifts):.3f}' if found.shifts else '–'} |"
     )
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{np.mean(values):.{digits}f}" if values else "–"
 
 
 def power_table() -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident, Member, State
+from health_pipeline.incidents.weight import weight
 
 TOGETHER_DAYS = 3  # onsets so close belong together
 QUIET_DAYS = 3  # a level without a significant day for so long is over, one way or the other
@@ -126,22 +127,25 @@ def _member(row: Row) -> Member:
 
 
 def _headline(catalog: Catalog, rows: Sequence[Row]) -> Row:
-    """The widest segment that shifted, unless one part carries most of it."""
+    """The weightiest shift of the widest segments, unless one part carries most of it."""
 
     def width(row: Row) -> int:
         return len(catalog.metric(row["metric"]).by)
 
+    def order(row: Row) -> tuple[float, bool, str]:
+        weighs = weight(row["change"], row["change_low"], row["change_high"], row["excess"], row["q_value"])
+        return -weighs, catalog.metric(row["metric"]).type != "count", row["series"]
+
     widest = min(width(r) for r in rows)
-    counts_first = lambda r: (catalog.metric(r["metric"]).type != "count", -abs(r["excess"]), r["series"])  # noqa: E731
-    whole = min((r for r in rows if width(r) == widest), key=counts_first)
-    if catalog.metric(whole["metric"]).type != "count":
-        return whole
+    whole = min((r for r in rows if width(r) == widest), key=order)
     parts = [
-        r for r in rows
-        if width(r) > widest and catalog.metric(r["metric"]).adds_up_to == whole["metric"]
-        and r["excess"] * whole["excess"] > 0 and abs(r["excess"]) >= CARRIED * abs(whole["excess"])
-    ]  # fmt: skip
-    return min(parts, key=counts_first) if parts else whole
+        r
+        for r in rows
+        if catalog.metric(r["metric"]).adds_up_to == whole["metric"]
+        and r["excess"] * whole["excess"] > 0
+        and abs(r["excess"]) >= CARRIED * abs(whole["excess"])
+    ]
+    return min(parts, key=order) if parts else whole
 
 
 def _members(headline: Row, rows: Sequence[Row]) -> tuple[Member, ...]:

@@ -13,14 +13,12 @@ An incident takes the score of its highest-scoring shift; the list shows the hea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident, Member
-
-LARGEST = 5.0
+from health_pipeline.incidents.weight import confidence, doublings, exposure
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,14 @@ class Score:
         return self.size * self.exposure * self.confidence * self.harm
 
 
-def doublings(change: float) -> float:
-    """``|log2(1 + change)|``, at most ``LARGEST``."""
-    return min(LARGEST, abs(math.log2(max(1.0 + change, 2.0**-LARGEST))))
-
-
 def score_member(catalog: Catalog, member: Member) -> Score:
     """Score of a single shift."""
-    size = doublings(member.change)
-    near = member.low if member.change > 0 else member.high
-    sure = doublings(near) if near * member.change > 0 else 0.0
     bad = catalog.metric(member.metric).bad
     harmful = bad == "both" or (bad == "up") == (member.change > 0)
     return Score(
-        size=size,
-        exposure=math.log10(1.0 + abs(member.excess)),
-        confidence=(1.0 - member.q_value) * min(1.0, sure / size if size else 0.0),
+        size=doublings(member.change),
+        exposure=exposure(member.excess),
+        confidence=confidence(member.change, member.low, member.high, member.q_value),
         harm=1.0 if harmful else 0.5,
     )
 

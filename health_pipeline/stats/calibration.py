@@ -25,6 +25,8 @@ BLOCK_MAXIMUM = (2.04, 1.99, 1.92, 1.87, 1.79, 1.69, 1.60, 1.49, 1.41, 1.36)
 SPREAD_MARGIN = 1.0
 PRIOR_BLOCKS = 4.0
 EXTRA_DEGREES = 10.0  # degrees of freedom lent by the other series
+PRECEDENT_DAYS = 91
+PRECEDENTS = 2
 EFFECTIVE_TESTS = 7.0  # of the ten correlated lags, in the tail; simulated by `python -m benchmarks.calibration`
 
 
@@ -66,6 +68,30 @@ def inflation(scan: Scan, start: int, stop: int) -> tuple[Array, Array]:
         factors.append(np.maximum(1.0, np.sqrt(squared)))
         blocks.append(weight)
     return np.stack(factors), np.stack(blocks)
+
+
+def ordinary(scan: Scan, size: Array, days_ago: int, start: int, stop: int) -> Array:
+    """Lower bound of the p-value of a step: how often a day was as far from its level lately, in the same direction.
+
+    A series that falls to zero every other weekend, or bursts every month, does not surprise by doing so again. Only
+    for steps so young that a single day decides them; fewer than ``PRECEDENTS`` bound nothing.
+
+    Args:
+        size: (series, columns) of the step, additive scale.
+        days_ago: its lag, not among the precedents.
+    """
+    away = scan.base.value - lag(scan.base.level, 1)
+    as_far = np.zeros(size.shape)
+    known = np.zeros(size.shape)
+    for back in range(days_ago, days_ago + PRECEDENT_DAYS):
+        if start - back < 0:
+            break
+        then = away[:, start - back : stop - back]
+        with np.errstate(invalid="ignore"):
+            as_far += then * np.sign(size) >= np.abs(size)
+        known += ~np.isnan(then)
+    bound: Array = np.where(as_far >= PRECEDENTS, as_far / np.maximum(known, 1.0), 0.0)
+    return bound
 
 
 def p_values(score: Array, blocks: Array) -> Array:

@@ -20,6 +20,7 @@ from health_pipeline.stats.calibration import (
     EXTRA_DEGREES,
     HISTORY,
     inflation,
+    ordinary,
     p_values,
 )
 from health_pipeline.stats.panel import Panel, Scale
@@ -28,6 +29,7 @@ from health_pipeline.stats.scan import LAGS, LONGEST, SMALLEST_SD, Scan, Step
 
 # Days before a judged day on which its judgement can depend: the longest chain of windows.
 LOOKBACK = LONGEST + HISTORY + BLOCK + LONGEST + NOISE_DAYS + MEMORY_DAYS + 2 * LEVEL_DAYS + 7 * WEEKS + 10
+YOUNG = 2  # days of a step that a single day can decide
 ONSET_LIKELIHOOD = 5.0  # onsets within so many units of log-likelihood of the best make up the interval
 
 
@@ -109,6 +111,8 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
         scores = np.stack([steps[days_ago].score for days_ago in LAGS]) / factors
         p = p_values(scores, blocks)
         for i, days_ago in enumerate(LAGS):
+            if days_ago <= YOUNG:
+                p[i] = np.fmax(p[i], ordinary(scan, steps[days_ago].size, days_ago, first, stop))
             p[i][~scan.lasts(steps[days_ago], days_ago, first, stop)] = 1.0
         judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0))
         p[np.isnan(p)] = 1.0

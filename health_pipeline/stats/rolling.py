@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bottleneck
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,7 @@ def lag(values: Array, days: int) -> Array:
 
 def median(values: Array, window: int, at_least: int) -> Array:
     """Median of the last ``window`` days, NaN where fewer than ``at_least`` were observed."""
-    out: Array = bottleneck.move_median(values, min(window, values.shape[1]), min_count=at_least, axis=1)
-    return out
+    return _moving(bottleneck.move_median, values, window, at_least)
 
 
 def mean(values: Array, window: int) -> Array:
@@ -32,5 +33,11 @@ def mean(values: Array, window: int) -> Array:
 
 def maximum(values: Array, window: int, at_least: int) -> Array:
     """Maximum of the last ``window`` days, NaN where fewer than ``at_least`` were observed."""
-    out: Array = bottleneck.move_max(values, min(window, values.shape[1]), min_count=at_least, axis=1)
-    return out
+    return _moving(bottleneck.move_max, values, window, at_least)
+
+
+def _moving(statistic: Callable[..., Array], values: Array, window: int, at_least: int) -> Array:
+    days = values.shape[1]
+    if days < at_least:  # a young ecosystem: bottleneck would raise
+        return np.full_like(values, np.nan)
+    return statistic(values, min(window, days), min_count=at_least, axis=1)
