@@ -7,7 +7,7 @@ Verdicts on the random sample are a person's, kept in benchmarks/verdicts.yaml.
 from __future__ import annotations
 
 import datetime as dt
-import random
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +196,7 @@ def sample_section(pipeline: Pipeline, every: list[Incident], last: dict[str, In
             value = score(pipeline.catalog, incident).value
             if incident.id not in peak or value > peak[incident.id][0]:
                 peak[incident.id] = (value, incident)
-    chosen = random.Random(SEED).sample(sorted(peak), SAMPLE)
+    chosen = sorted(peak, key=lambda name: hashlib.sha256(f"{SEED} {name}".encode()).digest())[:SAMPLE]
     verdicts: dict[str, Any] = (YAML(typ="safe").load(VERDICTS) if VERDICTS.exists() else None) or {}
     rows, wanted, judged = [], 0, 0
     for name in sorted(chosen, key=lambda n: last[n].first_reported):

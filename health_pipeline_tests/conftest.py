@@ -31,6 +31,7 @@ from health_pipeline.eu_dsa.adapter import DsaStatements  # noqa: F401  (loaded 
 from health_pipeline.home import Home
 from health_pipeline.pipeline import Pipeline
 from health_pipeline.terminal.instance import prepare
+from health_pipeline.terminal.run import QUIET
 
 PACKAGE = Path(__file__).parent.parent / "health_pipeline"
 COMMAND = [sys.executable, "-m", "health_pipeline.cli"]
@@ -89,7 +90,11 @@ class Deployment:
 
     def execute(self, job: str, tags: dict[str, str], partition_key: str | None = None) -> Run:
         return self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags=tags, partition_key=partition_key, raise_on_error=False
+            run_config=QUIET,
+            instance=self.instance,
+            tags=tags,
+            partition_key=partition_key,
+            raise_on_error=False,
         )
 
     def do(self, request: dg.RunRequest) -> Run:

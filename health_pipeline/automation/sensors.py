@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.execution.plan.objects import StepFailureData
 
 from health_pipeline.alerts import outbox
 from health_pipeline.alerts.deliver import deliver
@@ -124,9 +125,7 @@ def failure_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
             return
         events = context.get_step_failure_events()
         step = events[0].step_key if events else None
-        error = context.failure_event.message or ""
-        if events and events[0].step_failure_data.error is not None:
-            error = events[0].step_failure_data.error.message
+        error = _why(events[0].step_failure_data) if events else context.failure_event.message or ""
         message = failure_message(
             catalog, job=run.job_name, run_id=run.run_id, step=step, error=error,
             link=f"{base_url()}/runs/{run.run_id}",
@@ -144,3 +143,12 @@ def failure_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
                 time.sleep(2**attempt)
 
     return failures
+
+
+def _why(failure: StepFailureData) -> str:
+    """What a person can use: the words of whoever raised it, not those in which Dagster wraps them."""
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    if failure.error is None:
+        return ""
+    return (failure.error.cause or failure.error).message

@@ -24,7 +24,7 @@ BATCH_DAYS = 120
 
 def version(catalog: Catalog) -> str:
     """Changes when the cube's meaning changes."""
-    return "cube-1-" + catalog.version(catalog.table, catalog.dimensions, catalog.metrics)
+    return "cube-2-" + catalog.version(catalog.table, catalog.dimensions, catalog.metrics)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def cube_sql(catalog: Catalog, facts: str) -> str:
     """The query that computes the cube's rows from ``facts``, a table or sub-query of the contract's columns."""
     plan = _Plan.of(catalog.metrics)
     day, names = catalog.table.day, [d.name for d in catalog.dimensions]
-    cut_columns = ",\n    ".join(f"{d.sql} AS cut_{d.name}" for d in catalog.dimensions)
+    # A bar separates the parts of a segment's name, so it can't stand inside one.
+    cut_columns = ",\n    ".join(f"replace({d.sql}, '|', '/') AS cut_{d.name}" for d in catalog.dimensions)
     sums = ",\n    ".join(f"{part.sql()} AS sum_{i}" for i, part in enumerate(plan.sums))
     grouped = ", ".join(f"cut_{n}" for n in names)
     sets = ", ".join("(day_, " + ", ".join(f"cut_{n}" for n in cut) + ")" for cut in plan.cuts)

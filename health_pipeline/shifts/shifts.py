@@ -23,7 +23,7 @@ DIGITS = 9  # significant digits kept: a batch of days and a single day differ i
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-7-" + catalog.version(catalog.table, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-10-" + catalog.version(catalog.table, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:

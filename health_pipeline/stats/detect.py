@@ -112,7 +112,7 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
         p = p_values(scores, blocks)
         for i, days_ago in enumerate(LAGS):
             if days_ago <= YOUNG:
-                p[i] = np.fmax(p[i], ordinary(scan, steps[days_ago].size, days_ago, first, stop))
+                p[i] = np.maximum(p[i], ordinary(scan, steps[days_ago].size, days_ago, first, stop))
             p[i][~scan.lasts(steps[days_ago], days_ago, first, stop)] = 1.0
         judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0))
         p[np.isnan(p)] = 1.0
@@ -170,7 +170,7 @@ def _onsets(steps: dict[int, Step], row: int, column: int, near: int, inflate: f
     gains = np.full(LONGEST + 2, -np.inf)
     for days_ago, step in steps.items():
         size, error = step.size[row, column], step.error[row, column]
-        if np.sign(size) == sign:
+        if np.sign(size) == sign and np.isfinite(error):
             gains[days_ago] = 0.5 * float(size / error / inflate) ** 2
     best = int(gains.argmax())
     latest = earliest = best
@@ -191,6 +191,9 @@ def _describe(
     onset, earliest = today - onsets.best + 1, today - onsets.earliest + 1
     while not seen[onset]:
         onset += 1
+    while onset > 1 and scan.spike(row, onset - 1) == np.sign(step.size[row, column]):
+        onset -= 1  # a wild first day is set aside in the estimate, and belongs to the step all the same
+    earliest = min(earliest, onset)
     while earliest > 0 and not seen[earliest - 1]:  # it may have begun in the days without data just before
         earliest -= 1
     steady = scan.kept[row].copy()

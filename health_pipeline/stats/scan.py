@@ -113,6 +113,12 @@ class Scan:
             error = np.sqrt(noise * (1.0 / information + of_level))
         return Step(size, error, days)
 
+    def spike(self, row: int, column: int) -> float:
+        """Direction (1 or -1) of a day that was set aside as a spike; 0 for any other day."""
+        if self.kept[row, column] or not self.seen[row, column]:
+            return 0.0
+        return float(np.sign(self.base.value[row, column] - self.base.level[row, column - 1]))
+
     def lasts(self, step: Step, days_ago: int, start: int, stop: int) -> NDArray[np.bool_]:
         """Whether the day itself still shows at least half the step: else it is over, not a shift."""
         now, before = slice(start, stop), slice(start - days_ago, stop - days_ago)

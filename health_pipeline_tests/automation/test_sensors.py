@@ -224,6 +224,16 @@ def test_a_failed_run_is_told_exactly_once(deployment: Deployment) -> None:
     )
 
 
+def test_an_unforeseen_error_is_told_in_its_own_words(empty: Deployment) -> None:
+    (empty.pipeline.lake.root / "raw").mkdir(parents=True)
+    (empty.pipeline.lake.root / "raw" / "_landing").touch()
+    run = empty.run("land")
+    assert not run.success
+    report_failure(empty, run)
+    [entry] = messages(empty)
+    assert "Job little_land failed at step little__landed_files. NotADirectoryError: " in entry.message.text
+
+
 def test_a_slack_that_is_down_does_not_fail_the_failure_sensor(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
