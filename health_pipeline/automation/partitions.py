@@ -11,8 +11,8 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 
 def daily(catalog: Catalog) -> dg.DailyPartitionsDefinition:
-    """Today is included, so that a delivery that arrives before midnight has a place."""
-    return dg.DailyPartitionsDefinition(start_date=catalog.ecosystem.start.isoformat(), end_offset=1)
+    """Today and tomorrow are included: the contract takes a delivery dated up to tomorrow, for sources east of UTC."""
+    return dg.DailyPartitionsDefinition(start_date=catalog.ecosystem.start.isoformat(), end_offset=2)
 
 
 def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:

@@ -149,15 +149,20 @@ def _headline(catalog: Catalog, rows: Sequence[Row]) -> Row:
 
 
 def _members(headline: Row, rows: Sequence[Row]) -> tuple[Member, ...]:
-    """The headline first, then one metric of every segment by size, then the segments' other metrics."""
-    ordered = sorted((r for r in rows if r is not headline), key=lambda r: (-abs(r["excess"]), r["series"]))
-    seen = {headline["segment"]}
+    """The headline first, then the others."""
+    return _member(headline), *_others(headline["segment"], [r for r in rows if r is not headline])
+
+
+def _others(segment: str, rows: Sequence[Row]) -> tuple[Member, ...]:
+    """One metric of every segment but the headline's by size, then the segments' other metrics."""
+    ordered = sorted(rows, key=lambda r: (-abs(r["excess"]), r["series"]))
+    seen = {segment}
     first: list[Row] = []
     again: list[Row] = []
     for row in ordered:
         (again if row["segment"] in seen else first).append(row)
         seen.add(row["segment"])
-    return tuple(_member(r) for r in [headline, *first, *again])
+    return tuple(_member(r) for r in [*first, *again])
 
 
 def _described(catalog: Catalog, rows: Sequence[Row]) -> dict[str, Any]:
@@ -212,7 +217,7 @@ def _continue(catalog: Catalog, incident: Incident, day: dt.date, rows: Sequence
             fields |= _described(catalog, same) | {"members": _members(same[0], rows)}
         elif (day - incident.headline_reported).days <= QUIET_DAYS:
             before = next(m for m in incident.members if m.series == incident.series)
-            fields = {"members": (before, *(_member(r) for r in rows)), "tested": fields["tested"]}
+            fields = {"members": (before, *_others(before.segment, rows)), "tested": fields["tested"]}
     fields["events"] = events
     return dataclasses.replace(incident, day=day, state="ongoing", last_reported=day, ended=None, **fields)
 
@@ -243,6 +248,7 @@ def _is_back(incident: Incident, value: float) -> bool:
 def _data_incidents(day: dt.date, open_before: Sequence[Incident], deliveries: Sequence[Row]) -> list[Incident]:
     """Holes in the data: one incident from the first incomplete day to the last, backlog included."""
     held = {i.unit: i for i in open_before}
+    silence = all(row["volume"] is None for row in deliveries)  # the source is late: that is no unit's incident
     today = []
     for row in deliveries:
         before, finding = held.get(row["unit"]), row["finding"]
@@ -262,6 +268,8 @@ def _data_incidents(day: dt.date, open_before: Sequence[Incident], deliveries: S
                     before, day=day, state="ongoing", last_reported=day, headline_reported=day, **numbers
                 )
             )
+            continue
+        if silence:
             continue
         onset = row["incomplete_since"]
         today.append(

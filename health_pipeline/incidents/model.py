@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from health_pipeline.storage.columns import column
+
 State = Literal["new", "ongoing", "recovered", "settled"]
 Kind = Literal["shift", "data"]
 
@@ -100,34 +102,34 @@ class Incident:
 
 INCIDENTS = pa.schema(
     [
-        ("day", pa.date32()),
-        ("id", pa.string()),
-        ("kind", pa.string()),
-        ("family", pa.string()),
-        ("unit", pa.string()),
-        ("state", pa.string()),
-        ("first_reported", pa.date32()),
-        ("last_reported", pa.date32()),
-        ("headline_reported", pa.date32()),
-        ("onset", pa.date32()),
-        ("onset_low", pa.date32()),
-        ("onset_high", pa.date32()),
-        ("series", pa.string()),
-        ("metric", pa.string()),
-        ("segment", pa.string()),
-        ("shape", pa.string()),
-        ("direction", pa.string()),
-        ("expected", pa.float64()),
-        ("observed", pa.float64()),
-        ("change", pa.float64()),
-        ("change_low", pa.float64()),
-        ("change_high", pa.float64()),
-        ("excess", pa.float64()),
-        ("q_value", pa.float64()),
-        ("tested", pa.int32()),
-        ("ended", pa.date32()),
-        ("members", pa.string()),  # JSON list of Member
-        ("events", pa.string()),  # JSON list of titles
+        column("day", pa.date32(), "the day this row describes"),
+        column("id", pa.string(), "stable across days"),
+        column("kind", pa.string(), "shift, or data for a hole in the data"),
+        column("family", pa.string(), "family of metrics, or delivery"),
+        column("unit", pa.string(), "the delivering unit, here the platform"),
+        column("state", pa.string(), "new, ongoing, recovered, settled"),
+        column("first_reported", pa.date32(), "first day on which the detector reported it"),
+        column("last_reported", pa.date32(), "last day on which the detector reported it"),
+        column("headline_reported", pa.date32(), "last day on which the headline shift was significant"),
+        column("onset", pa.date32(), "most likely first day"),
+        column("onset_low", pa.date32(), "first day of the onset interval"),
+        column("onset_high", pa.date32(), "last day of the onset interval"),
+        column("series", pa.string(), "headline: metric|segment"),
+        column("metric", pa.string(), "headline: metric"),
+        column("segment", pa.string(), "headline: segment"),
+        column("shape", pa.string(), "spike or level; for kind data the finding"),
+        column("direction", pa.string(), "up or down"),
+        column("expected", pa.float64(), "headline: a typical day had nothing changed, in the metric's unit"),
+        column("observed", pa.float64(), "headline: a typical day since onset"),
+        column("change", pa.float64(), "headline: observed / expected - 1"),
+        column("change_low", pa.float64(), "lower end of the 95 % interval"),
+        column("change_high", pa.float64(), "upper end of the 95 % interval"),
+        column("excess", pa.float64(), "things per day beyond expectation"),
+        column("q_value", pa.float64(), "Benjamini-Hochberg adjusted p-value"),
+        column("tested", pa.int32(), "series judged that day"),
+        column("ended", pa.date32(), "the day it recovered or settled; null while open"),
+        column("members", pa.string(), "JSON list of Member"),
+        column("events", pa.string(), "JSON list of titles"),
     ]
 )
 

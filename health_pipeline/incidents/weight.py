@@ -8,7 +8,7 @@ LARGEST_DOUBLINGS = 5.0
 
 
 def doublings(change: float) -> float:
-    """Size of a relative change, ``|log2(1 + change)|``, at most ``LARGEST_DOUBLINGS``: a doubling or a halving is 1."""
+    """Size of a relative change, ``|log2(1 + change)|``, at most ``LARGEST_DOUBLINGS``: 1 for a doubling or halving."""
     return min(LARGEST_DOUBLINGS, abs(math.log2(max(1.0 + change, 2.0**-LARGEST_DOUBLINGS))))
 
 

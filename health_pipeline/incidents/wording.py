@@ -119,7 +119,9 @@ def sentence(catalog: Catalog, incident: Incident) -> str:
     per_day = " a day" if metric.type == "count" else ""
     when = f"since {day(incident.onset)}"
     if incident.state == "recovered":
-        when = f"from {day(incident.onset)} to {day(incident.last_reported)}"
+        when = f"on {day(incident.onset)}"
+        if incident.headline_reported > incident.onset:
+            when = f"from {day(incident.onset)} to {day(incident.headline_reported)}"
     elif incident.state == "settled":
         when = f"since {day(incident.onset)}, and that is now the usual level"
     elif incident.shape == "spike":

@@ -49,6 +49,8 @@ def _listed(found: Sequence[str]) -> dict[str, Any]:
         return {"disagreements": 0}
     return {
         "disagreements": len(found),
+        "what to do": "Have the file that holds these rows corrected and drop the correction into the inbox; "
+        "`health-pipeline inbox` lists the files.",
         "for example": found[0],
         "first": dg.MetadataValue.table([dg.TableRecord({"disagreement": f}) for f in found[:50]]),
     }

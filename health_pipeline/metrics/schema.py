@@ -2,14 +2,16 @@
 
 import pyarrow as pa
 
+from health_pipeline.storage.columns import column
+
 CUBE = pa.schema(
     [
-        ("day", pa.date32()),
-        ("metric", pa.string()),
-        ("segment", pa.string()),  # dimension=value|dimension=value, in the metric's order
-        ("unit", pa.string()),  # the delivering unit, here the platform
-        ("whole", pa.string()),  # the segment the denominator is taken over
-        ("numerator", pa.float64()),
-        ("denominator", pa.float64()),  # null for counts
+        column("day", pa.date32(), "UTC day"),
+        column("metric", pa.string(), "name in the catalog"),
+        column("segment", pa.string(), "dimension=value|dimension=value, in the metric's order"),
+        column("unit", pa.string(), "the delivering unit, here the platform"),
+        column("whole", pa.string(), "the segment the denominator is taken over"),
+        column("numerator", pa.float64(), "sum"),
+        column("denominator", pa.float64(), "null for counts"),
     ]
 )

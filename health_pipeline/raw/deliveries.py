@@ -35,19 +35,9 @@ def volumes(
 def verdicts(day: dt.date, yesterday: pa.Table, delivered: dict[str, float]) -> pa.Table:
     """One row per unit that has ever delivered.
 
-    A day on which the whole source delivered nothing judges no unit: the source is late, and its freshness check
-    says so. Yesterday's state goes on unchanged.
+    On a day on which the whole source delivered nothing every unit is missing; the freshness check says so once.
     """
     held = {row["unit"]: row for row in yesterday.to_pylist()}
-    if not delivered:
-        late = [
-            row | {
-                "day": day, "volume": None, "incomplete_since": row["incomplete_since"] or day,
-                "finding": "retired" if row["finding"] == "retired" else "missing",
-            }
-            for row in held.values()
-        ]  # fmt: skip
-        return pa.Table.from_pylist(late, schema=DELIVERIES)
     rows = []
     for unit in sorted({*held, *delivered}):
         before, since = State(), None

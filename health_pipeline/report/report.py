@@ -20,7 +20,7 @@ from markupsafe import Markup
 from health_pipeline import charts
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
-from health_pipeline.incidents.model import Incident, Member
+from health_pipeline.incidents.model import Incident, Member, State
 from health_pipeline.risks.score import score
 from health_pipeline.storage.lake import write_durably
 
@@ -58,11 +58,13 @@ class Headline:
     """An incident told in full.
 
     Attributes:
-        incident: its state as of the last day, with the size, onset and members to tell; see :func:`headlines`.
+        incident: what its weightiest shift was, and how long that was significant.
+        state: of the whole incident, on the last day.
         peak_score: the highest score it had on any day.
     """
 
     incident: Incident
+    state: State
     peak_score: float
 
 
@@ -177,8 +179,8 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
     """The incidents with the highest scores of the window, at most one of each unit.
 
     One unit that changes everything at once would otherwise take every place. Each is told by its headline of the day
-    on which it scored highest, with the latest size measured from that onset and with its latest state. (Once a new
-    level has become the baseline, an incident's last rows measure some remainder that began later.)
+    on which it scored highest, with the latest size measured from that onset. (Later another shift of the same incident
+    may have taken over the headline.)
     """
     rows = sorted((i for i in incidents if i.kind == "shift" and i.members), key=lambda i: i.day)
     peaks: dict[str, tuple[float, Incident]] = {}
@@ -191,13 +193,16 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
     for incident in rows:
         peak = peaks[incident.id][1]
         latest[incident.id] = incident
-        if incident.series == peak.series and peak.onset_low <= incident.onset <= peak.onset_high:
+        current = incident.headline_reported == incident.day
+        if current and incident.series == peak.series and peak.onset_low <= incident.onset <= peak.onset_high:
             sized[incident.id] = incident
-    told = [
-        Headline(replace(sized[id_], day=now.day, state=now.state, last_reported=now.last_reported, ended=now.ended),
-                 peaks[id_][0])
-        for id_, now in latest.items()
-    ]  # fmt: skip
+    told = []
+    for id_, now in latest.items():
+        own = sized.get(id_, peaks[id_][1])
+        # The state of an incident is its own headline's only as long as it has this headline.
+        state: State = now.state if now.series == own.series else "recovered"
+        over = None if state in ("new", "ongoing") else own.headline_reported
+        told.append(Headline(replace(own, day=now.day, state=state, ended=over), now.state, peaks[id_][0]))
     first_of_unit: dict[str, Headline] = {}
     for headline in sorted(told, key=lambda h: (-h.peak_score, h.incident.id)):
         first_of_unit.setdefault(headline.incident.unit, headline)
@@ -286,7 +291,7 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
     incident = headline.incident
     metric = catalog.metric(incident.metric)
     shown_from = incident.onset - dt.timedelta(days=DAYS_BEFORE)
-    shown_to = min(tables.last_day, incident.last_reported + dt.timedelta(days=DAYS_AFTER))
+    shown_to = min(tables.last_day, incident.headline_reported + dt.timedelta(days=DAYS_AFTER))
     points = [
         p for p in charts.points_from_rows(tables.bands.get(incident.series, ())) if shown_from <= p.day <= shown_to
     ]
@@ -297,7 +302,7 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         if points and f.unit == incident.unit and f.shape == "missing"
         and f.onset <= shown_to and f.last_reported >= points[0].day
     ]  # fmt: skip
-    window = (incident.onset, incident.last_reported)
+    window = (incident.onset, incident.headline_reported)
     unit = {"count": f"{metric.unit} a day", "share": metric.unit, "duration": metric.title}[charts.format_of(metric)]
     sentence = _unbroken(wording.sentence(catalog, incident))
 
@@ -328,8 +333,8 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         change=_change(incident.change),
         tone=charts.tone_of(incident),
         sentence=sentence,
-        state=incident.state,
-        state_text=STATES[incident.state],
+        state=headline.state,
+        state_text=STATES[headline.state],
         onset=wording.day(incident.onset),
         onset_interval=interval,
         first_reported=wording.day(incident.first_reported),

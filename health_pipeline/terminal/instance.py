@@ -65,7 +65,9 @@ def end_lost_runs(instance: DagsterInstance) -> int:
     lost = 0
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])):
         events = [e.dagster_event for e in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)]
-        pids = [e.engine_event_data.metadata["pid"].value for e in events if e and "pid" in e.engine_event_data.metadata]
+        pids = [
+            e.engine_event_data.metadata["pid"].value for e in events if e and "pid" in e.engine_event_data.metadata
+        ]
         if not pids or _is_alive(int(str(pids[-1]))):
             continue
         now = instance.get_run_by_id(run.run_id)

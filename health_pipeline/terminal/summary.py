@@ -16,6 +16,7 @@ from rich.text import Text
 from health_pipeline import charts
 from health_pipeline.alerts.message import as_plain_text
 from health_pipeline.alerts.post import newest_messages
+from health_pipeline.catalog.loader import bundled_ecosystems
 from health_pipeline.incidents import wording
 from health_pipeline.report.load import load_report
 from health_pipeline.report.report import Headline, ReportTables, build_report, write_report
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from health_pipeline.pipeline import Pipeline
 
 RANKED = 10
+DEFAULT_ECOSYSTEM = "eu_dsa"
 SPARK_DAYS = 60
 
 
@@ -38,7 +40,7 @@ def summarise(pipeline: Pipeline, days: int, seconds: dict[str, float], started:
     tables = load_report(pipeline, days)
     path = pipeline.home.report(pipeline.catalog.name)
     _headlines(pipeline, tables, console)
-    _ranked(tables, console)
+    _ranked(pipeline, tables, console)
     _data(pipeline, tables, console)
     _message(pipeline, console)
     html = build_report(pipeline.catalog, tables, dt.datetime.now(dt.UTC), seconds)
@@ -56,8 +58,8 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
     )
     rate = c.ecosystem.detection.false_discovery_rate
     console.print(
-        f"[dim]{tables.series_tested:,} series judged each day, at most {rate:.0%} of a day's reports expected to be "
-        f"false. {len(incidents)} incidents in {(tables.last_day - tables.first_day).days + 1} days; the "
+        f"[dim]{tables.series_tested:,} series judged each day, at most {100 * rate:g} % of a day's reports expected "
+        f"to be false. {len(incidents)} incidents in {(tables.last_day - tables.first_day).days + 1} days; the "
         f"{len(tables.headlines)} weightiest, one of each {c.table.delivered_by}:[/]",
         highlight=False,
     )
@@ -78,7 +80,7 @@ def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: He
     line.append(
         charts.sparkline([by_day.get(d) for d in shown], SPARK_DAYS, (incident.onset - first).days), style=colour
     )
-    line.append(f"  {incident.state}", style="bold" if incident.is_open else "dim")
+    line.append(f"  {headline.state}", style="bold" if headline.state in ("new", "ongoing") else "dim")
     console.print(line, soft_wrap=True)
     console.print(f"   {wording.sentence(c, incident)}", highlight=False)
     others = incident.members[1:4]
@@ -92,7 +94,7 @@ def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: He
         console.print(f"   [dim]coincident, not causal: {event}[/]", highlight=False)
 
 
-def _ranked(tables: ReportTables, console: Console) -> None:
+def _ranked(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
     console.print()
     console.rule(f"[bold]Review first, {wording.day(tables.last_day)}[/]", align="left")
     if not tables.risks:
@@ -108,7 +110,7 @@ def _ranked(tables: ReportTables, console: Console) -> None:
     if len(tables.risks) > RANKED:
         console.print(
             f"[dim]and {len(tables.risks) - RANKED} more: "
-            f"health-pipeline sql \"FROM risks.risks WHERE day = '{tables.last_day}'\"[/]"
+            f"{_command(pipeline, 'sql')} \"FROM risks.risks WHERE day = '{tables.last_day}'\"[/]"
         )
 
 
@@ -141,12 +143,21 @@ def _count(messages: Sequence[object]) -> str:
     return f"{len(messages)} message{'s' if len(messages) != 1 else ''}"
 
 
+def _command(pipeline: Pipeline, command: str) -> str:
+    """A command as one has to type it for this ecosystem."""
+    name, folder = pipeline.catalog.name, pipeline.catalog.folder
+    if name == DEFAULT_ECOSYSTEM:
+        return f"health-pipeline {command}"
+    return f"health-pipeline {command} -e {name if bundled_ecosystems().get(name) == folder else folder}"
+
+
 def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: float, console: Console) -> None:
     console.print()
     console.rule("[bold]Next[/]", align="left")
     spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     console.print(f"[dim]{total:.1f} s in all: {spent}[/]", highlight=False)
     console.print(f"Report           {path}", highlight=False, soft_wrap=True)
-    console.print("Dagster UI       make up  (or health-pipeline up)", highlight=False)
+    console.print(f"Dagster UI       make up  (or {_command(pipeline, 'up')})", highlight=False)
     console.print(f"Your own data    drop files into {pipeline.inbox}", highlight=False, soft_wrap=True)
-    console.print('Ask the lake     health-pipeline sql "FROM incidents.incidents LIMIT 5"', highlight=False)
+    ask = f'{_command(pipeline, "sql")} "FROM incidents.incidents LIMIT 5"'
+    console.print(f"Ask the lake     {ask}", highlight=False, soft_wrap=True)

@@ -1,0 +1,94 @@
+"""The command itself: what it offers, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from health_pipeline import __version__
+from health_pipeline_tests.conftest import COMMAND, Deployment, command
+
+
+def test_help_lists_commands_and_exit_codes() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    for name in ("run", "up", "sql", "inbox", "catalog"):
+        assert f"│ {name} " in done.stdout
+    assert (
+        "Exit codes: 0 done · 1 can't be done as things are · 2 wrong usage · 3 the catalog is wrong · "
+        "4 a delivered file can't be read · 5 a run failed or wrong data was stopped · 130 interrupted."
+        in " ".join(done.stdout.split())
+    )
+    assert "HEALTH_PIPELINE_HOME" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["run", "up", "sql", "inbox", "catalog"])
+def test_every_command_explains_itself(name: str) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0
+    assert f"Usage: {Path(COMMAND[-1]).name}" in done.stdout or "Usage:" in done.stdout
+
+
+def test_the_version_is_the_package_s() -> None:
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"health-pipeline {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["rum"], ["run", "--dayz", "3"], ["run", "--days", "0"], ["up", "--port", "0"]])
+def test_wrong_usage_is_explained_with_exit_code_2(arguments: list[str]) -> None:
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_metrics_of_an_ecosystem_are_listed() -> None:
+    done = command("catalog", "metrics")
+    assert done.returncode == 0
+    assert "fully_automated_decision_rate" in done.stdout and "proportion" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["up", "--port", "39999"], ["inbox"]])
+def test_a_home_that_can_t_be_written_is_named(little: Path, tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / "home"
+    done = command(arguments[0], "-e", str(little), *arguments[1:], HEALTH_PIPELINE_HOME=str(home))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"✗ Can't write to {home}: Not a directory.\n  Set HEALTH_PIPELINE_HOME to a folder you can write to.\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["up"], ["sql", "SELECT 1"], ["inbox"], ["catalog", "metrics", "nowhere"]])
+def test_an_unknown_ecosystem_ends_every_command_alike(tmp_path: Path, arguments: list[str]) -> None:
+    chosen = [] if "catalog" in arguments else ["-e", "nowhere"]
+    done = command(*arguments, *chosen, HEALTH_PIPELINE_HOME=str(tmp_path))
+    assert done.returncode == 3
+    assert done.stderr == (
+        "✗ There is no ecosystem 'nowhere'.\n"
+        "  Known here: eu_dsa. Or give a folder that holds ecosystem.yaml, tables.yaml and metrics.yaml.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(empty: Deployment) -> None:
+    at_work = subprocess.Popen(
+        [*COMMAND, "run", "-e", str(empty.catalog_folder)],
+        env={**os.environ, "HEALTH_PIPELINE_HOME": str(empty.home.root), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    cube = empty.pipeline.lake.root / "raw" / "statements"
+    give_up = time.monotonic() + 60
+    while not cube.exists():
+        assert at_work.poll() is None and time.monotonic() < give_up
+        time.sleep(0.01)
+    at_work.send_signal(signal.SIGINT)
+    _, errors = at_work.communicate(timeout=30)
+    assert (at_work.returncode, errors) == (130, "")

@@ -1,0 +1,89 @@
+"""``health-pipeline sql``: questions to the lake, from a terminal and from scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from health_pipeline_tests.conftest import COMMAND, LAST, Built, Deployment
+
+TABLES = ("incidents.incidents", "metrics.cube", "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks",
+          "shifts.bands", "shifts.shifts")  # fmt: skip
+
+
+@pytest.fixture
+def at_rest(built: Built, deployment: Deployment) -> Deployment:
+    return deployment
+
+
+def test_a_query_is_answered_as_a_table(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "SELECT day, count(*) AS risks, 1234.5 AS number, NULL AS nothing FROM risks.risks "
+                       f"WHERE day = '{LAST}' GROUP BY day")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, row = done.stdout.splitlines()
+    assert heading.split() == ["day", "risks", "number", "nothing"]
+    count = at_rest.pipeline.tables.risks.read([LAST]).num_rows
+    assert row.split() == [LAST.isoformat(), str(count), "1234.5"]
+
+
+def test_every_table_has_a_view(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "--csv", "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+                       "WHERE table_type = 'VIEW' AND table_schema <> 'main' ORDER BY 1")  # fmt: skip
+    assert done.stdout.splitlines() == ["name", *TABLES]
+
+
+def test_what_the_hint_suggests_works(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "SHOW ALL TABLES")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cube" in done.stdout
+
+
+def test_csv_prints_all_rows(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "--csv", "SELECT range AS n, 'a,b' AS text FROM range(100)")
+    assert done.stdout.splitlines()[:2] == ["n,text", '0,"a,b"']
+    assert len(done.stdout.splitlines()) == 101
+
+
+def test_a_long_answer_is_cut_and_says_so(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "FROM range(100)")
+    assert done.stdout.splitlines()[-1] == "The first 40 rows; --csv prints all."
+    assert len(done.stdout.splitlines()) == 42
+
+
+def test_a_query_comes_from_standard_input(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "--csv", stdin="SELECT 1 AS one;\n")
+    assert done.stdout == "one\n1\n"
+
+
+def test_wrong_sql_is_told_with_a_suggestion(at_rest: Deployment) -> None:
+    done = at_rest.cli("sql", "FROM metrics.cub")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("✗ Catalog Error: Table with name cub does not exist!")
+    assert 'Did you mean "cube"?' in done.stderr or "metrics.cube" in done.stderr
+    assert done.stderr.endswith('  `health-pipeline sql "SHOW ALL TABLES"` lists what there is.\n')
+    assert "Traceback" not in done.stderr
+
+
+def test_before_any_run_it_says_what_to_do(empty: Deployment) -> None:
+    done = empty.cli("sql", "SELECT 1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"✗ The lake in {empty.home.lake} is empty.\n  Run `health-pipeline run` first.\n"
+
+
+@pytest.mark.parametrize("arguments", [["--csv", "FROM range(200000)"], ["FROM range(200000)"]])
+def test_a_reader_who_leaves_early_ends_it_quietly(at_rest: Deployment, arguments: list[str]) -> None:
+    at_work = subprocess.Popen(
+        [*COMMAND, "sql", "-e", str(at_rest.catalog_folder), *arguments],
+        env={**os.environ, "HEALTH_PIPELINE_HOME": str(at_rest.home.root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert at_work.stdout is not None and at_work.stderr is not None
+    if "--csv" in arguments:
+        assert at_work.stdout.readline() == b"range\n"
+    at_work.stdout.close()
+    errors = at_work.stderr.read()
+    at_work.wait(30)
+    assert errors == b""
