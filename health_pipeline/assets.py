@@ -23,8 +23,6 @@ from health_pipeline.storage.lake import LakeTable
 progress_of: ContextVar[Callable[[str], Progress] | None] = ContextVar("progress_of", default=None)
 """Set by a command that shows progress: asset name -> where to report (days done, days asked for)."""
 
-RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
-
 
 @dataclass(frozen=True)
 class Check:
@@ -68,6 +66,9 @@ def derived_asset(
 ) -> dg.AssetsDefinition:
     """One Dagster asset (or several computed together) for a derivation.
 
+    It has no retry policy: Dagster would also retry a step that was interrupted, so that neither Ctrl-C nor
+    "Terminate" in the UI could end it. What failed stays out of date, and the reconciling schedules run it again.
+
     Args:
         derivation: given the engine, how the tables follow.
         pictures: days asked for -> more metadata, for instance charts, of the first output.
@@ -106,7 +107,6 @@ def derived_asset(
         ],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRY,
         pool=catalog.name,
         can_subset=False,
     )
@@ -137,11 +137,10 @@ def derived_asset(
                     severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
                     metadata=about,
                 )
-        if stopped:  # trying again would find the same
+        if stopped:
             raise dg.Failure(
                 f"Stopped by the check {' and '.join(map(repr, stopped))} of {outputs[0].name}: nothing that follows "
-                "from it was changed.",
-                allow_retries=False,
+                "from it was changed."
             )
 
     return _materialize

@@ -152,7 +152,7 @@ def metrics(
 def main() -> None:
     """Entry point: a user's mistake ends in one clear sentence and an exit code, never in a traceback."""
     try:
-        app()
+        app(prog_name="health-pipeline")
     except UserError as error:
         console = Console(stderr=True)
         console.print("[bold red]✗[/] ", end="")

@@ -1,12 +1,14 @@
 """What several folders of tests share: a little ecosystem, and a home in which it was taken through everything.
 
-The ecosystem is the bundled catalog over three platforms and 160 days. Its home is built once, by a real Dagster
+The ecosystem is the bundled catalog over three platforms and 122 days. Its home is built once, by a real Dagster
 instance over real files, and copied for every test that changes it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import io
 import os
 import shutil
 import subprocess
@@ -27,6 +29,7 @@ import pytest
 from health_pipeline.automation.jobs import job_name
 from health_pipeline.automation.partitions import range_tags
 from health_pipeline.build import build_defs
+from health_pipeline.cli import main
 from health_pipeline.eu_dsa.adapter import DsaStatements  # noqa: F401  (loaded once, not in every test's time)
 from health_pipeline.home import Home
 from health_pipeline.pipeline import Pipeline
@@ -34,11 +37,12 @@ from health_pipeline.terminal.instance import prepare
 from health_pipeline.terminal.run import QUIET
 
 PACKAGE = Path(__file__).parent.parent / "health_pipeline"
+TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1"}
 COMMAND = [sys.executable, "-m", "health_pipeline.cli"]
 PLATFORMS = ("AliExpress", "App Store", "TikTok")
 ATTRIBUTES = ("rows", "category", "automated_detection", "automated_decision", "source_type", "decision_account",
               "moderation_delay")  # fmt: skip
-FIRST, LAST = dt.date(2025, 4, 24), dt.date(2025, 9, 30)
+FIRST, LAST = dt.date(2025, 6, 1), dt.date(2025, 9, 30)
 VARIABLES = ("HEALTH_PIPELINE_ECOSYSTEMS", "HEALTH_PIPELINE_STATE_URL", "HEALTH_PIPELINE_URL", "SLACK_BOT_TOKEN")
 Run = dg.ExecuteInProcessResult
 
@@ -78,7 +82,9 @@ class Deployment:
     @classmethod
     def open(cls, catalog_folder: Path, home: Home) -> Deployment:
         instance = prepare(home)
-        return cls(catalog_folder, Pipeline.of(str(catalog_folder), home), build_defs([str(catalog_folder)], home), instance)
+        return cls(
+            catalog_folder, Pipeline.of(str(catalog_folder), home), build_defs([str(catalog_folder)], home), instance
+        )
 
     @property
     def home(self) -> Home:
@@ -134,11 +140,15 @@ class Deployment:
             if "_landing" not in p.parts
         }
 
-    def cli(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """The command in a process of its own, over this ecosystem and home."""
-        if arguments and arguments[0] in ("run", "up", "sql", "inbox"):
-            arguments = (arguments[0], "-e", str(self.catalog_folder), *arguments[1:])
-        return command(*arguments, stdin=stdin, **{"HEALTH_PIPELINE_HOME": str(self.home.root), **environment})
+    def cli(self, name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """A command over this ecosystem and home, in this process."""
+        arguments = (name, "-e", str(self.catalog_folder), *arguments)
+        return here(*arguments, stdin=stdin, HEALTH_PIPELINE_HOME=str(self.home.root))
+
+    def process(self, name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """The same in a process of its own."""
+        arguments = (name, "-e", str(self.catalog_folder), *arguments)
+        return command(*arguments, stdin=stdin, HEALTH_PIPELINE_HOME=str(self.home.root))
 
 
 def command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -147,11 +157,31 @@ def command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.
     return subprocess.run(
         [*COMMAND, *arguments],
         input=stdin,
-        env={**clean, "COLUMNS": "200", "NO_COLOR": "1", **environment},
+        env={**clean, **TERMINAL, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
+    )
+
+
+def here(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """``health-pipeline`` in this process, which has loaded the heavy libraries already; else as in its own."""
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as stop,
+    ):
+        patch.setattr(sys, "argv", ["health-pipeline", *arguments])
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        for name, value in {**TERMINAL, **environment}.items():
+            patch.setenv(name, value)
+        main()
+    code = stop.value.code
+    return subprocess.CompletedProcess(
+        arguments, code if isinstance(code, int) else 0, out.getvalue(), errors.getvalue()
     )
 
 

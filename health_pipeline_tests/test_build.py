@@ -10,7 +10,9 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
+from health_pipeline.automation.partitions import daily
 from health_pipeline.build import build_defs, chosen_ecosystems
+from health_pipeline.catalog.loader import load_catalog
 from health_pipeline_tests.conftest import Deployment
 
 STAGE_OF = {
@@ -84,8 +86,8 @@ def test_tables_show_their_columns_and_what_they_follow_from(defs: dg.Definition
         node = graph.get(dg.AssetKey(["eu_dsa", name]))
         assert node.kinds == {"duckdb", "parquet"}
         columns = node.metadata["dagster/column_schema"].columns
-        assert [c.name for c in columns][0] == "day"
-        assert node.partitions_def == dg.DailyPartitionsDefinition(start_date="2023-09-25", end_offset=1)
+        assert columns[0].name == "day"
+        assert node.partitions_def == daily(load_catalog("eu_dsa"))
     parents = {name: {k.path[-1] for k in graph.get(dg.AssetKey(["eu_dsa", name])).parent_keys} for name in STAGE_OF}
     assert parents == {
         "landed_files": set(),

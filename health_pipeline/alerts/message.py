@@ -26,7 +26,7 @@ SEVERITIES = (("P1", 10.0), ("P2", 5.0))
 """Smallest score of a severity; what scores less is P3. A doubling (size 1) that concerns 100,000 more cases
 a day (exposure 5), surely and in the harmful direction, scores 5; a fourfold rise, 10."""
 
-DATA_SEVERITIES = {"missing": "P2", "empty": "P2", "partial": "P3", "backlog": "P3"}
+DATA_SEVERITIES = {"missing": "P2", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"}
 """A hole in the data has no score: without data nothing is judged, with part of it some of it is."""
 
 MEMBERS_SHOWN = 5

@@ -88,7 +88,7 @@ class _File:
         """A place in words: ``statements.bad`` for the third key of the first metric, ``the file`` for the whole."""
         node, said, named = self.data, [], []
         for step in where:
-            node = node[step] if isinstance(node, (dict, list)) and _has(node, step) else None
+            node = _at(node, step)
             own = node.get("name") if isinstance(step, int) and isinstance(node, dict) else None
             said.append(str(own or f"#{step + 1}") if isinstance(step, int) else step)
             named.append(bool(own))
@@ -141,10 +141,10 @@ class _File:
         return Finding(self.path, line, f"{text} is {given!r}, which {says}")
 
 
-def _has(node: Any, step: str | int) -> bool:
+def _at(node: Any, step: str | int) -> Any:
     if isinstance(node, dict):
-        return step in node
-    return isinstance(step, int) and step < len(node)
+        return node.get(step)
+    return node[step] if isinstance(node, list) and isinstance(step, int) and step < len(node) else None
 
 
 def _plain(node: Any) -> Any:

@@ -11,6 +11,7 @@ FINDINGS = {
     "missing": ("has delivered nothing", "delivered nothing"),
     "empty": ("has delivered next to nothing", "delivered next to nothing"),
     "partial": ("has delivered only part of its data", "delivered only part of its data"),
+    "settling": ("is settling after a backlog", "delivered late, with a backlog"),
     "backlog": ("is catching up on a backlog", "delivered late, with a backlog"),
 }
 """What a hole in the data is called while it lasts, and afterwards."""
@@ -41,7 +42,7 @@ def share(value: float) -> str:
     percent = 100 * value
     if percent <= 0 or percent >= 99.9995:
         return "0 %" if percent <= 0 else "100 %"
-    if percent < 0.001:
+    if percent < 0.01:
         return f"{1e6 * value:.0f} per million" if value >= 1e-6 else "less than 1 per million"
     edge = min(percent, 100 - percent)
     digits = 0 if edge >= 10 else 1 if edge >= 1 else 2 if edge >= 0.1 else 3
@@ -74,7 +75,9 @@ def change(relative: float) -> str:
             return f"more than ×{LARGEST_FACTOR:,}"
         return f"×{number(factor)}" if factor >= 10 else f"×{factor:.1f}"
     percent = 100 * relative
-    digits = 0 if abs(percent) >= 1 or percent == 0 else 1
+    if abs(percent) < 0.05:
+        return "+0 %"
+    digits = 0 if abs(percent) >= 1 else 1
     return f"{percent:+.{digits}f} %".replace("-", "−")
 
 

@@ -14,7 +14,7 @@ from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
-VERSION = "deliveries-3"
+VERSION = "deliveries-4"
 
 
 def volumes(
@@ -43,7 +43,7 @@ def verdicts(day: dt.date, yesterday: pa.Table, delivered: dict[str, float]) -> 
         before, since = State(), None
         if unit in held:
             row = held[unit]
-            before = State(tuple(row["recent"]), row["owed"], row["since"], row["silent"])
+            before = State(tuple(row["recent"]), row["owed"], row["since"], row["silent"], row["backlog_age"])
             since = row["incomplete_since"]
         finding, after = judge(before, delivered.get(unit))
         rows.append(
@@ -57,6 +57,7 @@ def verdicts(day: dt.date, yesterday: pa.Table, delivered: dict[str, float]) -> 
                 "owed": after.owed,
                 "since": after.since,
                 "silent": after.silent,
+                "backlog_age": after.backlog_age,
                 "recent": list(after.recent),
             }  # fmt: skip
         )

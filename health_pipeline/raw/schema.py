@@ -8,7 +8,7 @@ DELIVERIES = pa.schema(
     [
         column("day", pa.date32(), "UTC day"),
         column("unit", pa.string(), "a value of the delivering column"),
-        column("finding", pa.string(), "complete, missing, empty, partial, backlog, retired"),
+        column("finding", pa.string(), "complete, missing, empty, partial, backlog, settling, retired"),
         column(
             "incomplete_since", pa.date32(), "first day of the current stretch that is not complete; null when complete"
         ),
@@ -19,6 +19,7 @@ DELIVERIES = pa.schema(
             "since", pa.int32(), "days since the outage's last missing or empty day; null when there was none lately"
         ),
         column("silent", pa.int32(), "days in a row without any delivery"),
+        column("backlog_age", pa.int32(), "days since the last backlog of this outage; null when there was none"),
         column("recent", pa.list_(pa.float64()), "volumes of the last complete days, which tomorrow's judgement needs"),
     ]
 )

@@ -42,6 +42,7 @@ STATES = {
     "ongoing": "ongoing",
     "recovered": "recovered",
     "settled": "new level",
+    "over": "over",
 }
 
 
@@ -50,6 +51,7 @@ FINDINGS = {
     "empty": "next to nothing delivered",
     "partial": "only part delivered",
     "backlog": "a backlog delivered",
+    "settling": "a backlog delivered",
 }
 
 
@@ -59,12 +61,12 @@ class Headline:
 
     Attributes:
         incident: what its weightiest shift was, and how long that was significant.
-        state: of the whole incident, on the last day.
+        state: of the whole incident, on the last day; ``over`` when it ended with another shift as its headline.
         peak_score: the highest score it had on any day.
     """
 
     incident: Incident
-    state: State
+    state: str
     peak_score: float
 
 
@@ -202,7 +204,8 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
         # The state of an incident is its own headline's only as long as it has this headline.
         state: State = now.state if now.series == own.series else "recovered"
         over = None if state in ("new", "ongoing") else own.headline_reported
-        told.append(Headline(replace(own, day=now.day, state=state, ended=over), now.state, peaks[id_][0]))
+        whole = now.state if now.is_open or now.series == own.series else "over"
+        told.append(Headline(replace(own, day=now.day, state=state, ended=over), whole, peaks[id_][0]))
     first_of_unit: dict[str, Headline] = {}
     for headline in sorted(told, key=lambda h: (-h.peak_score, h.incident.id)):
         first_of_unit.setdefault(headline.incident.unit, headline)

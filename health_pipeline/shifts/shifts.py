@@ -23,7 +23,7 @@ DIGITS = 9  # significant digits kept: a batch of days and a single day differ i
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-10-" + catalog.version(catalog.table, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-13-" + catalog.version(catalog.table, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:
@@ -96,8 +96,8 @@ def _rows(
             "segment": [s for _, s in split],
             "observed": pa.array(_rounded(observed[order]), from_pandas=True),
             "expected": _rounded(found.band.expected[order, column]),
-            "low": _rounded(found.band.low[order, column]),
-            "high": _rounded(found.band.high[order, column]),
+            "low": pa.array(_rounded(found.band.low[order, column]), from_pandas=True),
+            "high": pa.array(_rounded(found.band.high[order, column]), from_pandas=True),
         },
         schema=BANDS,
     )

@@ -10,6 +10,9 @@ through its life:
 * *backlog*: within ``CATCH_UP`` days of the outage, more than ``BACKLOG`` times the expected volume, as long as what
   was owed has not been delivered. So a rise after an outage that owed little is a rise.
 
+* *settling*: an ordinary volume within ``RAMP`` days of a backlog while something is still owed. What arrives then is
+  a mixture of the day's and of earlier days' rows, so that shares are no day's shares.
+
 Only volumes up to the day are used. The expected volume is the median of the last ``MEMORY`` complete days.
 """
 
@@ -19,7 +22,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
-Finding = Literal["complete", "missing", "empty", "partial", "backlog", "retired"]
+Finding = Literal["complete", "missing", "empty", "partial", "backlog", "settling", "retired"]
 
 EMPTY = 0.02
 PARTIAL = 0.6
@@ -40,12 +43,14 @@ class State:
         owed: volume expected during the outage and not delivered since.
         since: days since the outage's last missing or empty day; ``None`` when there was no outage lately.
         silent: days in a row without any delivery.
+        backlog_age: days since the last backlog of this outage; ``None`` when there was none.
     """
 
     recent: tuple[float, ...] = ()
     owed: float = 0.0
     since: int | None = None
     silent: int = 0
+    backlog_age: int | None = None
 
     @property
     def expected(self) -> float | None:
@@ -73,8 +78,11 @@ def judge(state: State, volume: float | None) -> tuple[Finding, State]:
             days = state.since + 1
             if days <= RAMP and volume < PARTIAL * expected:
                 return "partial", State(state.recent, state.owed + short, days)
-            if days <= CATCH_UP and state.owed > 0.25 * expected and volume > BACKLOG * expected:
-                return "backlog", State(state.recent, state.owed + short, days)
+            owes = days <= CATCH_UP and state.owed > 0.25 * expected
+            if owes and volume > BACKLOG * expected:
+                return "backlog", State(state.recent, state.owed + short, days, 0, 0)
+            if owes and state.backlog_age is not None and state.backlog_age < RAMP:
+                return "settling", State(state.recent, state.owed, days, 0, state.backlog_age + 1)
     since = None if state.since is None or state.since >= CATCH_UP else state.since + 1
     recent = (*state.recent, volume)[-MEMORY:]
     return "complete", State(recent, state.owed if since is not None else 0.0, since)

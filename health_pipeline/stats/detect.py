@@ -28,7 +28,8 @@ from health_pipeline.stats.rolling import Array
 from health_pipeline.stats.scan import LAGS, LONGEST, SMALLEST_SD, Scan, Step
 
 # Days before a judged day on which its judgement can depend: the longest chain of windows.
-LOOKBACK = LONGEST + HISTORY + BLOCK + LONGEST + NOISE_DAYS + MEMORY_DAYS + 2 * LEVEL_DAYS + 7 * WEEKS + 10
+LOOKBACK = 42 + HISTORY + BLOCK + LONGEST + NOISE_DAYS + MEMORY_DAYS + 2 * LEVEL_DAYS + 7 * WEEKS + 10
+OLDEST = 42  # onsets are looked for so far back, to tell a step within the scan from one before it
 YOUNG = 2  # days of a step that a single day can decide
 ONSET_LIKELIHOOD = 5.0  # onsets within so many units of log-likelihood of the best make up the interval
 
@@ -100,20 +101,21 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
     if not 1 <= width < stop:
         raise ValueError(f"width must be 1..{stop - 1}, not {width}")
     scan = Scan(panel)
-    first = max(start, LONGEST)  # before it no step has a past
+    first = max(start, OLDEST)  # before it no step has a past
     shifts: list[Shift] = []
     tested = np.zeros(width, dtype=np.int64)
     widen = np.ones((len(panel.series), width))
     if first < stop and panel.series:
         factors, blocks = inflation(scan, first, stop)
         widen[:, first - start :] = factors[0]
-        steps = {days_ago: scan.step(days_ago, first, stop) for days_ago in range(1, LONGEST + 1)}
+        steps = {days_ago: scan.step(days_ago, first, stop) for days_ago in range(1, OLDEST + 1)}
+        lasting = {days_ago: scan.lasts(step, days_ago, first, stop) for days_ago, step in steps.items()}
         scores = np.stack([steps[days_ago].score for days_ago in LAGS]) / factors
         p = p_values(scores, blocks)
         for i, days_ago in enumerate(LAGS):
             if days_ago <= YOUNG:
                 p[i] = np.maximum(p[i], ordinary(scan, steps[days_ago].size, days_ago, first, stop))
-            p[i][~scan.lasts(steps[days_ago], days_ago, first, stop)] = 1.0
+            p[i][~lasting[days_ago]] = 1.0
         judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0))
         p[np.isnan(p)] = 1.0
         best = p.argmin(axis=0)
@@ -123,6 +125,10 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
         for row, column, q in reports:
             place = (int(best[row, column]), row, column)
             onsets = _onsets(steps, row, column, LAGS[place[0]], float(factors[place]))
+            if onsets.best > LONGEST:  # begun before the scan, and not yet followed by the level: no news
+                continue
+            if not lasting[onsets.best][row, column]:  # over: an average of many days may still stand out
+                continue
             if abs(steps[onsets.best].size[row, column]) < np.log1p(minimum_change):
                 continue
             shifts.append(
@@ -167,7 +173,7 @@ class _Onsets:
 def _onsets(steps: dict[int, Step], row: int, column: int, near: int, inflate: float) -> _Onsets:
     """Onset by maximum likelihood over every lag, among steps of the direction that was reported."""
     sign = np.sign(steps[near].size[row, column])
-    gains = np.full(LONGEST + 2, -np.inf)
+    gains = np.full(OLDEST + 2, -np.inf)
     for days_ago, step in steps.items():
         size, error = step.size[row, column], step.error[row, column]
         if np.sign(size) == sign and np.isfinite(error):

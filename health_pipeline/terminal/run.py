@@ -133,11 +133,15 @@ def _work_off(
 
 def _execute(definitions: dg.Definitions, job: str, instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
     """One Dagster run in this process."""
+    from dagster._core.execution.plan.objects import ErrorSource
+
     result = definitions.resolve_job_def(job).execute_in_process(
         instance=instance, tags=tags, run_config=QUIET, raise_on_error=False
     )
     if result.success:
         return
+    if any(e.is_step_failure and e.step_failure_data.error_source is ErrorSource.INTERRUPT for e in result.all_events):
+        raise KeyboardInterrupt
     failed = [e for e in result.get_asset_check_evaluations() if not e.passed and e.severity.value == "ERROR"]
     if failed:
         check = failed[0]

@@ -37,6 +37,7 @@ def incident(**changes: Any) -> Incident:
         "state": "ongoing",
         "first_reported": dt.date(2025, 7, 2),
         "last_reported": dt.date(2025, 7, 3),
+        "headline_reported": dt.date(2025, 7, 3),
         "onset": dt.date(2025, 7, 1),
         "onset_low": dt.date(2025, 6, 30),
         "onset_high": dt.date(2025, 7, 1),

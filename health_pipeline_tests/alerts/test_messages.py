@@ -113,7 +113,7 @@ def test_severity_follows_the_stated_thresholds() -> None:
     shift = incident()
     assert [severity(shift, s) for s in (None, 4.9, 5.0, 9.9, 10.0)] == ["P3", "P3", "P2", "P2", "P1"]
     found = {shape: severity(data_incident(shape=shape), None) for shape in wording.FINDINGS}
-    assert found == {"missing": "P2", "empty": "P2", "partial": "P3", "backlog": "P3"}
+    assert found == {"missing": "P2", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"}
 
 
 def test_a_pipeline_failure_names_job_step_run_and_the_first_line_of_the_error(catalog: Catalog) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -35,6 +35,7 @@ ADS_SHARE = "category_share|platform=Ada|category=ADS"
 AUTOMATION = "automated_detection_rate|platform=Ada"
 SUSPENSIONS = "account_suspensions|platform=Ada"
 Row = dict[str, Any]
+COMPLETE: list[Finding] = ["complete"]
 
 
 def day(number: int) -> dt.date:
@@ -360,11 +361,15 @@ def test_the_order_of_the_shifts_does_not_matter(days: list[list[Row]], order: r
 
 def holes(findings: Sequence[Finding], unit: str = "Ada") -> list[list[Incident]]:
     """Incidents of each day of a unit's findings."""
-    lived, incidents = [], []
+    lived: list[list[Incident]] = []
+    incidents: list[Incident] = []
     since: int | None = None
     for number, finding in enumerate(findings):
         since = None if finding == "complete" else number if since is None else since
-        rows = [delivery(unit, finding, since, volume=150.0 if finding == "backlog" else 30.0)]
+        rows = [
+            delivery(unit, finding, since, volume=150.0 if finding == "backlog" else 30.0),
+            delivery("Zoe", "complete"),  # else nobody delivered, and the source were late
+        ]
         incidents = advance(CATALOG, day(number), incidents, [], rows, {})
         lived.append(incidents)
     return lived
@@ -373,7 +378,7 @@ def holes(findings: Sequence[Finding], unit: str = "Ada") -> list[list[Incident]
 def test_a_hole_is_one_incident_from_its_first_day_to_the_end_of_its_backlog() -> None:
     findings: list[Finding] = [
         "complete", "empty", "missing", "partial", "complete", "complete", "backlog", "backlog",
-        *["complete"] * (COMPLETE_DAYS + 1),
+        *COMPLETE * (COMPLETE_DAYS + 1),
     ]  # fmt: skip
     lived = holes(findings)
     assert lived[0] == []
@@ -391,13 +396,15 @@ def test_a_hole_is_one_incident_from_its_first_day_to_the_end_of_its_backlog() -
 def test_the_numbers_of_a_hole_are_what_came_against_what_was_expected() -> None:
     missing, partial, backlog = (only(i) for i in holes(["missing", "partial", "backlog"]))
     assert (missing.observed, missing.expected, missing.change, missing.direction) == (0.0, 100.0, -1.0, "down")
-    assert (partial.change, partial.excess) == (pytest.approx(-0.7), -70.0)
+    assert partial.change == pytest.approx(-0.7)
+    assert partial.excess == -70.0
     assert (backlog.change, backlog.direction) == (0.5, "up")
     assert missing.members == ()
 
 
 def test_a_hole_that_never_ends_settles_when_its_unit_retires_and_is_told_once() -> None:
-    lived = holes(["missing"] * 4 + ["retired"] * 3)
+    missing, retired = cast("list[Finding]", ["missing"]), cast("list[Finding]", ["retired"])
+    lived = holes(missing * 4 + retired * 3)
     assert [only(i).state for i in lived[:5]] == ["new", "ongoing", "ongoing", "ongoing", "settled"]
     assert lived[5:] == [[], []]
 
@@ -416,8 +423,15 @@ def test_holes_of_two_units_are_two_incidents_and_none_merges_with_a_shift() -> 
 
 
 def test_a_hole_that_was_under_way_before_we_looked_began_when_it_began() -> None:
-    found = only(advance(CATALOG, day(9), [], [], [delivery("Ada", "missing", 2)], {}))
+    rows = [delivery("Ada", "missing", 2), delivery("Zoe", "complete")]
+    found = only(advance(CATALOG, day(9), [], [], rows, {}))
     assert (found.onset, found.first_reported) == (day(2), day(9))
+
+
+def test_a_silence_of_the_whole_source_begins_no_hole_and_ends_none() -> None:
+    one = advance(CATALOG, day(0), [], [], [delivery("Ada", "missing", 0), delivery("Bob", "complete")], {})
+    both = advance(CATALOG, day(1), one, [], [delivery("Ada", "missing", 0), delivery("Bob", "missing", 1)], {})
+    assert [(i.id, i.state) for i in both] == [("ada-delivery-2025-03-03", "ongoing")]
 
 
 # On disk

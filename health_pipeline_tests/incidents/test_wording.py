@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+import re
+from typing import Any, get_args
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from health_pipeline.incidents.model import Incident, Member
 from health_pipeline.stats.delivery import Finding
 
 CATALOG = load_catalog("eu_dsa")
+RESTRICTIONS = {"decision_visibility", "decision_account", "decision_provision", "decision_monetary"}
 SELF_HARM = "platform=TikTok|category=STATEMENT_CATEGORY_SELF_HARM"
 
 
@@ -61,7 +64,8 @@ def test_a_count_never_rounds_up_to_a_thousand_of_its_unit(value: float, words: 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0, "0 %"), (1, "100 %"), (1e-9, "less than 1 per million"), (8e-6, "8 per million"), (0.00042, "0.042 %"),
+        (0, "0 %"), (1, "100 %"), (1e-9, "less than 1 per million"), (8e-6, "8 per million"),
+        (8.7e-5, "87 per million"),         (0.00042, "0.042 %"),
         (0.0042, "0.42 %"), (0.042, "4.2 %"), (0.41, "41 %"), (0.995, "99.50 %"), (0.987, "98.7 %"),
         (0.9996, "99.960 %"), (0.999999, "100 %"), (-0.1, "0 %"), (1.1, "100 %"),
     ],
@@ -126,8 +130,8 @@ def test_a_count_is_understood_to_within_a_few_percent(value: float) -> None:
 
 @given(st.floats(1e-5, 0.9999))
 def test_a_share_is_understood_to_within_a_few_percent(value: float) -> None:
-    words = wording.share(value)
-    share = float(words.removesuffix(" %")) / 100
+    number, unit = wording.share(value).split(" ", 1)
+    share = float(number) / {"%": 1e2, "per million": 1e6}[unit]
     assert share == pytest.approx(value, rel=0.051)
     assert 1 - share == pytest.approx(1 - value, rel=0.06), "and so is what is missing to all of it"
 
@@ -165,13 +169,18 @@ def test_a_series_is_named_in_words(metric: str, segment: str, words: str) -> No
     assert wording.subject(CATALOG, CATALOG.metric(metric), segment) == words
 
 
-def test_no_metric_of_the_catalog_shows_its_code() -> None:
+def test_no_code_of_the_sample_reaches_the_reader() -> None:
+    rows = pq.read_table(CATALOG.sample, columns=["attribute", "value"])
+    values = {name: set(CATALOG.dimension(name).labels) for name in ("category", "content_type", "restriction")}
+    for row in rows.group_by(["attribute", "value"]).aggregate([]).to_pylist():
+        name = "restriction" if row["attribute"] in RESTRICTIONS else row["attribute"]
+        values.setdefault(name, set()).add(row["value"])
+    assert min(len(values[name]) for name in ("category", "content_type", "restriction")) >= 8
     for metric in CATALOG.metrics:
-        segment = "|".join(f"{name}={CATALOG.dimension(name).prefix}SOME_VALUE" for name in metric.by)
-        words = wording.subject(CATALOG, metric, segment)
-        assert "_" not in words.replace("SOME_VALUE", "")
-        assert "{" not in words
-        assert words.count("ome value") == len(metric.by) - 1
+        for value in values[metric.by[-1]] if len(metric.by) > 1 else [""]:
+            segment = "platform=TikTok" + (f"|{metric.by[-1]}={value}" if value else "")
+            words = wording.subject(CATALOG, metric, segment)
+            assert not re.search(r"_|[{}]|[A-Z]{4}", words.replace("LIVE", "")), words
 
 
 def test_the_parts_of_a_segment_have_labels() -> None:
@@ -188,7 +197,7 @@ NUMBERS = "TikTok: statements filed fell from 2.9 M to 1.2 M a day (−59 %, 95 
         ({}, "since 1 July 2025"),
         ({"state": "new"}, "since 1 July 2025"),
         ({"shape": "spike"}, "on 1 July 2025"),
-        ({"state": "recovered", "last_reported": dt.date(2025, 7, 3)}, "from 1 July 2025 to 3 July 2025"),
+        ({"state": "recovered", "headline_reported": dt.date(2025, 7, 3)}, "from 1 July 2025 to 3 July 2025"),
         ({"state": "settled"}, "since 1 July 2025, and that is now the usual level"),
     ],
 )
@@ -197,7 +206,7 @@ def test_a_shift_in_a_sentence(changes: dict[str, Any], when: str) -> None:
 
 
 def test_a_spike_of_one_day_that_recovered_was_on_that_day() -> None:
-    over = fall(shape="spike", state="recovered", last_reported=dt.date(2025, 7, 1))
+    over = fall(shape="spike", state="recovered", headline_reported=dt.date(2025, 7, 1))
     assert wording.sentence(CATALOG, over) == f"{NUMBERS} on 1 July 2025."
 
 
@@ -242,6 +251,7 @@ def test_a_delay_in_a_sentence() -> None:
         ("missing", "TikTok has delivered nothing", "TikTok delivered nothing"),
         ("empty", "TikTok has delivered next to nothing", "TikTok delivered next to nothing"),
         ("partial", "TikTok has delivered only part of its data", "TikTok delivered only part of its data"),
+        ("settling", "TikTok is settling after a backlog", "TikTok delivered late, with a backlog"),
         ("backlog", "TikTok is catching up on a backlog", "TikTok delivered late, with a backlog"),
     ],
 )
@@ -255,6 +265,10 @@ def test_a_hole_in_the_data_while_it_lasts_and_afterwards(shape: Finding, during
     assert wording.sentence(CATALOG, hole(shape, **over)) == (
         f"{after} from 1 July 2025 to 3 July 2025. Its metrics were not judged on those days."
     )
+
+
+def test_every_finding_that_makes_a_hole_has_words() -> None:
+    assert set(wording.FINDINGS) == set(get_args(Finding)) - {"complete", "retired"}
 
 
 def test_a_hole_of_one_day() -> None:

@@ -160,9 +160,9 @@ def test_the_sql_needs_nothing_but_the_portable_subset() -> None:
     sql = re.sub(r"'[^']*'", "''", cube_sql(CATALOG, "facts")).lower()
     keywords = {"and", "or", "in", "as", "when", "then", "else", "sets", "from", "where", "select", "by", "join", "on"}
     called = set(re.findall(r"\b([a-z_]+)\s*\(", sql)) - keywords
-    assert called <= {"sum", "coalesce", "grouping", "lower", "cast"}
+    assert called <= {"sum", "coalesce", "grouping", "lower", "cast", "replace"}
     assert set(re.findall(r"[^\w\s,.()']+", sql)) <= {"*", "=", ">", "||"}
-    assert not re.search(r"\b(filter|qualify|exclude|replace|pivot|unnest|over|lateral|::|ilike|regexp\w*)\b", sql)
+    assert not re.search(r"\b(filter|qualify|exclude|pivot|unnest|over|lateral|::|ilike|regexp\w*)\b", sql)
 
 
 def test_rows_are_ordered_and_each_segment_appears_once(tables: Tables) -> None:
@@ -179,6 +179,22 @@ def test_a_day_is_the_same_content_computed_alone_or_among_others(tables: Tables
         assert one is not None
         assert among is not None
         assert one.content == among.content
+
+
+def test_a_bar_in_a_value_can_not_be_mistaken_for_the_next_part_of_a_segment(sample: pa.Table) -> None:
+    facts = sample.filter(pc.equal(sample["day"], pa.scalar(LAST, pa.date32())))
+    forged = pc.replace_substring(facts["platform"], "Pinterest", "Pinterest|category=X")
+    facts = facts.set_column(facts.column_names.index("platform"), "platform", forged)
+    rows = ENGINE.query(cube_sql(CATALOG, "facts"), facts=facts).to_pylist()
+    assert {row["segment"].count("|") for row in rows} == {0, 1}
+    assert "platform=Pinterest/category=X" in {row["segment"] for row in rows if row["metric"] == "statements"}
+
+
+def test_a_platform_that_filed_nothing_has_counts_of_zero_and_no_rates() -> None:
+    columns = {"day": [LAST] * 2, "platform": ["Ada"] * 2, "attribute": ["rows", "category"], "value": ["all", "X"]}
+    facts = pa.table(columns | {"statements": [0, 0], "mean_seconds": pa.nulls(2, pa.float64())})
+    rows = ENGINE.query(cube_sql(CATALOG, "facts"), facts=facts).to_pylist()
+    assert {row["metric"]: row["numerator"] for row in rows} == {"statements": 0.0, "statements_by_category": 0.0}
 
 
 def test_days_merge(tables: Tables) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from health_pipeline.storage.lake import Lake, LakeTable
 
 FIRST = dt.date(2025, 9, 1)
 SCHEMA = pa.schema([("value", pa.int64())])
+Inputs = Callable[[dt.date], Iterable[tuple[LakeTable, Sequence[dt.date]]]]
 WINDOW = 3
 
 
@@ -53,13 +55,13 @@ class Steps:
             self.source.publish(d, rows(2 * i))
 
     def derivation(
-        self, table: LakeTable, inputs: Callable, value: Callable[[dt.date], int], **more: bool
+        self, table: LakeTable, inputs: Inputs, value: Callable[[dt.date], int], sequential: bool = False
     ) -> Derivation:
         def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
             for d in days:
                 yield d, [rows(value(d))]
 
-        return Derivation([table], inputs, self.version, compute, **more)
+        return Derivation([table], inputs, self.version, compute, sequential=sequential)
 
     @property
     def halve(self) -> Derivation:
@@ -93,8 +95,14 @@ class Steps:
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Steps:
-    steps = Steps(tmp_path)
+def folder(workplace: Path) -> Path:
+    """In memory: durability is not what these tests are about."""
+    return Path(tempfile.mkdtemp(dir=workplace))
+
+
+@pytest.fixture
+def steps(folder: Path) -> Steps:
+    steps = Steps(folder)
     steps.fill()
     return steps
 
@@ -145,13 +153,13 @@ def test_a_sequential_derivation_finds_days_that_only_become_stale_on_its_way(st
     assert derive(steps.run, DAYS).computed == [day(i) for i in range(2, 11)]
 
 
-def test_another_version_recomputes_everything_and_the_same_contents_stop_there(tmp_path: Path) -> None:
-    Steps(tmp_path).fill()
-    Steps(tmp_path).derive()
-    newer = Steps(tmp_path, version="2")
+def test_another_version_recomputes_everything_and_the_same_contents_stop_there(folder: Path) -> None:
+    Steps(folder).fill()
+    Steps(folder).derive()
+    newer = Steps(folder, version="2")
     result = derive(newer.halve, DAYS)
     assert (result.computed, result.changed) == (DAYS, [])
-    assert derive(Steps(tmp_path).sum_window, DAYS).computed == []
+    assert derive(Steps(folder).sum_window, DAYS).computed == []
 
 
 def test_what_else_a_day_follows_from_counts_too(steps: Steps) -> None:
@@ -169,7 +177,7 @@ def test_what_else_a_day_follows_from_counts_too(steps: Steps) -> None:
     assert derive(of("b"), DAYS).computed == [day(3)]
 
 
-def test_a_missing_input_differs_from_an_empty_one(steps: Steps, tmp_path: Path) -> None:
+def test_a_missing_input_differs_from_an_empty_one(steps: Steps) -> None:
     later = day(20)
     assert derive(steps.halve, [later]).computed == [later]
     assert derive(steps.halve, [later]).computed == []
@@ -229,9 +237,9 @@ def test_progress_counts_up_to_every_day_asked_for(steps: Steps, sequential: boo
 @settings(max_examples=4, deadline=None)
 @given(st.lists(st.dictionaries(st.integers(0, 11), st.integers(0, 30), max_size=3), min_size=1, max_size=3))
 def test_after_any_corrections_the_tables_are_what_a_fresh_start_gives(
-    tmp_path_factory: pytest.TempPathFactory, corrections: list[dict[int, int]]
+    workplace: Path, corrections: list[dict[int, int]]
 ) -> None:
-    lived, fresh = (Steps(tmp_path_factory.mktemp(name)) for name in ("lived", "fresh"))
+    lived, fresh = (Steps(Path(tempfile.mkdtemp(dir=workplace))) for _ in range(2))
     lived.fill()
     fresh.fill()
     lived.derive()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from health_pipeline import __version__
-from health_pipeline_tests.conftest import COMMAND, Deployment, command
+from health_pipeline_tests.conftest import COMMAND, Deployment, command, here
 
 
 def test_help_lists_commands_and_exit_codes() -> None:
@@ -29,9 +29,9 @@ def test_help_lists_commands_and_exit_codes() -> None:
 
 @pytest.mark.parametrize("name", ["run", "up", "sql", "inbox", "catalog"])
 def test_every_command_explains_itself(name: str) -> None:
-    done = command(name, "--help")
+    done = here(name, "--help")
     assert done.returncode == 0
-    assert f"Usage: {Path(COMMAND[-1]).name}" in done.stdout or "Usage:" in done.stdout
+    assert done.stdout.split()[1:3] == ["health-pipeline", name]
 
 
 def test_the_version_is_the_package_s() -> None:
@@ -41,14 +41,14 @@ def test_the_version_is_the_package_s() -> None:
 
 @pytest.mark.parametrize("arguments", [["rum"], ["run", "--dayz", "3"], ["run", "--days", "0"], ["up", "--port", "0"]])
 def test_wrong_usage_is_explained_with_exit_code_2(arguments: list[str]) -> None:
-    done = command(*arguments)
+    done = here(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Usage:" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_the_metrics_of_an_ecosystem_are_listed() -> None:
-    done = command("catalog", "metrics")
+    done = here("catalog", "metrics")
     assert done.returncode == 0
     assert "fully_automated_decision_rate" in done.stdout and "proportion" in done.stdout
 
@@ -57,17 +57,19 @@ def test_the_metrics_of_an_ecosystem_are_listed() -> None:
 def test_a_home_that_can_t_be_written_is_named(little: Path, tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "file").touch()
     home = tmp_path / "file" / "home"
-    done = command(arguments[0], "-e", str(little), *arguments[1:], HEALTH_PIPELINE_HOME=str(home))
+    done = here(arguments[0], "-e", str(little), *arguments[1:], HEALTH_PIPELINE_HOME=str(home))
     assert done.returncode == 1
     assert done.stderr == (
         f"✗ Can't write to {home}: Not a directory.\n  Set HEALTH_PIPELINE_HOME to a folder you can write to.\n"
     )
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["up"], ["sql", "SELECT 1"], ["inbox"], ["catalog", "metrics", "nowhere"]])
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["up"], ["sql", "SELECT 1"], ["inbox"], ["catalog", "metrics", "nowhere"]]
+)
 def test_an_unknown_ecosystem_ends_every_command_alike(tmp_path: Path, arguments: list[str]) -> None:
     chosen = [] if "catalog" in arguments else ["-e", "nowhere"]
-    done = command(*arguments, *chosen, HEALTH_PIPELINE_HOME=str(tmp_path))
+    done = here(*arguments, *chosen, HEALTH_PIPELINE_HOME=str(tmp_path))
     assert done.returncode == 3
     assert done.stderr == (
         "✗ There is no ecosystem 'nowhere'.\n"
@@ -80,6 +82,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(empty: Deployment) -> None:
     at_work = subprocess.Popen(
         [*COMMAND, "run", "-e", str(empty.catalog_folder)],
         env={**os.environ, "HEALTH_PIPELINE_HOME": str(empty.home.root), "NO_COLOR": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

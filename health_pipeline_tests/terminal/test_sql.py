@@ -7,58 +7,56 @@ import subprocess
 
 import pytest
 
-from health_pipeline_tests.conftest import COMMAND, LAST, Built, Deployment
+from health_pipeline_tests.conftest import COMMAND, LAST, Deployment
 
 TABLES = ("incidents.incidents", "metrics.cube", "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks",
           "shifts.bands", "shifts.shifts")  # fmt: skip
 
 
-@pytest.fixture
-def at_rest(built: Built, deployment: Deployment) -> Deployment:
-    return deployment
-
-
-def test_a_query_is_answered_as_a_table(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "SELECT day, count(*) AS risks, 1234.5 AS number, NULL AS nothing FROM risks.risks "
+def test_a_query_is_answered_as_a_table(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "SELECT day, count(*) AS risks, 1234.5 AS number, NULL AS nothing FROM risks.risks "
                        f"WHERE day = '{LAST}' GROUP BY day")  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     heading, row = done.stdout.splitlines()
     assert heading.split() == ["day", "risks", "number", "nothing"]
-    count = at_rest.pipeline.tables.risks.read([LAST]).num_rows
+    count = deployment.pipeline.tables.risks.read([LAST]).num_rows
     assert row.split() == [LAST.isoformat(), str(count), "1234.5"]
 
 
-def test_every_table_has_a_view(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "--csv", "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
-                       "WHERE table_type = 'VIEW' AND table_schema <> 'main' ORDER BY 1")  # fmt: skip
+def test_every_table_has_a_view(deployment: Deployment) -> None:
+    views = (
+        "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+        "WHERE table_type = 'VIEW' AND table_schema <> 'main' ORDER BY 1"
+    )
+    done = deployment.cli("sql", "--csv", views)
     assert done.stdout.splitlines() == ["name", *TABLES]
 
 
-def test_what_the_hint_suggests_works(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "SHOW ALL TABLES")
+def test_what_the_hint_suggests_works(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "SHOW ALL TABLES")
     assert (done.returncode, done.stderr) == (0, "")
     assert "cube" in done.stdout
 
 
-def test_csv_prints_all_rows(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "--csv", "SELECT range AS n, 'a,b' AS text FROM range(100)")
+def test_csv_prints_all_rows(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "--csv", "SELECT range AS n, 'a,b' AS text FROM range(100)")
     assert done.stdout.splitlines()[:2] == ["n,text", '0,"a,b"']
     assert len(done.stdout.splitlines()) == 101
 
 
-def test_a_long_answer_is_cut_and_says_so(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "FROM range(100)")
+def test_a_long_answer_is_cut_and_says_so(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "FROM range(100)")
     assert done.stdout.splitlines()[-1] == "The first 40 rows; --csv prints all."
     assert len(done.stdout.splitlines()) == 42
 
 
-def test_a_query_comes_from_standard_input(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "--csv", stdin="SELECT 1 AS one;\n")
+def test_a_query_comes_from_standard_input(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "--csv", stdin="SELECT 1 AS one;\n")
     assert done.stdout == "one\n1\n"
 
 
-def test_wrong_sql_is_told_with_a_suggestion(at_rest: Deployment) -> None:
-    done = at_rest.cli("sql", "FROM metrics.cub")
+def test_wrong_sql_is_told_with_a_suggestion(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "FROM metrics.cub")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("✗ Catalog Error: Table with name cub does not exist!")
     assert 'Did you mean "cube"?' in done.stderr or "metrics.cube" in done.stderr
@@ -73,10 +71,10 @@ def test_before_any_run_it_says_what_to_do(empty: Deployment) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--csv", "FROM range(200000)"], ["FROM range(200000)"]])
-def test_a_reader_who_leaves_early_ends_it_quietly(at_rest: Deployment, arguments: list[str]) -> None:
+def test_a_reader_who_leaves_early_ends_it_quietly(deployment: Deployment, arguments: list[str]) -> None:
     at_work = subprocess.Popen(
-        [*COMMAND, "sql", "-e", str(at_rest.catalog_folder), *arguments],
-        env={**os.environ, "HEALTH_PIPELINE_HOME": str(at_rest.home.root)},
+        [*COMMAND, "sql", "-e", str(deployment.catalog_folder), *arguments],
+        env={**os.environ, "HEALTH_PIPELINE_HOME": str(deployment.home.root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -11,7 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from health_pipeline_tests.conftest import COMMAND, Deployment, scaled, LAST
+from health_pipeline_tests.conftest import COMMAND, Deployment
 
 QUERY = "{ assetNodes { assetKey { path } groupName } schedulesOrError(repositorySelector: {repositoryName: " \
     '"__repository__", repositoryLocationName: "health_pipeline"}) { ... on Schedules { results { name ' \
@@ -43,11 +43,16 @@ def get(url: str, body: dict[str, str] | None = None) -> dict[str, object]:
         return dict(json.load(answer))
 
 
+def healthy_daemons(url: str) -> set[str]:
+    query = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
+    data = get(f"{url}/graphql", {"query": query})["data"]
+    assert isinstance(data, dict)
+    return {s["daemonType"] for s in data["instance"]["daemonHealth"]["allDaemonStatuses"] if s["healthy"]}
+
+
 def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployment) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    day = LAST
-    deployment.deliver("corrected.parquet", scaled(deployment.facts(day, "App Store"), 3))
     at_work = subprocess.Popen(
         [*COMMAND, "up", "-e", str(deployment.catalog_folder), "--port", str(port)],
         env={**os.environ, "HEALTH_PIPELINE_HOME": str(deployment.home.root), "NO_COLOR": "1", "COLUMNS": "200"},
@@ -79,10 +84,10 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
         schedules = {s["name"]: s["scheduleState"]["status"] for s in answer["schedulesOrError"]["results"]}
         assert schedules["little_daily"] == "RUNNING" and set(schedules.values()) == {"RUNNING"}
 
-        give_up = time.monotonic() + 60
-        while deployment.pipeline.landing.new_files(deployment.pipeline.inbox):
-            assert at_work.poll() is None and time.monotonic() < give_up, "the daemon takes the file from the inbox"
-            time.sleep(0.2)
+        give_up = time.monotonic() + 30
+        while not {"SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= healthy_daemons(url):
+            assert at_work.poll() is None and time.monotonic() < give_up
+            time.sleep(0.5)
         assert len(processes_of(deployment.home.root)) >= 3
 
         at_work.send_signal(signal.SIGINT)

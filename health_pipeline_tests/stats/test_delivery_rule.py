@@ -74,7 +74,8 @@ def test_tiktoks_outage_of_june_2024_is_followed_through_its_life() -> None:
         10: "partial",
         11: "empty", 12: "empty",
         13: "partial", 14: "partial",
-        15: "backlog", 18: "backlog", 19: "backlog",
+        15: "backlog", 16: "settling", 17: "settling",
+        18: "backlog", 19: "backlog", 20: "settling", 21: "settling", 22: "settling",
     }  # fmt: skip
 
 
@@ -135,6 +136,15 @@ def test_a_backlog_comes_within_two_weeks_or_is_a_rise() -> None:
     owed = [None] * 5
     assert after(*owed, *[1_000.0] * (CATCH_UP - 1), 2_000.0)[-1] == "backlog"
     assert after(*owed, *[1_000.0] * CATCH_UP, 2_000.0)[-1] == "complete"
+
+
+def test_ordinary_days_between_two_backlogs_are_settling_while_something_is_owed() -> None:
+    """What arrives then mixes the day's rows with those of earlier days, so that its shares are no day's shares."""
+    owed = [None] * 5
+    assert after(*owed, 2_000.0, *[1_000.0] * (RAMP + 1))[5:] == ["backlog", *["settling"] * RAMP, "complete"]
+    assert after(*owed, 2_000.0, 1_000.0, 2_000.0, 1_000.0)[5:] == ["backlog", "settling", "backlog", "settling"]
+    assert after(None, 2_000.0, 1_000.0)[1:] == ["backlog", "complete"], "all of it has come"
+    assert after(*owed, 1_000.0)[-1] == "complete", "no backlog yet"
 
 
 def test_a_unit_silent_for_sixty_days_retires_and_comes_back_anew() -> None:
