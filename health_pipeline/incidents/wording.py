@@ -27,7 +27,7 @@ def day(date: dt.date) -> str:
 
 
 def number(value: float) -> str:
-    """A count as people say it: ``2.9 M``, ``41 k``, ``312``, ``0.4``."""
+    """A count as people say it: ``2.9 M``, ``41.0 k``, ``312``, ``0.4``."""
     if abs(value) >= 9_999.5:
         value = float(f"{value:.3g}")  # 999,999 is 1.0 M, not 1000 k
     size = abs(value)

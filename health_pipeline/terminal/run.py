@@ -110,9 +110,12 @@ def _work_off(
     from health_pipeline.assets import progress_of
     from health_pipeline.automation.jobs import job_name
     from health_pipeline.automation.partitions import range_tags
+    from health_pipeline.raw.landing import SETTLED_SECONDS
 
     token = progress_of.set(board.report)
     worked, last = False, None
+    if pipeline.landing.new_files(pipeline.inbox, settled_seconds=0):
+        time.sleep(SETTLED_SECONDS)  # a file dropped just now counts as whole after a moment
     try:
         while (work := pipeline.outstanding(days)) is not None:
             if work == last:
