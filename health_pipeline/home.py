@@ -47,4 +47,4 @@ class Home:
         )
 
     def report(self, ecosystem: str) -> Path:
-        return self.root / f"report-{ecosystem}.html"
+        return self.root / "report" / ecosystem / "report.html"
