@@ -50,7 +50,8 @@ def up(ecosystem: str, host: str, port: int, console: Console) -> None:
         "webserver": [str(here / "dagster-webserver"), "-w", workspace, "-h", host, "-p", str(port)],
     }
     running: dict[str, subprocess.Popen[bytes]] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for sign in (signal.SIGINT, signal.SIGTERM):  # a shell that starts us in the background has SIGINT ignored
+        signal.signal(sign, signal.default_int_handler)
     try:
         for name, command in commands.items():
             with (logs / f"{name}.log").open("ab") as log:
