@@ -127,7 +127,8 @@ def validate(
     catalog = load_catalog(ecosystem)
     Console().print(
         f"[green]✓[/] {catalog.name}: {len(catalog.metrics)} metrics, {len(catalog.dimensions)} dimensions, "
-        f"{len(catalog.table.columns)} columns, {len(catalog.events)} known events. No mistakes.",
+        f"{len(catalog.tables)} table{'s' if len(catalog.tables) != 1 else ''}, {len(catalog.events)} known events. "
+        "No mistakes.",
         highlight=False,
     )
 
@@ -144,8 +145,10 @@ def metrics(
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("metric", "type", "by", "bad", "what it is"):
         table.add_column(heading)
-    for m in load_catalog(ecosystem).metrics:
-        table.add_row(m.name, m.type, " × ".join(m.by), m.bad, m.description)
+    catalog = load_catalog(ecosystem)
+    for m in catalog.metrics:
+        cuts = "; ".join(" × ".join(cut) or "total" for cut in catalog.cuts(m))
+        table.add_row(m.name, m.type, cuts, m.bad, m.description)
     Console().print(table)
 
 

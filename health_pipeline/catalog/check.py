@@ -1,0 +1,361 @@
+"""Does a catalog mean something? Names that refer to one another, types that fit, SQL that binds."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Sum, Table
+from health_pipeline.catalog.yaml_file import Finding, Path_, YamlFile, did_you_mean
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SQL_TYPES = {
+    "date": "DATE", "timestamp": "TIMESTAMP", "text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+}  # fmt: skip
+PARTS = {  # type of metric -> what it must and may declare
+    "count": ({"numerator"}, set()),
+    "rate": ({"numerator", "denominator"}, set()),
+    "proportion": ({"numerator", "denominator"}, set()),
+    "ratio": ({"numerator", "denominator"}, set()),
+    "mean": ({"numerator", "denominator"}, set()),
+    "quantile": ({"quantile"}, set()),
+    "weighted": ({"numerator", "weight"}, {"denominator"}),
+}  # fmt: skip
+EVERY_PART = ("numerator", "denominator", "quantile", "weight")
+
+
+def duplicates(file: YamlFile, key: Path_, names: Sequence[str], what: str) -> list[Finding]:
+    """A name that is declared twice in one list."""
+    found = []
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            first = file.line([*key, names.index(name), "name"])
+            found.append(
+                Finding(
+                    file.path,
+                    file.line([*key, i, "name"]),
+                    f"the {what} {name!r} is declared twice",
+                    f"It is first declared on line {first}: rename one.",
+                )
+            )
+    return found
+
+
+def check_tables(file: YamlFile, tables: Sequence[Table]) -> list[Finding]:
+    """Columns that tables name must be declared, of the right type, and once."""
+    found = duplicates(file, ["tables"], [t.name for t in tables], "table")
+    if not tables:
+        found.append(Finding(file.path, file.line(["tables"]), "no table is declared", "Declare at least one."))
+    for i, table in enumerate(tables):
+        found += _check_table(file, ["tables", i], table, {t.name: t for t in tables})
+    return found
+
+
+def _check_table(file: YamlFile, at: Path_, table: Table, tables: Mapping[str, Table]) -> list[Finding]:
+    columns = {c.name: c for c in table.columns}
+    found = []
+
+    def finding(where: Path_, message: str, hint: str) -> None:
+        found.append(Finding(file.path, file.line([*at, *where]), message, hint))
+
+    def declared(where: Path_, says: str, name: str) -> bool:
+        if name not in columns:
+            finding(where, f"{says} the column {name!r}, which is not declared", did_you_mean(name, columns))
+        return name in columns
+
+    names = [c.name for c in table.columns]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            finding(["columns", i, "name"], f"the column {name!r} is declared twice", "Rename or remove one.")
+    for key in ("day", "delivered_by", "version", "cluster"):
+        named = getattr(table, key)
+        if named is None or not declared([key], f"{key} names", named):
+            continue
+        wanted = {"day": ["date", "timestamp"], "version": ["timestamp"]}.get(key)
+        if wanted and columns[named].type not in wanted:
+            says = f"{key} names the column {named!r}, whose type is {columns[named].type}"
+            finding([key], says, f"It must be a {' or '.join(wanted)}.")
+    for i, name in enumerate(table.key):
+        declared(["key", i], "the key names", name)
+    for i, derived in enumerate(table.derived):
+        if derived.name in columns or derived.name in ("day", "cluster", "superseded_at"):
+            finding(
+                ["derived", i, "name"], f"the derived column {derived.name!r} has the name of another", "Rename it."
+            )
+    if table.lateness_days is not None and table.version is None:
+        says = "lateness_days needs a version: without it no row tells when it arrived"
+        finding(["lateness_days"], says, "Add `version`, or remove this.")
+    for i, reference in enumerate(table.references):
+        declared(["references", i, "column"], "the reference names", reference.column)
+        other = tables.get(reference.table)
+        if other is None:
+            hint = did_you_mean(reference.table, tables)
+            finding(
+                ["references", i, "table"],
+                f"the reference names the table {reference.table!r}, which is not declared", hint,
+            )  # fmt: skip
+        elif reference.to not in [c.name for c in other.columns]:
+            hint = did_you_mean(reference.to, [c.name for c in other.columns])
+            finding(["references", i, "to"], f"the table {other.name!r} has no column {reference.to!r}", hint)
+    return found
+
+
+def check_ecosystem(file: YamlFile, folder: Path, ecosystem: Ecosystem, tables: Sequence[Table]) -> list[Finding]:
+    """The sample must exist, and time zones be known."""
+    found = []
+    if ecosystem.sample and not (folder / ecosystem.sample).exists():
+        says = f"the sample {ecosystem.sample!r} does not exist"
+        found.append(Finding(file.path, file.line(["sample"]), says, "Paths are relative to this file."))
+    if (zones := ecosystem.time_zones) is not None:
+        columns = sorted({c.name for t in tables for c in t.columns})
+        if zones.column not in columns:
+            line = file.line(["time_zones", "column"])
+            says = f"time_zones names the column {zones.column!r}, which no table has"
+            found.append(Finding(file.path, line, says, did_you_mean(zones.column, columns)))
+        for value, zone in zones.zones.items():
+            if zone not in zoneinfo.available_timezones():
+                line = file.line(["time_zones", "zones", value])
+                hint = did_you_mean(zone, zoneinfo.available_timezones()) if "/" in zone else ""
+                hint = hint if hint.startswith("Did") else "Write it as in Asia/Jakarta."
+                found.append(Finding(file.path, line, f"{zone!r} is not a time zone", hint))
+    return found
+
+
+def check_metrics(
+    file: YamlFile, tables: Sequence[Table], declared: Metrics, reach: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """Metrics must name what exists, and declare what their type needs."""
+    names, dimensions = [m.name for m in declared.metrics], [d.name for d in declared.dimensions]
+    found = duplicates(file, ["metrics"], names, "metric") + duplicates(
+        file, ["dimensions"], dimensions, "dimension"
+    )  # fmt: skip
+    if not names:
+        found.append(Finding(file.path, file.line(["metrics"]), "no metric is declared", "Declare at least one."))
+    if not tables:
+        return found
+    unit = declared.unit or tables[0].delivered_by
+    if declared.unit is not None and unit not in dimensions:
+        says = f"unit names the dimension {unit!r}, which is not declared"
+        found.append(Finding(file.path, file.line(["unit"]), says, did_you_mean(unit, dimensions)))
+    for i, cut in enumerate(declared.segments):
+        for j, name in enumerate(cut):
+            if name not in dimensions:
+                says = f"segments names the dimension {name!r}, which is not declared"
+                line = file.line(["segments", i, j])
+                found.append(Finding(file.path, line, says, did_you_mean(name, dimensions)))
+    known = {t.name: t for t in tables}
+    for i, metric in enumerate(declared.metrics):
+        places = _Places(file, i, metric)
+        found += _check_parts(places, known)
+        found += _check_cuts(places, dimensions, unit, bool(declared.segments))
+        found += _check_whole(places, declared.metrics)
+        found += _check_reach(places, tables, unit, reach)
+    return found
+
+
+class _Places:
+    """Findings about one metric."""
+
+    def __init__(self, file: YamlFile, index: int, metric: Metric) -> None:
+        self.metric = metric
+        self._file = file
+        self._index = index
+
+    def finding(self, where: Path_, message: str, hint: str = "") -> Finding:
+        return Finding(self._file.path, self._file.line(["metrics", self._index, *where]), message, hint)
+
+
+def _check_parts(places: _Places, tables: Mapping[str, Table]) -> Iterator[Finding]:
+    m = places.metric
+    must, may = PARTS[m.type]
+    for part in EVERY_PART:
+        given = getattr(m, part) is not None
+        if part in must and not given:
+            instead = ", or make the type count" if part == "denominator" else ""
+            yield places.finding(["type"], f"{m.name} is a {m.type} and has no {part}", f"Add one{instead}.")
+        if given and part not in must | may:
+            others = " or ".join(t for t, (needs, _) in PARTS.items() if part in needs and t != "mean")
+            instead = "proportion or mean" if part == "denominator" and m.type == "count" else others
+            yield places.finding(
+                [part], f"{m.name} is a {m.type} and has a {part}", f"Remove it, or make the type {instead}."
+            )
+    if m.table is not None and m.table not in tables:
+        yield places.finding(["table"], f"{m.name} names the table {m.table!r}, which is not declared",
+                             did_you_mean(m.table, tables))  # fmt: skip
+    for part, declared in (("numerator", m.numerator), ("denominator", m.denominator)):
+        if declared is None:
+            continue
+        if declared.table is not None and declared.table not in tables:
+            says = f"{m.name}.{part} names the table {declared.table!r}, which is not declared"
+            yield places.finding([part, "table"], says, did_you_mean(declared.table, tables))
+        if (declared.sum is None) == (declared.distinct is None):
+            yield places.finding([part], f"{m.name}.{part} needs either `sum` or `distinct`", "Write one of them.")
+        if declared.distinct and m.type in ("ratio", "weighted"):
+            says = f"{m.name} is a {m.type} of distinct values, which do not add up"
+            yield places.finding([part, "distinct"], says, "Use a sum, or another type.")
+        table = tables.get(declared.table or m.table or next(iter(tables)))
+        if m.type == "ratio" and table is not None and table.cluster is None:
+            says = f"{m.name} is a ratio over {table.name!r}, which declares no cluster"
+            yield places.finding([part], says, "Add `cluster` to the table, or make the type rate.")
+
+
+def _check_cuts(places: _Places, dimensions: Sequence[str], unit: str, segments: bool) -> Iterator[Finding]:
+    m = places.metric
+    for key in ("by", "over", "dimensions"):
+        for j, name in enumerate(getattr(m, key) or ()):
+            if name not in dimensions:
+                says = f"{m.name}.{key} names the dimension {name!r}, which is not declared"
+                yield places.finding([key, j], says, did_you_mean(name, dimensions))
+    if m.by is None and not segments:
+        yield places.finding(["name"], f"{m.name} has no `by`, and the catalog declares no segments",
+                             "Add `by` to it, or `segments` to the file.")  # fmt: skip
+    if m.by is not None and unit not in m.by:
+        yield places.finding(
+            ["by"], f"{m.name}.by leaves out {unit!r}, by which the source delivers",
+            f"Add {unit!r}: without it a missing delivery can't be told from zero.",
+        )  # fmt: skip
+    for word in re.findall(r"{([^}]*)}", m.phrase):
+        if word not in (m.by or ()):
+            yield places.finding(["phrase"], f"{m.name}.phrase names {{{word}}}, which is not in its `by`",
+                                 did_you_mean(word, m.by or ()))  # fmt: skip
+    if m.over is not None and not set(m.over) < set(m.by or ()):
+        says = f"{m.name}.over must leave out at least one dimension of `by` and add none"
+        yield places.finding(["over"], says)
+
+
+def _check_whole(places: _Places, metrics: Sequence[Metric]) -> Iterator[Finding]:
+    m = places.metric
+    if m.adds_up_to is None:
+        return
+    whole = next((o for o in metrics if o.name == m.adds_up_to), None)
+    if whole is None:
+        says = f"{m.name}.adds_up_to names the metric {m.adds_up_to!r}, which is not declared"
+        yield places.finding(["adds_up_to"], says, did_you_mean(m.adds_up_to, [o.name for o in metrics]))
+    elif not set(whole.by or ()) < set(m.by or ()) or m.type != "count" or whole.type != "count":
+        yield places.finding(["adds_up_to"], f"{m.name} can't add up to {whole.name}",
+                             "Both must be counts, and the whole must have fewer dimensions.")  # fmt: skip
+
+
+def _check_reach(
+    places: _Places, tables: Sequence[Table], unit: str, reach: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    m = places.metric
+    parts = [p for p in (m.numerator, m.denominator) if p is not None] or [Sum(sum="1")]
+    for table in dict.fromkeys(p.table or m.table or tables[0].name for p in parts):
+        for key in ("by", "dimensions"):
+            for j, name in enumerate(getattr(m, key) or ()):
+                if name in reach and table not in reach[name] and table in [t.name for t in tables]:
+                    says = f"{m.name}.{key} names the dimension {name!r}, which the table {table!r} does not know"
+                    hint = f"Known there: {', '.join(d for d, known in reach.items() if table in known)}."
+                    yield places.finding([key, j], says, hint)
+        if m.by is None and unit in reach and table not in reach[unit] and table in [t.name for t in tables]:
+            says = f"{m.name} is taken from {table!r}, which does not know {unit!r}, by which the sources deliver"
+            yield places.finding(["name"], says, "Choose another table, or add the column to it.")
+
+
+class Sql:
+    """Binds every expression of a catalog against its tables, in a DuckDB without data."""
+
+    def __init__(self, files: Mapping[str, YamlFile], tables: Sequence[Table]) -> None:
+        self.findings: list[Finding] = []
+        self._files = files
+        self._tables = tables
+        self._engine: DuckDBPyConnection
+
+    def __enter__(self) -> Self:
+        import duckdb  # takes a moment: only where it is used
+
+        self._engine = duckdb.connect()
+        for table in self._tables:
+            columns: dict[str, str] = {c.name: c.type for c in table.columns}
+            if table.version:
+                columns |= {"superseded_at": "timestamp"}
+            columns = {"day": "date"} | columns | {d.name: d.type for d in table.derived}
+            spec = ", ".join(f'"{name}" {SQL_TYPES[kind]}' for name, kind in columns.items())
+            self._engine.execute(f'CREATE OR REPLACE TABLE "{table.name}" ({spec})')
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def check_tables(self) -> None:
+        """Volumes, and derived columns."""
+        for i, table in enumerate(self._tables):
+            self._check_sum("tables", ["tables", i, "volume"], table, table.volume)
+            for j, derived in enumerate(table.derived):
+                where: Path_ = ["tables", i, "derived", j, "sql"]
+                self._check("tables", where, table, derived.sql, SQL_TYPES[derived.type])
+
+    def check_dimensions(self, declared: Metrics) -> dict[str, tuple[str, ...]]:
+        """Dimension -> the tables it can cut; a dimension that can cut none is a finding."""
+        reach = {}
+        for i, dimension in enumerate(declared.dimensions):
+            tables = [t for t in self._tables if self._error(t, dimension.expression, "VARCHAR") is None]
+            reach[dimension.name] = tuple(t.name for t in tables)
+            if not tables and self._tables:
+                where: Path_ = ["dimensions", i, "sql" if dimension.sql else "name"]
+                self._check("metrics", where, self._tables[0], dimension.expression, "VARCHAR", self._columns())
+        return reach
+
+    def check_metrics(self, declared: Metrics) -> None:
+        """Sums, quantiles and weights."""
+        tables = {t.name: t for t in self._tables}
+        for i, metric in enumerate(declared.metrics):
+            own = metric.table or next(iter(tables), "")
+            for part in ("numerator", "denominator"):
+                declared_sum: Sum | None = getattr(metric, part)
+                if declared_sum is not None and (table := tables.get(declared_sum.table or own)) is not None:
+                    self._check_sum("metrics", ["metrics", i, part], table, declared_sum)
+            if (table := tables.get(own)) is None:
+                continue
+            if metric.weight:
+                self._check("metrics", ["metrics", i, "weight"], table, metric.weight, "DOUBLE")
+            if metric.quantile:
+                where: Path_ = ["metrics", i, "quantile"]
+                self._check("metrics", [*where, "of"], table, metric.quantile.of, "DOUBLE")
+                if metric.quantile.where:
+                    self._check("metrics", [*where, "where"], table, metric.quantile.where, "BOOLEAN")
+
+    def _check_sum(self, file: str, where: Path_, table: Table, part: Sum) -> None:
+        if part.sum is not None:
+            self._check(file, [*where, "sum"], table, part.sum, "DOUBLE")
+        if part.distinct is not None:
+            self._check(file, [*where, "distinct"], table, part.distinct, "VARCHAR")
+        if part.where:
+            self._check(file, [*where, "where"], table, part.where, "BOOLEAN")
+
+    def _error(self, table: Table, sql: str, wanted: str) -> str | None:
+        import duckdb
+
+        try:
+            # WHERE refuses what a row alone can't answer: the cube sums these expressions itself.
+            self._engine.execute(f'SELECT CAST(({sql}) AS {wanted}) FROM "{table.name}" WHERE ({sql}) IS NULL')
+        except duckdb.Error as error:
+            return str(error).split("\n")[0]
+        return None
+
+    def _check(
+        self, file: str, where: Path_, table: Table, sql: str, wanted: str, known: Sequence[str] | None = None
+    ) -> None:
+        error = self._error(table, sql, wanted)
+        if error is None:
+            return
+        source: Any = self._files[file]
+        missing = re.search(r'Referenced column "([^"]+)" (?:was )?not found', error)
+        if missing:
+            names = known or [c.name for c in table.columns] + [d.name for d in table.derived]
+            says, hint = f"unknown column {missing.group(1)!r} in {sql!r}", did_you_mean(missing.group(1), names)
+        else:
+            says = f"not valid SQL: {sql!r}: {error.rstrip('!.')}"
+            hint = "Write an expression over one row of the table; sums are taken for you."
+        self.findings.append(Finding(source.path, source.line(where), says, hint))
+
+    def _columns(self) -> list[str]:
+        names = [n for t in self._tables for n in ([c.name for c in t.columns] + [d.name for d in t.derived])]
+        return list(dict.fromkeys(names))
