@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from health_pipeline.catalog.loader import SQL_TYPES, did_you_mean
+from health_pipeline.catalog.check import SQL_TYPES
+from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.catalog.model import Catalog, Column, Table
 from health_pipeline.errors import InputError
 from health_pipeline.raw.reader import Malformed, Part, as_csv, quoted, read_header, read_rows
@@ -22,7 +23,10 @@ from health_pipeline.raw.reader import Malformed, Part, as_csv, quoted, read_hea
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-ARROW_TYPES = {"date": pa.date32(), "text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
+ARROW_TYPES = {
+    "date": pa.date32(), "timestamp": pa.timestamp("us"), "text": pa.string(), "integer": pa.int64(),
+    "number": pa.float64(), "boolean": pa.bool_(),
+}  # fmt: skip
 QUARANTINE = pa.schema(
     [
         ("file", pa.string()),
@@ -83,13 +87,52 @@ class Rule:
 
 
 def contract_schema(table: Table) -> pa.Schema:
-    """Arrow schema of a table's rows: date → date32, text → string, integer → int64, number → float64."""
+    """The contract's columns in order.
+
+    date → date32, timestamp → timestamp[us] in UTC and without a zone, text → string, integer → int64,
+    number → float64, boolean → bool.
+    """
     return pa.schema([(c.name, ARROW_TYPES[c.type]) for c in table.columns])
 
 
+def landed_schema(table: Table) -> pa.Schema:
+    """Rows of a checked delivery: the contract's columns, then ``day``, unless the contract has it."""
+    schema = contract_schema(table)
+    return schema if "day" in schema.names else schema.append(pa.field("day", pa.date32()))
+
+
+def facts_schema(table: Table) -> pa.Schema:
+    """Rows of a table's facts: :func:`landed_schema`, then the derived columns, then those that loading adds.
+
+    ``cluster`` (int32, 0 to 63) if rows depend on each other, ``superseded_at`` (timestamp[us] in UTC; null for the
+    current version of its key) if rows have versions.
+    """
+    schema = landed_schema(table)
+    for derived in table.derived:
+        schema = schema.append(pa.field(derived.name, ARROW_TYPES[derived.type]))
+    if table.cluster:
+        schema = schema.append(pa.field("cluster", pa.int32()))
+    if table.version:
+        schema = schema.append(pa.field("superseded_at", pa.timestamp("us")))
+    return schema
+
+
+def identity(table: Table) -> list[str]:
+    """Columns that identify a row: ``day``, then the key."""
+    return ["day", *(name for name in table.key if name != "day")]
+
+
 def sort_order(table: Table) -> list[str]:
-    """Columns by which rows are sorted: the day, then the key."""
-    return [table.day, *(name for name in table.key if name != table.day)]
+    """Columns by which rows are sorted: the day, the key, the version."""
+    return [*identity(table), *([table.version] if table.version and table.version not in table.key else [])]
+
+
+def content_order(table: Table) -> str:
+    """What follows ``ORDER BY`` so that of rows with the same identity and version the one that counts comes first.
+
+    It depends on nothing but the rows' content, so the same one counts in whatever order they were delivered.
+    """
+    return ", ".join(f"{_identifier(c.name)} DESC NULLS LAST" for c in table.columns)
 
 
 def day_rules(catalog: Catalog, column: str, value: str, today: dt.date) -> list[Rule]:
