@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -26,15 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from health_pipeline.automation.jobs import job_name
-from health_pipeline.automation.partitions import range_tags
-from health_pipeline.build import build_defs
-from health_pipeline.cli import main
-from health_pipeline.eu_dsa.adapter import DsaStatements  # noqa: F401  (loaded once, not in every test's time)
 from health_pipeline.home import Home
-from health_pipeline.pipeline import Pipeline
-from health_pipeline.terminal.instance import prepare
-from health_pipeline.terminal.run import QUIET
+
+if TYPE_CHECKING:  # what puts everything together is loaded where it is used: a stage's tests need their stage only
+    from health_pipeline.pipeline import Pipeline
 
 PACKAGE = Path(__file__).parent.parent / "health_pipeline"
 TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -81,6 +76,10 @@ class Deployment:
 
     @classmethod
     def open(cls, catalog_folder: Path, home: Home) -> Deployment:
+        from health_pipeline.build import build_defs
+        from health_pipeline.pipeline import Pipeline
+        from health_pipeline.terminal.instance import prepare
+
         instance = prepare(home)
         return cls(
             catalog_folder, Pipeline.of(str(catalog_folder), home), build_defs([str(catalog_folder)], home), instance
@@ -92,9 +91,14 @@ class Deployment:
 
     def run(self, kind: str, first: dt.date | None = None, last: dt.date | None = None) -> Run:
         """Run a job in this process, over a range of days where it takes one."""
+        from health_pipeline.automation.jobs import job_name
+        from health_pipeline.automation.partitions import range_tags
+
         return self.execute(job_name(self.pipeline.catalog, kind), range_tags(first, last or first) if first else {})
 
     def execute(self, job: str, tags: dict[str, str], partition_key: str | None = None) -> Run:
+        from health_pipeline.terminal.run import QUIET
+
         return self.definitions.resolve_job_def(job).execute_in_process(
             run_config=QUIET,
             instance=self.instance,
@@ -167,6 +171,8 @@ def command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.
 
 def here(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """``health-pipeline`` in this process, which has loaded the heavy libraries already; else as in its own."""
+    from health_pipeline.cli import main
+
     out, errors = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
