@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -13,6 +14,14 @@ from health_pipeline.storage.lake import LakeTable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+SORT_MEMORY = "2GB"
+"""What :meth:`Engine.spilling` may hold in memory; the rest of a sort goes to disk."""
+SQL_TYPES = {
+    pa.date32(): "DATE", pa.timestamp("us"): "TIMESTAMP", pa.string(): "VARCHAR", pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN",
+}  # fmt: skip
+"""DuckDB's names of the types that lake tables use, beside lists of them."""
 
 
 class Engine:
@@ -32,6 +41,14 @@ class Engine:
                 connection.register(name, rows)
             return connection.sql(sql).to_arrow_table()
 
+    @contextmanager
+    def spilling(self, scratch: Path) -> Iterator[DuckDBPyConnection]:
+        """A connection whose sorts and joins go to files in ``scratch`` when they don't fit in :data:`SORT_MEMORY`."""
+        with self._connect() as connection:
+            connection.execute(f"SET temp_directory = {literal(scratch)}")
+            connection.execute(f"SET memory_limit = '{SORT_MEMORY}'")
+            yield connection
+
 
 @contextmanager
 def _in_memory() -> Iterator[DuckDBPyConnection]:
@@ -41,28 +58,37 @@ def _in_memory() -> Iterator[DuckDBPyConnection]:
         yield connection
 
 
+def scan(table: LakeTable, days: Iterable[dt.date] | None = None) -> str:
+    """What follows ``FROM`` to read the given days (all by default) as they are published at this moment.
+
+    Without files it is empty, with the right columns.
+    """
+    files = table.files(days)
+    if not files:
+        columns = ", ".join(f'CAST(NULL AS {sql_type(f.type)}) AS "{f.name}"' for f in table.schema)
+        return f"(SELECT {columns} WHERE false)"
+    return f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """DuckDB's name of an Arrow type."""
+    return f"{sql_type(kind.value_type)}[]" if pa.types.is_list(kind) else SQL_TYPES[kind]
+
+
+def literal(text: str | Path) -> str:
+    """An SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
 def create_views(connection: DuckDBPyConnection, tables: Mapping[str, LakeTable]) -> list[str]:
     """Create a view ``stage.table`` for every lake table, over the files published at this moment.
 
     A table that has no files yet becomes an empty view with the right columns. Returns the names, sorted.
     """
-    names = []
     for name, table in sorted(tables.items()):
-        schema = name.split(".")[0]
-        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        files = table.files()
-        if files:
-            source = (
-                "read_parquet(["
-                + ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-                + "], hive_partitioning = false)"
-            )
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
-        else:
-            connection.register(f"empty_{name.replace('.', '_')}", table.schema.empty_table())
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM empty_{name.replace('.', '_')}")
-        names.append(name)
-    return names
+        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{name.split(".")[0]}"')
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {scan(table)}")
+    return sorted(tables)
 
 
 def date_range(first: dt.date, last: dt.date) -> list[dt.date]:
