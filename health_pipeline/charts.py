@@ -20,7 +20,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,16 +117,17 @@ class _Label:
         return (self.x + 1, self.x + length) if self.align == "left" else (self.x - length, self.x - 1)
 
 
-def points_from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """Rows of the bands table (``day, observed, expected, low, high``) as points; NaN and null are ``None``."""
+def points_from_rows(rows: Iterable[Mapping[str, Any]], per: float = 1.0) -> list[Point]:
+    """Rows of the bands table (``value_day, observed, …``) as points, ``per`` times; NaN and null are ``None``."""
     return [
-        Point(row["day"], *(_finite(row.get(name)) for name in ("observed", "expected", "low", "high"))) for row in rows
+        Point(row["value_day"], *(_finite(row.get(name), per) for name in ("observed", "expected", "low", "high")))
+        for row in rows
     ]
 
 
 def format_of(metric: Metric) -> Format:
     """How a metric's values are written on an axis."""
-    if metric.type == "proportion":
+    if metric.is_share:
         return "share"
     return "duration" if metric.unit == "seconds" else "count"
 
@@ -354,6 +355,7 @@ def incident_timeline(
     *,
     first: dt.date,
     last: dt.date,
+    name: Callable[[str], str] = str,
     title: str = "",
     width: int = 600,
 ) -> Spec:
@@ -362,10 +364,11 @@ def incident_timeline(
     Args:
         incidents: rows of one or many days; the latest row of each incident counts.
         first, last: the window; bars are cut at its edges.
+        name: how a unit is written.
         width: of the whole picture in px. The height follows from the number of bars.
     """
     bars = [i for i in latest(incidents) if i.onset <= last and _end(i) >= first]
-    units = sorted({i.unit for i in bars}, key=str.casefold)
+    units = sorted({name(i.unit) for i in bars}, key=str.casefold)
     # Names get up to a third of the picture, but never less than a phone needs to tell them apart.
     left = round(min(max((len(u) for u in units), default=0) * _CHARACTER * 1.06 + 14, width / 3)) if units else 16
     right, bottom = 16, 36
@@ -375,7 +378,7 @@ def incident_timeline(
     names: list[Spec] = []
     offset = 0.0
     for unit in units:
-        own = sorted((i for i in bars if i.unit == unit), key=lambda i: (i.onset, _end(i)))
+        own = sorted((i for i in bars if name(i.unit) == unit), key=lambda i: (i.onset, _end(i)))
         free: list[dt.date] = []
         for incident in own:
             lane = next((n for n, until in enumerate(free) if until + dt.timedelta(days=1) < incident.onset), len(free))
@@ -1054,8 +1057,8 @@ def _clamped(value: float | None, floor: float, kind: str) -> float | None:
     return max(value, floor) if value is not None and kind == "log" else value
 
 
-def _finite(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+def _finite(value: Any, per: float = 1.0) -> float | None:
+    return None if value is None or not math.isfinite(value) else per * float(value)
 
 
 def _days(first: dt.date, last: dt.date) -> Iterable[dt.date]:

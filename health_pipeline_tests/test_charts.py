@@ -120,9 +120,9 @@ def test_days_declared_missing_after_the_last_point_belong_to_the_picture() -> N
 
 def test_a_null_and_a_nan_are_days_without_data() -> None:
     rows: list[dict[str, Any]] = [
-        {"day": day(0), "observed": 1.0},
-        {"day": day(1), "observed": math.nan},
-        {"day": day(2), "observed": None},
+        {"value_day": day(0), "observed": 1.0},
+        {"value_day": day(1), "observed": math.nan},
+        {"value_day": day(2), "observed": None},
     ]
     assert [p.observed for p in charts.points_from_rows(rows)] == [1.0, None, None]
 

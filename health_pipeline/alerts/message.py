@@ -301,7 +301,7 @@ def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
         ),
     ]
     if math.isfinite(incident.excess):
-        things = "cases" if metric.type == "mean" else metric.unit.removeprefix("share of ")
+        things = metric.unit.removeprefix("share of ") if metric.type in ("count", "proportion") else "cases"
         sign = "more" if incident.excess >= 0 else "fewer"
         amount = wording.number(abs(incident.excess))
         fields.append(_field("Beyond expectation", f"{amount} {sign} {things} a day"))

@@ -9,11 +9,14 @@ import datetime as dt
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+EVERY_UNIT = "all"
+"""The unit of totals over all units: of segments that do not name a value of the unit dimension."""
 
 
 class Declared(BaseModel):
@@ -183,6 +186,11 @@ class Metric(Declared):
     family: Name = Field(description="metrics of one family that move together become one incident")
     adds_up_to: Name | None = Field(None, description="the metric to which the segments of this one must sum")
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are shares, 0 to 1; a weighted mean is one when its unit says `share of`."""
+        return self.type == "proportion" or (self.type == "weighted" and self.unit.startswith("share"))
+
 
 class Event(Declared):
     """A known event, shown beside incidents that begin near it: coincident, not causal."""
@@ -251,6 +259,43 @@ class Ecosystem(Declared):
     alerts: Alerts = Alerts()
 
 
+class Selection(Declared):
+    """What to read from a database for one of the catalog's tables. In YAML, ``select`` alone may be a plain text."""
+
+    select: str = Field(min_length=1, description="a table's or view's name (`orders`, `sales.orders`), or a SELECT")
+    days_back: int | None = Field(
+        None, ge=0, description="without `version`: read so many days before the newest one again, instead of all"
+    )
+
+
+def _selection(given: Any) -> Any:
+    return {"select": given} if isinstance(given, str) else given
+
+
+class Source(Declared):
+    """Where deliveries are fetched from: a folder or object store (``folder``), or an SQL database (``database``).
+
+    ``${NAME}`` in addresses and options is the value of an environment variable: no password is in a file.
+    """
+
+    name: Name
+    folder: str | None = Field(None, description="a path, or an fsspec URL: s3://bucket/exports")
+    storage_options: dict[str, Any] = Field(default_factory=dict, description="fsspec's options of the folder's kind")
+    database: str | None = Field(None, description="SQLAlchemy URL: postgresql+psycopg://reader:${PASSWORD}@host/db")
+    tables: dict[Name, Annotated[Selection, BeforeValidator(_selection)]] = Field(
+        default_factory=dict, description="the catalog's table -> what to read from the database"
+    )
+    overlap_minutes: float = Field(
+        60, ge=0, description="with `version`: rows committed so much later than their version says are still found"
+    )
+
+
+class Sources(Declared):
+    """``sources.yaml``."""
+
+    sources: tuple[Source, ...] = ()
+
+
 class Tables(Declared):
     """``tables.yaml``."""
 
@@ -291,6 +336,7 @@ class Catalog(Declared):
     metrics: tuple[Metric, ...]
     events: tuple[Event, ...]
     reach: dict[str, tuple[str, ...]]
+    sources: tuple[Source, ...] = ()
 
     @property
     def name(self) -> str:

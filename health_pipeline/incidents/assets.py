@@ -35,7 +35,9 @@ def incident_assets(
             )
             for i in today[:100]
         ]
-        picture = charts.incident_timeline(found, first=window[0], last=window[-1], width=900)
+        picture = charts.incident_timeline(
+            found, first=window[0], last=window[-1], name=lambda unit: wording.unit(catalog, unit), width=900
+        )
         about: dict[str, Any] = {"timeline": dg.MetadataValue.md(charts.markdown_image(picture))}
         if records:
             about[f"open on {days[-1]}"] = dg.MetadataValue.table(records)

@@ -27,7 +27,7 @@ def derivation(
             yesterday = from_table(incidents.read([day - dt.timedelta(days=1)]))
             wanted = {i.series for i in yesterday if i.series}
             recent = _recent(bands, _last(day), wanted) if wanted else {}
-            held = deliveries.read([day], ["unit", "finding", "incomplete_since", "volume", "expected"])
+            held = deliveries.read([day], ["table", "unit", "finding", "incomplete_since", "volume", "expected"])
             rows = advance(catalog, day, yesterday, shifts.read([day]).to_pylist(), held.to_pylist(), recent)
             yield day, [to_table(rows)]
 
@@ -39,7 +39,7 @@ def derivation(
             (bands, _last(day)),
             (deliveries, [day]),
         ],
-        "incidents-6-" + catalog.version(catalog.metrics, catalog.events),
+        "incidents-7-" + catalog.version(catalog.metrics, catalog.events),
         compute,
         sequential=True,
     )

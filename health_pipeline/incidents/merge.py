@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog
 from health_pipeline.incidents.model import Incident, Member, State
 from health_pipeline.incidents.weight import weight
 
@@ -48,7 +48,7 @@ def advance(
         recent: series -> its observed values of the last days, newest last, missing days left out.
     """
     remembered = [i for i in yesterday if i.ended is None or (day - i.ended).days <= REMEMBERED_DAYS]
-    complete = {row["unit"] for row in deliveries if row["finding"] == "complete"}
+    complete = _complete_units(deliveries)
     assigned, fresh = _assign(catalog, remembered, shifts)
     today: list[Incident] = []
     for incident in remembered:
@@ -66,8 +66,15 @@ def advance(
         started = _start(catalog, day, rows, taken)
         taken.add(started.id)
         today.append(started)
-    today += _data_incidents(day, [i for i in yesterday if i.kind == "data" and i.is_open], deliveries)
+    today += _data_incidents(catalog, day, [i for i in yesterday if i.kind == "data" and i.is_open], deliveries)
     return sorted(today, key=lambda i: (i.kind, i.unit, i.family, i.onset, i.id))
+
+
+def _complete_units(deliveries: Sequence[Row]) -> set[str]:
+    """Units that delivered every table they are still expected to; ``all`` when every unit did."""
+    expected = {row["unit"] for row in deliveries if row["finding"] != "retired"}
+    incomplete = {row["unit"] for row in deliveries if row["finding"] not in ("complete", "retired")}
+    return expected - incomplete | (set() if incomplete or not expected else {EVERY_UNIT})
 
 
 def _family(catalog: Catalog, row: Row) -> tuple[str, str]:
@@ -126,22 +133,24 @@ def _member(row: Row) -> Member:
     )  # fmt: skip
 
 
+def _width(segment: str) -> int:
+    """Dimensions of a segment; the total has none."""
+    return len(segment.split("|")) if segment else 0
+
+
 def _headline(catalog: Catalog, rows: Sequence[Row]) -> Row:
     """The weightiest shift of the widest segments, unless one part carries most of it."""
-
-    def width(row: Row) -> int:
-        return len(catalog.metric(row["metric"]).by)
 
     def order(row: Row) -> tuple[float, bool, str]:
         weighs = weight(row["change"], row["change_low"], row["change_high"], row["excess"], row["q_value"])
         return -weighs, catalog.metric(row["metric"]).type != "count", row["series"]
 
-    widest = min(width(r) for r in rows)
-    whole = min((r for r in rows if width(r) == widest), key=order)
+    widest = min(_width(r["segment"]) for r in rows)
+    whole = min((r for r in rows if _width(r["segment"]) == widest), key=order)
     parts = [
         r
         for r in rows
-        if catalog.metric(r["metric"]).adds_up_to == whole["metric"]
+        if (whole["metric"] in (r["metric"], catalog.metric(r["metric"]).adds_up_to) and _width(r["segment"]) > widest)
         and r["excess"] * whole["excess"] > 0
         and abs(r["excess"]) >= CARRIED * abs(whole["excess"])
     ]
@@ -210,7 +219,7 @@ def _continue(catalog: Catalog, incident: Incident, day: dt.date, rows: Sequence
     """
     fields = _described(catalog, rows) | {"headline_reported": day}
     events = tuple(dict.fromkeys([*incident.events, *fields["events"]]))
-    wider = len(catalog.metric(fields["metric"]).by) < len(catalog.metric(incident.metric).by)
+    wider = _width(fields["segment"]) < _width(incident.segment)
     if not wider and fields["series"] != incident.series:
         same = [r for r in rows if r["series"] == incident.series]
         if same:
@@ -245,13 +254,15 @@ def _is_back(incident: Incident, value: float) -> bool:
     return abs(value - expected) < abs(value - observed)
 
 
-def _data_incidents(day: dt.date, open_before: Sequence[Incident], deliveries: Sequence[Row]) -> list[Incident]:
-    """Holes in the data: one incident from the first incomplete day to the last, backlog included."""
-    held = {i.unit: i for i in open_before}
+def _data_incidents(
+    catalog: Catalog, day: dt.date, open_before: Sequence[Incident], deliveries: Sequence[Row]
+) -> list[Incident]:
+    """Holes in the data: one incident of a unit and table from the first incomplete day to the last, with backlog."""
+    held = {(i.unit, i.table): i for i in open_before}
     silence = all(row["volume"] is None for row in deliveries)  # the source is late: that is no unit's incident
     today = []
     for row in deliveries:
-        before, finding = held.get(row["unit"]), row["finding"]
+        before, finding = held.get((row["unit"], row["table"])), row["finding"]
         if finding in ("complete", "retired"):
             if before is not None:
                 today.append(_filled(before, day, retired=finding == "retired"))
@@ -275,10 +286,13 @@ def _data_incidents(day: dt.date, open_before: Sequence[Incident], deliveries: S
         today.append(
             Incident(
                 day=day,
-                id=_identity(row["unit"], "delivery", onset, ()),
+                id=_identity(
+                    row["unit"] if len(catalog.tables) == 1 else f"{row['unit']} {row['table']}", "delivery", onset, ()
+                ),
                 kind="data",
                 family="delivery",
                 unit=row["unit"],
+                table=row["table"],
                 state="new",
                 first_reported=day,
                 last_reported=day,

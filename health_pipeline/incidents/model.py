@@ -50,7 +50,7 @@ class Incident:
         id: stable across days, e.g. ``TikTok-statements-2025-07-01`` (dates: the day first reported).
         kind: ``shift``, or ``data`` for a missing, nearly empty, partial or backlogged delivery.
         family: family of metrics, or ``delivery`` when kind is ``data``.
-        unit: value of the delivering column (here: the platform).
+        unit: value of the delivering column (a platform, a market); ``all`` for totals over units.
         state: ``new`` on the day first reported, ``ongoing`` while shifts keep being significant, ``recovered``
             when the headline is back, ``settled`` when the new level has become the baseline.
         first_reported, last_reported: the first and the last day on which the detector reported it.
@@ -61,6 +61,7 @@ class Incident:
         direction: ``up`` or ``down``.
         expected, observed, change, change_low, change_high, excess, q_value: of the headline shift.
         tested: series tested on ``day``.
+        table: kind ``data``: the table that was not delivered completely.
         ended: the day it recovered or settled; ``None`` while it is open.
         members: every shift of the incident on ``day``, the headline first, then by size of |excess|.
         events: titles of known events near the onset; coincident, not causal.
@@ -91,6 +92,7 @@ class Incident:
     excess: float
     q_value: float
     tested: int
+    table: str = ""
     ended: dt.date | None = None
     members: tuple[Member, ...] = ()
     events: tuple[str, ...] = ()
@@ -106,7 +108,7 @@ INCIDENTS = pa.schema(
         column("id", pa.string(), "stable across days"),
         column("kind", pa.string(), "shift, or data for a hole in the data"),
         column("family", pa.string(), "family of metrics, or delivery"),
-        column("unit", pa.string(), "the delivering unit, here the platform"),
+        column("unit", pa.string(), "the delivering unit, a platform or a market; `all` for totals over units"),
         column("state", pa.string(), "new, ongoing, recovered, settled"),
         column("first_reported", pa.date32(), "first day on which the detector reported it"),
         column("last_reported", pa.date32(), "last day on which the detector reported it"),
@@ -127,6 +129,7 @@ INCIDENTS = pa.schema(
         column("excess", pa.float64(), "things per day beyond expectation"),
         column("q_value", pa.float64(), "Benjamini-Hochberg adjusted p-value"),
         column("tested", pa.int32(), "series judged that day"),
+        column("table", pa.string(), "kind data: the table that was not delivered completely"),
         column("ended", pa.date32(), "the day it recovered or settled; null while open"),
         column("members", pa.string(), "JSON list of Member"),
         column("events", pa.string(), "JSON list of titles"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from health_pipeline.catalog.model import Catalog, Metric
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
 from health_pipeline.incidents.model import Incident, Member
 
 FINDINGS = {
@@ -16,6 +16,9 @@ FINDINGS = {
 }
 """What a hole in the data is called while it lasts, and afterwards."""
 
+
+SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
+"""Units of time in which a metric may be declared."""
 
 LARGEST_FACTOR = 10_000
 """Beyond it a factor only says that next to nothing was expected."""
@@ -35,6 +38,11 @@ def number(value: float) -> str:
         if size >= limit:
             return f"{value / unit:.0f}{suffix}" if size >= 100 * unit else f"{value / unit:.1f}{suffix}"
     return f"{value:,.0f}" if size >= 10 or size < 0.05 or value == int(value) else f"{value:.1f}"
+
+
+def measure(value: float) -> str:
+    """A rate, ratio or mean with three significant digits: ``0.0123``, ``4.52``, ``312``, ``41.0 k``."""
+    return number(value) if abs(value) >= 1_000 else f"{float(f'{value:.3g}'):,g}"
 
 
 def share(value: float) -> str:
@@ -60,11 +68,11 @@ def duration(seconds: float) -> str:
 
 def value(metric: Metric, amount: float) -> str:
     """A value of a metric in its own unit."""
-    if metric.type == "proportion":
+    if metric.is_share:
         return share(amount)
-    if metric.unit == "seconds":
-        return duration(amount)
-    return number(amount)
+    if metric.unit in SECONDS:
+        return duration(amount * SECONDS[metric.unit])
+    return number(amount) if metric.type == "count" else measure(amount * metric.per)
 
 
 def change(relative: float) -> str:
@@ -90,14 +98,33 @@ def segment(catalog: Catalog, segment_id: str) -> dict[str, str]:
 def subject(catalog: Catalog, metric: Metric, segment_id: str) -> str:
     """What a series measures, in words: ``TikTok: statements for Self harm``."""
     labels = segment(catalog, segment_id)
-    unit = labels.get(catalog.table.delivered_by, "")
-    return f"{unit}: {metric.phrase.format(**labels) if metric.phrase else metric.title[0].lower() + metric.title[1:]}"
+    phrase = metric.phrase or metric.title[0].lower() + metric.title[1:]
+    said = phrase.format(**labels)
+    if metric.by is None:
+        others = [label for name, label in labels.items() if name != catalog.unit]
+        said += f" in {', '.join(others)}" if others else ""
+    return f"{labels.get(catalog.unit) or unit(catalog, EVERY_UNIT)}: {said}"
+
+
+def unit(catalog: Catalog, value: str) -> str:
+    """A unit as people know it: ``Indonesia``, or ``All markets``."""
+    dimension = catalog.dimension(catalog.unit)
+    return f"All {dimension.title.lower()}s" if value == EVERY_UNIT else dimension.label(value)
+
+
+def supplier(catalog: Catalog, incident: Incident) -> str:
+    """What did not deliver: ``TikTok``, or ``Vietnam (content statistics)`` where there are several tables."""
+    name = unit(catalog, incident.unit)
+    if len(catalog.tables) == 1:
+        return name
+    title = catalog.table(incident.table).title
+    return f"{name} ({title[0].lower() + title[1:]})"
 
 
 def title(catalog: Catalog, incident: Incident) -> str:
     """A headline of a few words: ``TikTok: statements filed −50 %``."""
     if incident.kind == "data":
-        return f"{incident.unit} {FINDINGS[incident.shape][0 if incident.is_open else 1]}"
+        return f"{supplier(catalog, incident)} {FINDINGS[incident.shape][0 if incident.is_open else 1]}"
     what = subject(catalog, catalog.metric(incident.metric), incident.segment)
     return f"{what} {change(incident.change)}"
 
@@ -106,17 +133,18 @@ def sentence(catalog: Catalog, incident: Incident) -> str:
     """What happened, as one sentence with size, interval and onset."""
     if incident.kind == "data":
         during, after = FINDINGS[incident.shape]
+        who = supplier(catalog, incident)
         judged = "Its metrics are not judged on these days."
         if incident.is_open:
             days = (incident.day - incident.onset).days + 1
             count = "1 day" if days == 1 else f"{days} days"
-            return f"{incident.unit} {during} since {day(incident.onset)}, {count} so far. {judged}"
+            return f"{who} {during} since {day(incident.onset)}, {count} so far. {judged}"
         if incident.state == "settled":
-            return f"{incident.unit} has delivered nothing since {day(incident.onset)} and is not expected any more."
+            return f"{who} has delivered nothing since {day(incident.onset)} and is not expected any more."
         when = f"on {day(incident.onset)}"
         if incident.last_reported > incident.onset:
             when = f"from {day(incident.onset)} to {day(incident.last_reported)}"
-        return f"{incident.unit} {after} {when}. {judged.replace('are', 'were').replace('these', 'those')}"
+        return f"{who} {after} {when}. {judged.replace('are', 'were').replace('these', 'those')}"
     metric = catalog.metric(incident.metric)
     verb = "rose" if incident.direction == "up" else "fell"
     per_day = " a day" if metric.type == "count" else ""

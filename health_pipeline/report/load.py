@@ -49,13 +49,19 @@ def _bands(pipeline: Pipeline, window: list[dt.date], series: set[str]) -> dict[
     start = max(window[0] - dt.timedelta(days=DAYS_BEFORE), catalog.ecosystem.start)
     past = date_range(start, window[0] - dt.timedelta(days=1))
     if past:
-        panel, _ = build_panel(catalog, t.cube.read(past), t.deliveries.read(past), past)
+        panel, _ = build_panel(catalog, t.cube.read(past), t.histograms.read(past), t.deliveries.read(past), past)
         values = np.where((panel.scale == Scale.COUNT)[:, None], panel.numerator, panel.numerator / panel.denominator)
         for row, name in enumerate(panel.series):
             if name in series:
                 found[name] = [
-                    {"day": day, "observed": float(value), "expected": None, "low": None, "high": None}
-                    for day, value in zip(past, values[row], strict=True)
+                    {
+                        "value_day": panel.day(row, at),
+                        "observed": float(value),
+                        "expected": None,
+                        "low": None,
+                        "high": None,
+                    }
+                    for at, value in enumerate(values[row])
                 ]
     bands = t.bands.read(window)
     for band in bands.filter(pc.is_in(bands["series"], pa.array(sorted(series), pa.string()))).to_pylist():

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from health_pipeline import charts
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, Member, State
 from health_pipeline.risks.score import score
@@ -241,7 +241,7 @@ def build_report(
     week = tables.last_day - dt.timedelta(days=6)
     page = environment.get_template("template.html").render(
         ecosystem=catalog.ecosystem,
-        noun=catalog.dimension(catalog.table.delivered_by).title.lower(),
+        noun=catalog.dimension(catalog.unit).title.lower(),
         first_day=wording.day(tables.first_day),
         last_day=wording.day(tables.last_day),
         generated_at=f"{wording.day(generated_at.date())}, {generated_at:%H:%M %Z}".rstrip(),
@@ -253,12 +253,16 @@ def build_report(
         shifts_total=f"{sum(tables.shifts_per_day.values()):,}",
         series_tested=f"{tables.series_tested:,}",
         open_findings=len(open_findings),
-        silent=sorted({i.unit for i in open_findings}, key=str.casefold),
+        silent=sorted({wording.supplier(catalog, i) for i in open_findings}, key=str.casefold),
         risks=risks,
         risks_shown=RISKS_SHOWN,
         timeline=_picture(
             lambda width: charts.incident_timeline(
-                tables.incidents, first=tables.first_day, last=tables.last_day, width=width
+                tables.incidents,
+                first=tables.first_day,
+                last=tables.last_day,
+                name=lambda unit: wording.unit(catalog, unit),
+                width=width,
             )
         )
         if final
@@ -266,12 +270,13 @@ def build_report(
         timeline_rows=[_timeline_row(catalog, i) for i in reversed(final)],
         per_day=_per_day(tables, shifted),
         months=_months(tables, shifted, findings),
-        findings=_findings(tables, findings),
+        findings=_findings(catalog, tables, findings),
         findings_shown=FINDINGS_SHOWN,
         false_discovery_rate=f"{100 * catalog.ecosystem.detection.false_discovery_rate:g} %",
         minimum_change=f"{100 * catalog.ecosystem.detection.minimum_change:g} %",
         metrics=catalog.metrics,
-        provenance=[p for p in tables.provenance if p != catalog.ecosystem.description] or [catalog.table.description],
+        provenance=[p for p in tables.provenance if p != catalog.ecosystem.description]
+        or [t.description for t in catalog.tables[:1]],
         timings=[(name, f"{seconds:.1f} s") for name, seconds in (timings or {}).items()],
         dark_css=Markup(charts.dark_css(".picture")),
         light=charts.LIGHT,
@@ -296,17 +301,23 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
     shown_from = incident.onset - dt.timedelta(days=DAYS_BEFORE)
     shown_to = min(tables.last_day, incident.headline_reported + dt.timedelta(days=DAYS_AFTER))
     points = [
-        p for p in charts.points_from_rows(tables.bands.get(incident.series, ())) if shown_from <= p.day <= shown_to
+        p
+        for p in charts.points_from_rows(tables.bands.get(incident.series, ()), metric.per)
+        if shown_from <= p.day <= shown_to
     ]
     points.sort(key=lambda p: p.day)
     silent = [
         (max(f.onset, points[0].day), min(f.last_reported, shown_to))
         for f in findings
-        if points and f.unit == incident.unit and f.shape == "missing"
+        if points and f.unit == incident.unit and f.shape == "missing" and f.table in catalog.tables_of(metric)
         and f.onset <= shown_to and f.last_reported >= points[0].day
     ]  # fmt: skip
     window = (incident.onset, incident.headline_reported)
-    unit = {"count": f"{metric.unit} a day", "share": metric.unit, "duration": metric.title}[charts.format_of(metric)]
+    unit = {
+        "count": metric.unit + (" a day" if metric.type == "count" else ""),
+        "share": metric.unit,
+        "duration": metric.title,
+    }[charts.format_of(metric)]
     sentence = _unbroken(wording.sentence(catalog, incident))
 
     def draw(width: int) -> charts.Spec:
@@ -331,7 +342,7 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         interval = f"between {wording.day(incident.onset_low)} and {wording.day(incident.onset_high)}"
     return HeadlineView(
         id=incident.id,
-        unit=incident.unit,
+        unit=wording.unit(catalog, incident.unit),
         what=_capitalised(_without_unit(catalog, incident.metric, incident.segment)),
         change=_change(incident.change),
         tone=charts.tone_of(incident),
@@ -377,7 +388,7 @@ def _member(catalog: Catalog, member: Member) -> MemberRow:
 
 def _without_unit(catalog: Catalog, metric: str, segment: str) -> str:
     """A series in words, where its unit has already been named."""
-    unit = wording.segment(catalog, segment).get(catalog.table.delivered_by, "")
+    unit = wording.segment(catalog, segment).get(catalog.unit) or wording.unit(catalog, EVERY_UNIT)
     return wording.subject(catalog, catalog.metric(metric), segment).removeprefix(f"{unit}: ")
 
 
@@ -436,12 +447,12 @@ def _months(tables: ReportTables, shifted: Sequence[Incident], findings: Sequenc
     ]
 
 
-def _findings(tables: ReportTables, findings: Sequence[Incident]) -> list[FindingView]:
+def _findings(catalog: Catalog, tables: ReportTables, findings: Sequence[Incident]) -> list[FindingView]:
     """Open ones first, then the latest."""
     ordered = sorted(findings, key=lambda i: (i.is_open, i.last_reported, i.onset), reverse=True)
     return [
         FindingView(
-            unit=i.unit,
+            unit=wording.supplier(catalog, i),
             what=FINDINGS[i.shape],
             since=_short(i.onset),
             until="open" if i.is_open else _short(i.last_reported),

@@ -18,6 +18,7 @@ def shift_assets(
     catalog: Catalog,
     partitions: dg.DailyPartitionsDefinition,
     cube: LakeTable,
+    histograms: LakeTable,
     deliveries: LakeTable,
     shifts: LakeTable,
     bands: LakeTable,
@@ -38,11 +39,11 @@ def shift_assets(
                 Output("shifts", shifts,
                        "Series that shifted significantly, with onset, size and interval; judged with the data up to "
                        f"the day. At most {rate:.0%} of the reports of a day are expected to be false.",
-                       ["cube", "deliveries"]),
+                       ["cube", "histograms", "deliveries"]),
                 Output("bands", bands, "Observed value, expected value and 95 % band of every series, as of the day.",
-                       ["cube", "deliveries"]),
+                       ["cube", "histograms", "deliveries"]),
             ],
-            lambda engine: shifts_of.derivation(catalog, cube, deliveries, shifts, bands),
+            lambda engine: shifts_of.derivation(catalog, cube, histograms, deliveries, shifts, bands),
             pictures,
         )
     ]  # fmt: skip

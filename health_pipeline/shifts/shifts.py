@@ -23,7 +23,7 @@ DIGITS = 9  # significant digits kept: a batch of days and a single day differ i
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-13-" + catalog.version(catalog.table, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-14-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:
@@ -33,14 +33,21 @@ def window(day: dt.date, catalog: Catalog) -> list[dt.date]:
 
 
 def derivation(
-    catalog: Catalog, cube: LakeTable, deliveries: LakeTable, shifts: LakeTable, bands: LakeTable
+    catalog: Catalog,
+    cube: LakeTable,
+    histograms: LakeTable,
+    deliveries: LakeTable,
+    shifts: LakeTable,
+    bands: LakeTable,
 ) -> Derivation:
     """Each day's shifts follow from the cube and the deliveries of the days before it, and of the day."""
+    binned = any(m.type == "quantile" for m in catalog.metrics)
 
     def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
         for batch in _runs(days):
             needed = [*window(batch[0], catalog)[:-1], *batch]
-            panel, units = build_panel(catalog, cube.read(needed), deliveries.read(needed), needed)
+            bins = histograms.read(needed if binned else [])
+            panel, units = build_panel(catalog, cube.read(needed), bins, deliveries.read(needed), needed)
             width = min(len(batch), len(needed) - 1)  # the very first day has no past: it can't be judged
             found = _detect(panel, width, catalog)
             for i, day in enumerate(batch):
@@ -49,7 +56,7 @@ def derivation(
 
     return Derivation(
         [shifts, bands],
-        lambda day: [(cube, window(day, catalog)), (deliveries, window(day, catalog))],
+        lambda day: [(table, window(day, catalog)) for table in (cube, deliveries, *([histograms] if binned else []))],
         version(catalog),
         compute,
     )
@@ -84,13 +91,15 @@ def _rows(
     shifts = [_shift_row(panel, units, s, day) for s in found.shifts if s.column == at]
     shifts.sort(key=lambda row: str(row["series"]))
     k, n = panel.numerator[:, at], panel.denominator[:, at]
-    observed = np.where(panel.scale == Scale.COUNT, k, k / n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = np.where(panel.scale == Scale.COUNT, k, k / n)
     known = np.flatnonzero(~np.isnan(found.band.expected[:, column]))
     order = sorted(known.tolist(), key=lambda i: panel.series[i])
     split = [panel.series[i].split("|", 1) for i in order]
     bands = pa.table(
         {
             "day": pa.array([day] * len(order), pa.date32()),
+            "value_day": pa.array([panel.day(i, at) for i in order], pa.date32()),
             "series": [panel.series[i] for i in order],
             "metric": [m for m, _ in split],
             "segment": [s for _, s in split],
@@ -116,18 +125,18 @@ def _excess(scale: int, shift: Shift) -> float:
     """Things per day beyond expectation: counted things, or counted things whose share or mean is not as expected."""
     if scale == Scale.COUNT:
         return shift.observed - shift.expected
-    if scale == Scale.PROPORTION:
+    if scale in (Scale.PROPORTION, Scale.RATE):
         return (shift.observed - shift.expected) * shift.denominator
     return float(np.clip(shift.change, -1.0, 1.0)) * shift.denominator
 
 
 def _shift_row(panel: Panel, units: Sequence[str], shift: Shift, day: dt.date) -> dict[str, object]:
     metric, segment = panel.series[shift.row].split("|", 1)
-    scale = int(panel.scale[shift.row])
+    scale, size = int(panel.scale[shift.row]), float(panel.size[shift.row])
     numbers = {
         "expected": shift.expected, "observed": shift.observed, "change": shift.change, "change_low": shift.low,
-        "change_high": shift.high, "numerator": shift.numerator, "excess": _excess(scale, shift), "z": shift.score,
-        "p_value": shift.p, "q_value": shift.q,
+        "change_high": shift.high, "numerator": shift.numerator * size, "excess": _excess(scale, shift),
+        "z": shift.score, "p_value": shift.p, "q_value": shift.q,
     }  # fmt: skip
     return {
         "day": day,
@@ -137,11 +146,11 @@ def _shift_row(panel: Panel, units: Sequence[str], shift: Shift, day: dt.date) -
         "unit": units[shift.row],
         "kind": "spike" if shift.days <= SPIKE_DAYS else "level",
         "direction": "up" if shift.score > 0 else "down",
-        "onset": panel.days[shift.onset].item(),
-        "onset_low": panel.days[shift.onset_low].item(),
-        "onset_high": panel.days[shift.onset_high].item(),
+        "onset": panel.day(shift.row, shift.onset),
+        "onset_low": panel.day(shift.row, shift.onset_low),
+        "onset_high": panel.day(shift.row, shift.onset_high),
         "days": shift.days,
-        "denominator": None if scale == Scale.COUNT else float(f"{shift.denominator:.{DIGITS}g}"),
+        "denominator": None if scale == Scale.COUNT else float(f"{shift.denominator * size:.{DIGITS}g}"),
         "tested": shift.tested,
         **{name: float(f"{value:.{DIGITS}g}") for name, value in numbers.items()},
     }

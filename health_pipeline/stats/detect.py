@@ -116,7 +116,7 @@ def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change
             if days_ago <= YOUNG:
                 p[i] = np.maximum(p[i], ordinary(scan, steps[days_ago].size, days_ago, first, stop))
             p[i][~lasting[days_ago]] = 1.0
-        judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0))
+        judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0)) & panel.supported[:, first:stop]
         p[np.isnan(p)] = 1.0
         best = p.argmin(axis=0)
         smallest = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=0))
@@ -213,8 +213,10 @@ def _describe(
         np.array([[with_step, without, without + size - half, without + size + half]])
     )[0]
     # Ratios are taken on the scale of the model: with half a thing (or a second) more on both sides, so that a change
-    # from nothing has a size. A share is compared with half a thing out of its denominator at least.
-    plus = {Scale.COUNT: 0.5, Scale.MEAN: 1.0, Scale.PROPORTION: 0.0}[Scale(int(scan.panel.scale[row]))]
+    # from nothing has a size. A share or rate is compared with half a thing out of its denominator at least.
+    plus = {Scale.COUNT: 0.5, Scale.MEAN: 1.0, Scale.PROPORTION: 0.0, Scale.RATE: 0.0}[
+        Scale(int(scan.panel.scale[row]))
+    ]
     denominator = float(np.mean(scan.panel.denominator[row, since]))
     base = max(float(expected) + plus, 0.5 / denominator if plus == 0.0 else plus)
 

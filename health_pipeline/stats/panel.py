@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -17,6 +18,7 @@ class Scale(IntEnum):
     COUNT = 0  # log(numerator + 1/2)
     PROPORTION = 1  # log((numerator + 1/2) / (denominator - numerator + 1/2))
     MEAN = 2  # log(1 + numerator / denominator)
+    RATE = 3  # log((numerator + 1/2) / denominator)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Panel:
         scale: N values of :class:`Scale`.
         numerator: (N, T); NaN where the day is missing, incomplete, or before the series' first event.
         denominator: (N, T); what the numerator is out of; ignored for counts.
+        lag: N days; column t of a series holds its value of day t less its lag, because younger ones are not mature.
+        size: N; how much of the metric's own unit one of the numerator is (and of the denominator): a ratio is counted
+            in effective events, whose variance is Poisson's.
+        supported: (N, T); whether the series is large enough to be judged that day.
     """
 
     series: tuple[str, ...]
@@ -36,8 +42,16 @@ class Panel:
     scale: NDArray[np.int8]
     numerator: Array
     denominator: Array
+    lag: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    size: Array = field(default_factory=lambda: np.zeros(0))
+    supported: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
 
     def __post_init__(self) -> None:
+        for name, neutral in (("lag", np.zeros(len(self.series), dtype=np.int64)), ("size", np.ones(len(self.series)))):
+            if not getattr(self, name).size:
+                object.__setattr__(self, name, neutral)
+        if not self.supported.size:
+            object.__setattr__(self, "supported", np.ones(self.numerator.shape, dtype=np.bool_))
         shape = (len(self.series), len(self.days))
         if self.numerator.shape != shape or self.denominator.shape != shape or self.scale.shape != shape[:1]:
             raise ValueError(f"numerator, denominator and scale must fit {shape[0]} series x {shape[1]} days")
@@ -45,7 +59,15 @@ class Panel:
     def only(self, row: int) -> Panel:
         """The panel of a single series."""
         rows = slice(row, row + 1)
-        return Panel(self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows])
+        return Panel(
+            self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows],
+            self.lag[rows], self.size[rows], self.supported[rows],
+        )  # fmt: skip
+
+    def day(self, row: int, column: int) -> dt.date:
+        """The day whose value a place of the panel holds."""
+        day: dt.date = (self.days[column] - self.lag[row]).item()
+        return day
 
     def transformed(self) -> Array:
         """(N, T) on each series' own additive scale; the halves keep zero counts finite."""
@@ -53,14 +75,19 @@ class Panel:
         out = np.log(k + 0.5)
         rows = self.scale == Scale.PROPORTION
         out[rows] -= np.log(np.maximum(n[rows] - k[rows], 0.0) + 0.5)
-        rows = self.scale == Scale.MEAN
         with np.errstate(divide="ignore", invalid="ignore"):
+            rows = self.scale == Scale.RATE
+            out[rows] -= np.log(n[rows])
+            rows = self.scale == Scale.MEAN
             out[rows] = np.log1p(k[rows] / n[rows])
         out[~np.isfinite(out)] = np.nan
         return out
 
     def natural(self, transformed: Array) -> Array:
-        """Back from the additive scale (rows are series) to counts, shares and means."""
+        """Back from the additive scale (rows are series) to counts, shares, rates and means.
+
+        A rate's half event stays in it: at zero events it reads 1 / (2 x exposure).
+        """
         scale = self.scale.reshape(-1, *[1] * (transformed.ndim - 1))
         power = np.exp(np.minimum(transformed, 700.0))
         count = np.maximum(power - 0.5, 0.0)
@@ -68,7 +95,7 @@ class Panel:
         out: Array = np.where(
             scale == Scale.PROPORTION,
             proportion,
-            np.where(scale == Scale.MEAN, np.maximum(power - 1.0, 0.0), count),
+            np.where(scale == Scale.MEAN, np.maximum(power - 1.0, 0.0), np.where(scale == Scale.RATE, power, count)),
         )
         return out
 
@@ -83,5 +110,7 @@ class Panel:
         rows = self.scale == Scale.PROPORTION
         n = self.denominator[rows]
         out[rows] = 1.0 / (n * share[rows] + 0.5) + 1.0 / (n * (1.0 - share[rows]) + 0.5)
+        rows = self.scale == Scale.RATE
+        out[rows] = 1.0 / (self.denominator[rows] * rate[rows] + 0.5)
         out[self.scale == Scale.MEAN] = 0.0
         return out

@@ -60,7 +60,7 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
     console.print(
         f"[dim]{tables.series_tested:,} series judged each day, at most {100 * rate:g} % of a day's reports expected "
         f"to be false. {len(incidents)} incidents in {(tables.last_day - tables.first_day).days + 1} days; the "
-        f"{len(tables.headlines)} weightiest, one of each {c.table.delivered_by}:[/]",
+        f"{len(tables.headlines)} weightiest, one of each {c.dimension(c.unit).title.lower()}:[/]",
         highlight=False,
     )
     for place, headline in enumerate(tables.headlines, start=1):
@@ -70,8 +70,8 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
 
 def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: Headline, console: Console) -> None:
     c, incident = pipeline.catalog, headline.incident
-    rows = sorted(tables.bands.get(incident.series, ()), key=lambda r: r["day"])
-    by_day = {r["day"]: r["observed"] for r in rows}
+    rows = sorted(tables.bands.get(incident.series, ()), key=lambda r: r["value_day"])
+    by_day = {r["value_day"]: r["observed"] for r in rows}
     first = max(incident.onset - dt.timedelta(days=SPARK_DAYS // 2), min(by_day, default=incident.onset))
     last = min(tables.last_day, first + dt.timedelta(days=SPARK_DAYS - 1))
     shown = [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]
@@ -89,7 +89,8 @@ def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: He
         said = "; ".join(
             f"{wording.subject(c, c.metric(m.metric), m.segment)} {wording.change(m.change)}" for m in others
         )
-        console.print(f"   [dim]with it: {said.replace(incident.unit + ': ', '')}{more}[/]", highlight=False)
+        said = said.replace(f"{wording.unit(c, incident.unit)}: ", "")
+        console.print(f"   [dim]with it: {said}{more}[/]", highlight=False)
     for event in incident.events:
         console.print(f"   [dim]coincident, not causal: {event}[/]", highlight=False)
 

@@ -105,9 +105,8 @@ def test_a_calendar_is_optional(catalog_copy: Path) -> None:
         ),
         pytest.param(
             "tables.yaml", "      type: integer\n", "      type: int\n", 0,
-            "statements.columns.statements.type is 'int', which is not one of date, timestamp, text, integer, number or "
-            "boolean. "
-            "Did you mean 'integer'?",
+            "statements.columns.statements.type is 'int', which is not one of date, timestamp, text, integer, number "
+            "or boolean. Did you mean 'integer'?",
             id="wrong type of column",
         ),
         pytest.param(

@@ -60,7 +60,7 @@ def shift(
 
 def delivery(unit: str, finding: Finding, since: int | None = None, volume: float | None = 100.0) -> Row:
     return {
-        "unit": unit, "finding": finding, "incomplete_since": None if since is None else day(since), "expected": 100.0,
+        "table": "statements", "unit": unit, "finding": finding, "incomplete_since": None if since is None else day(since), "expected": 100.0,
         "volume": None if finding in ("missing", "retired") else volume,
     }  # fmt: skip
 

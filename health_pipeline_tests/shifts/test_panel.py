@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.metrics.schema import CUBE
+from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
 from health_pipeline.raw.schema import DELIVERIES
 from health_pipeline.shifts.panel import build_panel
+from health_pipeline.stats.bins import OPEN, PER_E_FOLD
 from health_pipeline.stats.delivery import Finding
 from health_pipeline.stats.panel import Panel, Scale
 
@@ -40,13 +41,17 @@ def panel_of(rows: Sequence[Row], findings: dict[str, Sequence[str | None]] | No
         for day, metric, segment, numerator, denominator in rows
     ]  # fmt: skip
     deliveries = [
-        {"day": day, "unit": unit, "finding": finding}
+        {"day": day, "table": "statements", "unit": unit, "finding": finding}
         for unit in units
         for day, finding in zip(DAYS, (findings or {}).get(unit, ["complete"] * 6), strict=True)
         if finding is not None
     ]
     return build_panel(
-        CATALOG, pa.Table.from_pylist(cube, schema=CUBE), pa.Table.from_pylist(deliveries, schema=DELIVERIES), DAYS
+        CATALOG,
+        pa.Table.from_pylist(cube, schema=CUBE),
+        HISTOGRAMS.empty_table(),
+        pa.Table.from_pylist(deliveries, schema=DELIVERIES),
+        DAYS,
     )
 
 
@@ -100,10 +105,14 @@ def test_a_day_that_was_not_delivered_completely_is_missing_for_every_series_of_
 
 def test_a_delivery_of_a_unit_without_any_series_is_nothing_to_stumble_over() -> None:
     panel, _ = panel_of(VOLUME, {"Ada": ["complete"] * 6})
-    deliveries = [{"day": DAYS[0], "unit": unit, "finding": "complete"} for unit in ("Zoe", "Ada")]
+    deliveries = [{"day": DAYS[0], "table": "statements", "unit": unit, "finding": "complete"} for unit in ("Zoe", "Ada")]
     cube = [{"day": DAYS[0], "metric": "statements", "segment": "platform=Ada", "unit": "Ada", "whole": "platform=Ada", "numerator": 1.0}]  # fmt: skip # noqa: E501
     panel, units = build_panel(
-        CATALOG, pa.Table.from_pylist(cube, schema=CUBE), pa.Table.from_pylist(deliveries, schema=DELIVERIES), DAYS
+        CATALOG,
+        pa.Table.from_pylist(cube, schema=CUBE),
+        HISTOGRAMS.empty_table(),
+        pa.Table.from_pylist(deliveries, schema=DELIVERIES),
+        DAYS,
     )
     assert units == ["Ada"]
     assert same(panel.numerator[0].tolist(), [1, NAN, NAN, NAN, NAN, NAN])
@@ -161,3 +170,157 @@ def test_an_empty_cube_is_an_empty_panel() -> None:
     panel, units = panel_of([])
     assert (panel.series, units) == ((), [])
     assert panel.numerator.shape == (0, 6)
+
+
+# ── Metrics of records: rates, ratios, samples and quantiles, judged when they are mature ──────────────────────────
+
+MARKET = load_catalog("marketplace")
+LONG = [FIRST + dt.timedelta(days=i) for i in range(40)]
+
+
+def market_panel(
+    rows: Sequence[dict[str, Any]],
+    bins: Sequence[dict[str, Any]] = (),
+    findings: dict[tuple[str, str, int], str] | None = None,
+    units: Sequence[str] = ("ID", "VN"),
+) -> Panel:
+    """A panel of forty days over two markets whose every table is complete but where a finding says otherwise."""
+    deliveries = [
+        {"day": day, "table": t.name, "unit": unit, "finding": (findings or {}).get((t.name, unit, i), "complete")}
+        for t in MARKET.tables
+        for unit in units
+        for i, day in enumerate(LONG)
+    ]
+    cube = [{"whole": r["segment"], "unit": unit_of(r["segment"])} | r for r in rows]
+    held = [{"unit": unit_of(b["segment"])} | b for b in bins]
+    return build_panel(
+        MARKET,
+        pa.Table.from_pylist(cube, schema=CUBE),
+        pa.Table.from_pylist(held, schema=HISTOGRAMS),
+        pa.Table.from_pylist(deliveries, schema=DELIVERIES),
+        LONG,
+    )[0]
+
+
+def unit_of(segment: str) -> str:
+    return segment.split("|")[0].removeprefix("market=") if segment.startswith("market=") else "all"
+
+
+def test_a_series_is_late_by_its_horizon_and_knows_of_which_day_it_speaks() -> None:
+    late = MARKET.metric("overturn_rate").horizon
+    assert 0 < late < 40
+    rows = [
+        {"day": day, "metric": "overturn_rate", "segment": "", "numerator": 10.0 + i, "denominator": 200.0}
+        for i, day in enumerate(LONG)
+    ]
+    panel = market_panel(rows)
+    assert np.isnan(panel.numerator[0, :late]).all()
+    assert panel.numerator[0, late:].tolist() == [10.0 + i for i in range(40 - late)]
+    assert panel.day(0, 39) == LONG[39 - late]
+
+
+def test_a_total_over_markets_is_missing_on_a_day_on_which_any_market_is() -> None:
+    rows = [
+        {"day": day, "metric": "views", "segment": segment, "numerator": 1_000.0}
+        for day in LONG
+        for segment in ("", "market=ID", "kind=live")
+    ]
+    late = MARKET.metric("views").horizon
+    panel = market_panel(rows, findings={("content_stats", "VN", 20): "missing", ("orders", "ID", 10): "missing"})
+    holes = {name: np.flatnonzero(np.isnan(panel.numerator[i, late:])).tolist() for i, name in enumerate(panel.series)}
+    assert holes == {"views|": [20], "views|market=ID": [], "views|kind=live": [20]}
+
+
+def test_a_retired_market_holds_no_total_back() -> None:
+    rows = [{"day": day, "metric": "views", "segment": "", "numerator": 1_000.0} for day in LONG]
+    gone = {("content_stats", "VN", i): "retired" for i in range(40)}
+    panel = market_panel(rows, findings=gone)
+    assert not np.isnan(panel.numerator[0, MARKET.metric("views").horizon :]).any()
+
+
+def test_a_rate_is_judged_by_its_events_and_its_exposure() -> None:
+    rows = [
+        {"day": day, "metric": "reports_per_1m_views", "segment": "", "numerator": 50.0, "denominator": 2e6}
+        for day in LONG
+    ]
+    panel = market_panel(rows)
+    assert panel.scale.tolist() == [Scale.RATE]
+    assert panel.natural(panel.transformed())[0, 39] == pytest.approx(50.5 / 2e6)
+
+
+def test_a_ratio_is_counted_in_events_with_the_variance_of_the_delta_method() -> None:
+    """Creators sell a Poisson number of orders of 20 dollars: events are orders, however money is counted."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for day in LONG:
+        clicks = rng.poisson(300, size=64).astype(float)
+        orders = rng.poisson(0.05 * clicks)
+        money = 20.0 * orders
+        rows.append(
+            {
+                "day": day, "metric": "gpm", "segment": "", "numerator": money.sum(), "denominator": clicks.sum(),
+                "n": 64, "numerator_sq": (money**2).sum(), "denominator_sq": (clicks**2).sum(),
+                "product": (money * clicks).sum(),
+            }
+        )  # fmt: skip
+    panel = market_panel(rows)
+    assert panel.size[0] == pytest.approx(20.0, rel=0.15)
+    assert np.nanmean(panel.numerator) == pytest.approx(0.05 * 300 * 64, rel=0.2)
+    assert panel.natural(panel.transformed())[0, 39] == pytest.approx(1.0, rel=0.15)
+
+
+def test_a_weighted_share_is_counted_in_effective_draws() -> None:
+    """With equal weights they are the draws; with unequal ones fewer, by Kish's rule."""
+    rng = np.random.default_rng(6)
+    effective = {}
+    for name, weights in (("equal", np.ones(400)), ("unequal", np.repeat([1.0, 9.0], 200))):
+        rows = []
+        for day in LONG:
+            y = (rng.random(400) < 0.1).astype(float)
+            rows.append(
+                {
+                    "day": day, "metric": "violative_view_rate", "segment": "", "numerator": (weights * y).sum(),
+                    "denominator": weights.sum(), "n": 400, "numerator_sq": (weights**2 * y).sum(),
+                    "denominator_sq": (weights**2).sum(), "product": (weights**2 * y).sum(),
+                }
+            )  # fmt: skip
+        panel = market_panel(rows)
+        assert panel.scale.tolist() == [Scale.PROPORTION]
+        effective[name] = float(np.nanmean(panel.denominator))
+        assert np.nanmean(panel.numerator / panel.denominator) == pytest.approx(0.1, abs=0.02)
+    assert effective["equal"] == pytest.approx(400, rel=0.1)
+    assert effective["unequal"] == pytest.approx(400 * 25 / 41, rel=0.15)
+
+
+def test_a_quantile_comes_from_the_days_histogram_and_is_missing_while_it_is_open() -> None:
+    name = "report_to_action_p50"
+    late = MARKET.metric(name).horizon
+    rows = [
+        {"day": day, "metric": name, "segment": "", "numerator": 100.0, "denominator": 100.0} for day in LONG
+    ]  # fmt: skip
+    bins = []
+    for i, day in enumerate(LONG):
+        edges = np.array([2.0, 8.0, 30.0])
+        counts = [60, 30, 10] if i < 30 else [30, 60, 10]
+        for value, count in zip(edges, counts, strict=True):
+            bins.append({"day": day, "metric": name, "segment": "", "bin": bin_of(value), "count": count})
+    bins = [b for b in bins if b["day"] != LONG[5]]
+    bins.append({"day": LONG[5], "metric": name, "segment": "", "bin": OPEN, "count": 100})
+    panel = market_panel(rows, bins)
+    value = (panel.numerator / panel.denominator)[0, late:]
+    assert np.isnan(value[5])
+    assert value[0] == pytest.approx(2.0, rel=0.11)
+    assert value[31] == pytest.approx(8.0, rel=0.11)
+
+
+def bin_of(value: float) -> int:
+    return int(np.floor(np.log(value) * PER_E_FOLD))
+
+
+def test_small_series_are_not_judged_but_a_burst_in_one_is() -> None:
+    floor = MARKET.ecosystem.detection.minimum_support
+    rows = [{"day": day, "metric": "views", "segment": "", "numerator": floor - 1} for day in LONG[:-1]]
+    rows.append({"day": LONG[-1], "metric": "views", "segment": "", "numerator": 5 * floor})
+    late = MARKET.metric("views").horizon
+    panel = market_panel([r | {"day": r["day"] - dt.timedelta(days=late)} for r in rows if r["day"] >= LONG[late]])
+    assert panel.supported[0].tolist() == [False] * 39 + [True]

@@ -166,6 +166,33 @@ def test_a_rate_of_a_unit_whose_volume_jumps_is_no_news() -> None:
     assert not judge(panel_of(rng.binomial(denominator, 0.1), denominator, Scale.PROPORTION), WIDTH).shifts
 
 
+def test_events_per_exposure_are_told_as_a_rate_whatever_the_exposure_does() -> None:
+    rng = np.random.default_rng(26)
+    exposure = typical_counts(rng, SERIES, DAYS, 2e6)
+    exposure[:, ONSET + 5 :] *= 4
+    rate = 1e-4 * np.exp(autoregressive(rng, SERIES, DAYS, 0.05, 0.3))
+    assert not judge(panel_of(rng.poisson(rate * exposure), exposure, Scale.RATE), WIDTH).shifts
+    rate[:, ONSET:] *= 1.6
+    found = by_row(judge(panel_of(rng.poisson(rate * exposure), exposure, Scale.RATE), WIDTH).shifts)
+    last = [shifts[-1] for shifts in found.values()]
+    assert len(last) >= 0.97 * SERIES
+    assert sum(s.low <= 0.6 <= s.high for s in last) >= 0.85 * SERIES
+    assert np.median([s.expected for s in last]) == pytest.approx(1e-4, rel=0.1)
+    assert np.median([s.observed for s in last]) == pytest.approx(1.6e-4, rel=0.1)
+
+
+def test_a_series_too_small_to_be_judged_is_neither_reported_nor_counted() -> None:
+    rng = np.random.default_rng(27)
+    counts = typical_counts(rng, 40, DAYS)
+    counts[:, ONSET:] *= 2
+    panel = panel_of(rng.poisson(counts))
+    supported = np.ones(panel.numerator.shape, dtype=np.bool_)
+    supported[20:] = False
+    found = judge(dataclasses.replace(panel, supported=supported), WIDTH)
+    assert {s.row for s in found.shifts} == set(range(20))
+    assert found.tested.tolist() == [20] * WIDTH
+
+
 def test_a_mean_that_doubles_is_found() -> None:
     rng = np.random.default_rng(6)
     mean = 3_600 * np.exp(autoregressive(rng, SERIES, DAYS, 0.1, 0.3))
