@@ -1,117 +1,483 @@
-"""The cube: additive sums per metric, day and segment, compiled from the catalog to one portable SQL query.
+"""The cube: additive sums per metric, day and segment, compiled from the catalog to portable SQL.
 
-One pass over the facts with GROUPING SETS computes every distinct sum over every distinct cut; each metric then
-picks its numerator from its own cut and its denominator from the cut it is taken over. Only sums are kept, so days
-merge into weeks and segments into parents. The SQL needs nothing but sum, CASE and GROUPING SETS.
+The catalog compiles to a list of statements, each materialised under its name (:func:`compile_cube`):
+
+1. ``fine_<table>``: one scan of each fact table, grouped by day and every dimension that any of its metrics is cut by.
+   All that follows reads this small table. Distinct counts and histograms need their column as a further key and have
+   a fine table, and a scan, of their own (``values_…``, ``bins_…``).
+2. ``cuts_…``: GROUPING SETS over it, for all cuts in use.
+3. ``cube`` and ``histograms``: one SELECT per metric, which joins its numerator's and its denominator's cuts.
+
+The SQL needs sum, count, max, CASE, floor, ln, casts, GROUPING SETS and joins: no division, no quantile, no arithmetic
+of times, so that another engine reads it as it is. Columns of type ``number`` are summed as decimals: exact, so the
+cube is the same whatever the order of rows and the number of threads.
+
+**Variance by 64 clusters.** A ratio of totals needs the variance of its numerator and denominator and how they vary
+together, when rows of one creator depend on each other. Each creator falls by a hash into one of 64 buckets, and the
+second moments are taken over the buckets' totals, not over creators. These are random groups of clusters: the variance
+estimated from them is unbiased like that over creators, with 63 degrees of freedom (Wolter, Introduction to Variance
+Estimation, 2nd ed. 2007, ch. 2). It needs one pass, a table whose size does not depend on the number of creators, and
+buckets of the same creator meet across tables. Moments are those of one day: adding them over days assumes that a
+cluster's days are independent.
+
+**No support floor.** Small segments are in the cube like all others, because children must add up to their parent.
+Which are large enough to be judged is decided downstream, in shifts.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
-from health_pipeline.catalog.model import Catalog, Metric, Sum
-from health_pipeline.metrics.schema import CUBE
+from health_pipeline.catalog.model import Catalog, Metric, Sum, Table
+from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
+from health_pipeline.stats.bins import OPEN, bin_sql
 from health_pipeline.storage.derive import Derivation
-from health_pipeline.storage.engine import Engine
+from health_pipeline.storage.engine import Engine, scan
 from health_pipeline.storage.lake import LakeTable
 
-BATCH_DAYS = 120
+BATCH_ROWS = 5_000_000
+"""Days are computed together until their facts have so many rows: small days fast, a large one alone."""
+SUM_TYPE, SQUARE_TYPE = "DECIMAL(38, 12)", "DECIMAL(38, 9)"
+"""Exact sums of fractional values: up to 1e26 with 12 decimals, and of their squares up to 1e29 with 9."""
 
-
-def version(catalog: Catalog) -> str:
-    """Changes when the cube's meaning changes."""
-    return "cube-2-" + catalog.version(catalog.table, catalog.dimensions, catalog.metrics)
+Cut = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Distinct sums and cuts of a catalog."""
+class Statement:
+    """One query, to be materialised as a temporary table of this name."""
 
-    sums: list[Sum]
-    cuts: list[tuple[str, ...]]
-
-    @classmethod
-    def of(cls, metrics: Sequence[Metric]) -> _Plan:
-        sums: list[Sum] = []
-        cuts: list[tuple[str, ...]] = []
-        for metric in metrics:
-            for part in (metric.numerator, metric.denominator):
-                if part is not None and part not in sums:
-                    sums.append(part)
-            for cut in (metric.by, metric.over):
-                if cut is not None and cut not in cuts:
-                    cuts.append(cut)
-        return cls(sums, cuts)
+    name: str
+    sql: str
 
 
-def cube_sql(catalog: Catalog, facts: str) -> str:
-    """The query that computes the cube's rows from ``facts``, a table or sub-query of the contract's columns."""
-    plan = _Plan.of(catalog.metrics)
-    day, names = catalog.table.day, [d.name for d in catalog.dimensions]
-    # A bar separates the parts of a segment's name, so it can't stand inside one.
-    cut_columns = ",\n    ".join(f"replace({d.sql}, '|', '/') AS cut_{d.name}" for d in catalog.dimensions)
-    sums = ",\n    ".join(f"{part.sql()} AS sum_{i}" for i, part in enumerate(plan.sums))
-    grouped = ", ".join(f"cut_{n}" for n in names)
-    sets = ", ".join("(day_, " + ", ".join(f"cut_{n}" for n in cut) + ")" for cut in plan.cuts)
-    wide = (
-        f"cuts AS (\n  SELECT *, {day} AS day_,\n    {cut_columns}\n  FROM {facts}\n),\n"
-        f"wide AS (\n  SELECT day_, {grouped}, {', '.join(f'grouping(cut_{n}) AS out_{n}' for n in names)},\n"
-        f"    {sums}\n  FROM cuts GROUP BY GROUPING SETS ({sets})\n)"
-    )
-    parts = [_metric_sql(catalog, metric, plan, names) for metric in catalog.metrics]
-    return f"WITH {wide}\n" + "\nUNION ALL\n".join(parts) + "\nORDER BY 1, 2, 3"
+@dataclass(frozen=True)
+class Plan:
+    """What computes the cube.
+
+    Attributes:
+        tables: the fact tables read; the SQL knows each as ``facts_<table>``.
+        statements: in order; the last two are ``cube`` and ``histograms``.
+    """
+
+    tables: tuple[str, ...]
+    statements: tuple[Statement, ...]
+
+    @property
+    def version(self) -> str:
+        """Changes when, and only when, the cube's meaning changes: titles, owners and thresholds are not part of it."""
+        text = "\n".join(f"{s.name}: {s.sql}" for s in self.statements)
+        return "cube-3-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _metric_sql(catalog: Catalog, metric: Metric, plan: _Plan, names: Sequence[str]) -> str:
-    def cut(alias: str, dims: Sequence[str]) -> str:
-        inside = [f"{alias}.out_{n} = {0 if n in dims else 1}" for n in names]
-        return " AND ".join(inside + [f"{alias}.cut_{n} IS NOT NULL" for n in dims])
+@dataclass(frozen=True)
+class Measure:
+    """A sum after grouping: the column of a table of cuts."""
 
-    def segment(dims: Sequence[str]) -> str:
-        return " || '|' || ".join(f"'{n}=' || n.cut_{n}" for n in dims)
+    cuts: str
+    column: str
 
-    over = metric.over or metric.by
-    numerator = f"n.sum_{plan.sums.index(metric.numerator)}"
-    head = (
-        f"SELECT n.day_ AS day, '{metric.name}' AS metric, {segment(metric.by)} AS segment, "
-        f"n.cut_{catalog.table.delivered_by} AS unit, {segment(over)} AS whole"
-    )
-    if metric.denominator is None:
-        return (
-            f"{head}, CAST({numerator} AS DOUBLE) AS numerator, CAST(NULL AS DOUBLE) AS denominator "
-            f"FROM wide n WHERE {cut('n', metric.by)} AND {numerator} IS NOT NULL"
+    def of(self, alias: str) -> str:
+        return f"{alias}.{self.column}"
+
+
+@dataclass
+class _Fine:
+    """A fine table in the making: one scan of a fact table at the finest grain.
+
+    Attributes:
+        key: SQL of a further grouping column ``key_``; rows where it is NULL are left out.
+        function: how measures are aggregated in the scan; everywhere after it they are summed.
+        measures: SQL over one row -> column.
+        cuts: asked for, in order.
+        clusters, clustered: measures and cuts that are also wanted per cluster.
+    """
+
+    table: Table
+    name: str
+    key: str | None = None
+    function: str = "sum"
+    measures: dict[str, str] = field(default_factory=dict)
+    cuts: dict[Cut, None] = field(default_factory=dict)
+    clusters: dict[str, None] = field(default_factory=dict)
+    clustered: dict[Cut, None] = field(default_factory=dict)
+
+    def measure(self, sql: str) -> Measure:
+        return Measure(f"cuts_{self.name}", self.measures.setdefault(sql, f"m{len(self.measures)}"))
+
+    def want(self, cuts: Sequence[Cut]) -> None:
+        self.cuts.update(dict.fromkeys(cuts))
+
+    def want_clusters(self, measure: Measure, cuts: Sequence[Cut]) -> str:
+        """Also per cluster; returns the name of that table."""
+        self.clusters[measure.column] = None
+        self.clustered.update(dict.fromkeys(cuts))
+        return f"clusters_{self.name}"
+
+
+class _Compiler:
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.fine: dict[str, _Fine] = {}
+        self.cuts: dict[Cut, int] = {}  # numbers of cuts are the same in all tables
+        self.cube: list[str] = []
+        self.histograms: list[str] = []
+        self.moments: list[Statement] = []
+
+    def plan(self) -> Plan:
+        for metric in self.catalog.metrics:
+            self._metric(metric)
+        statements = [s for fine in self.fine.values() for s in self._fine_statements(fine)]
+        statements += self.moments
+        statements.append(Statement("cube", _union(self.cube, CUBE) + "\nORDER BY 1, 2, 3"))
+        statements.append(Statement("histograms", _union(self.histograms, HISTOGRAMS) + "\nORDER BY 1, 2, 3, 5"))
+        tables = dict.fromkeys(fine.table.name for fine in self.fine.values())
+        return Plan(tuple(tables), tuple(statements))
+
+    # One metric
+
+    def _metric(self, metric: Metric) -> None:
+        cuts = self.catalog.cuts(metric)
+        if not cuts:
+            return
+        for cut in cuts:
+            self.cuts.setdefault(cut, len(self.cuts))
+        if metric.type == "quantile":
+            self._quantile(metric, cuts)
+        elif metric.type == "weighted":
+            self._weighted(metric, cuts)
+        elif metric.denominator is None:
+            numerator = self._sum(metric, metric.numerator, cuts)
+            self.cube.append(
+                f"{_head(metric)}, n.segment AS whole, CAST({numerator.of('n')} AS DOUBLE) AS numerator, "
+                f"CAST(NULL AS DOUBLE) AS denominator, {NO_MOMENTS} FROM {numerator.cuts} n "
+                f"WHERE {self._among('n', cuts)} AND {numerator.of('n')} IS NOT NULL"
+            )
+        elif metric.over is not None:
+            self._share(metric, cuts, metric.over)
+        else:
+            self._quotient(metric, cuts)
+
+    def _quotient(self, metric: Metric, cuts: Sequence[Cut]) -> None:
+        """Numerator and denominator over the same segments: a row where the denominator is positive."""
+        n = self._sum(metric, metric.numerator, cuts)
+        d = self._sum(metric, metric.denominator, cuts)
+        joins, moments = "", NO_MOMENTS
+        source, numerator = f"{d.cuts} n", n.of("n")
+        if n.cuts != d.cuts:
+            joins, numerator = f" LEFT JOIN {n.cuts} y ON y.day = n.day AND y.segment = n.segment", n.of("y")
+        if metric.type == "ratio":
+            table, columns = self._ratio_moments(metric, n, d, cuts)
+            joins += f" LEFT JOIN {table} v ON v.day = n.day AND v.segment = n.segment"
+            moments = ", ".join(f"v.{c} AS {name}" for c, name in zip(columns, MOMENTS, strict=True))
+        self.cube.append(
+            f"{_head(metric)}, n.segment AS whole, CAST(coalesce({numerator}, 0) AS DOUBLE) AS numerator, "
+            f"CAST({d.of('n')} AS DOUBLE) AS denominator, {moments} FROM {source}{joins} "
+            f"WHERE {self._among('n', cuts)} AND {d.of('n')} > 0"
         )
-    denominator = f"d.sum_{plan.sums.index(metric.denominator)}"
-    same = " AND ".join(f"n.cut_{n} = d.cut_{n}" for n in over)
-    has_numerator = f" AND {numerator} IS NOT NULL" if metric.over else ""
-    return (
-        f"{head}, CAST(coalesce({numerator}, 0) AS DOUBLE) AS numerator, CAST({denominator} AS DOUBLE) AS denominator "
-        f"FROM wide n JOIN wide d ON n.day_ = d.day_ AND {same} AND {cut('d', over)} "
-        f"WHERE {cut('n', metric.by)} AND {denominator} > 0{has_numerator}"
+
+    def _share(self, metric: Metric, cuts: Sequence[Cut], over: Cut) -> None:
+        """The denominator over a larger whole: a row where there is a numerator."""
+        n = self._sum(metric, metric.numerator, cuts)
+        d = self._sum(metric, metric.denominator, [over])
+        self.cube.append(
+            f"{_head(metric)}, d.segment AS whole, CAST({n.of('n')} AS DOUBLE) AS numerator, "
+            f"CAST({d.of('d')} AS DOUBLE) AS denominator, {NO_MOMENTS} FROM {n.cuts} n{self._whole(d, over)} "
+            f"WHERE {self._among('n', cuts)} AND {n.of('n')} IS NOT NULL AND {d.of('d')} > 0"
+        )
+
+    def _ratio_moments(
+        self, metric: Metric, n: Measure, d: Measure, cuts: Sequence[Cut]
+    ) -> tuple[str, tuple[str, ...]]:
+        """A table of the second moments over clusters, and its four columns."""
+        tables = [self._fine_of(m).want_clusters(m, cuts) for m in (n, d)]
+        if tables[0] == tables[1]:
+            rows = f"SELECT day, segment, {n.column} AS y, {d.column} AS x FROM {tables[0]}"
+        else:  # of two tables; a cluster may be missing in either
+            rows = (
+                f"SELECT day, segment, cluster, sum(y) AS y, sum(x) AS x FROM (\n"
+                f"  SELECT day, segment, cluster, {n.column} AS y, CAST(NULL AS DOUBLE) AS x FROM {tables[0]}\n"
+                f"  UNION ALL SELECT day, segment, cluster, NULL, {d.column} FROM {tables[1]}\n"
+                f") GROUP BY day, segment, cluster"
+            )
+        name = f"moments_{metric.name}"
+        self.moments.append(
+            Statement(
+                name,
+                "SELECT day, segment, count(CASE WHEN y IS NOT NULL OR x IS NOT NULL THEN 1 END) AS n, "
+                f"{_squares('y', 'y')} AS yy, {_squares('x', 'x')} AS xx, {_squares('y', 'x')} AS yx\n"
+                f"FROM (\n{rows}\n) GROUP BY day, segment",
+            )
+        )
+        return name, ("n", "yy", "xx", "yx")
+
+    def _weighted(self, metric: Metric, cuts: Sequence[Cut]) -> None:
+        """Sums of w y and w x, and their second moments, over the rows of a sample.
+
+        With a denominator, the sample is the rows it counts, and y is 0 where the numerator's condition is false and
+        unknown where that is (no label yet). Without one, the sample is the rows the numerator counts, and x is 1.
+        """
+        assert metric.numerator is not None
+        weight = f"CAST({metric.weight} AS DOUBLE)"
+        y, x = _value(metric.numerator), "1"
+        if metric.denominator is not None:
+            x = _value(metric.denominator)
+            if where := metric.numerator.where:
+                y = f"CASE WHEN {where} THEN {metric.numerator.sum} WHEN NOT ({where}) THEN 0 END"
+        known = f"{metric.weight} IS NOT NULL AND ({y}) IS NOT NULL AND ({x}) IS NOT NULL"
+        wy, wx = f"{weight} * ({y})", f"{weight} * ({x})"
+        fine = self._scan(self.catalog.table_of(metric, metric.numerator))
+        fine.want(cuts)
+
+        def summed(value: str, kind: str) -> Measure:
+            return fine.measure(f"CASE WHEN {known} THEN CAST({value} AS {kind}) END")
+
+        n = fine.measure(f"CASE WHEN {known} THEN 1 END")
+        numerator, denominator = summed(wy, SUM_TYPE), summed(wx, SUM_TYPE)
+        yy, xx, yx = (summed(f"({a}) * ({b})", SQUARE_TYPE) for a, b in ((wy, wy), (wx, wx), (wy, wx)))
+        joined, whole = "", "n"
+        if metric.over is not None:  # rows outside the segment count for its share too, with y = 0
+            fine.want([metric.over])
+            joined, whole = self._whole(n, metric.over), "d"
+        self.cube.append(
+            f"{_head(metric)}, {whole}.segment AS whole, CAST({numerator.of('n')} AS DOUBLE) AS numerator, "
+            f"CAST({denominator.of(whole)} AS DOUBLE) AS denominator, CAST({n.of(whole)} AS BIGINT) AS n, "
+            f"CAST({yy.of('n')} AS DOUBLE) AS numerator_sq, CAST({xx.of(whole)} AS DOUBLE) AS denominator_sq, "
+            f"CAST({yx.of('n')} AS DOUBLE) AS product FROM {n.cuts} n{joined} "
+            f"WHERE {self._among('n', cuts)} AND {numerator.of('n')} IS NOT NULL AND {denominator.of(whole)} > 0"
+        )
+
+    def _whole(self, denominator: Measure, over: Cut) -> str:
+        """A join to the row ``d`` over which a segment's denominator is taken."""
+        number = self.cuts.setdefault(over, len(self.cuts))
+        same = f"d.day = n.day AND d.segment = {_segment_sql(over, 'n.')}"
+        return f" JOIN {denominator.cuts} d ON {same} AND d.cut = {number}"
+
+    def _quantile(self, metric: Metric, cuts: Sequence[Cut]) -> None:
+        """Counts per bin, and in the cube how many have a value, of how many there are."""
+        assert metric.quantile is not None
+        wanted, table = metric.quantile, self.catalog.table_of(metric)
+        fine = self._scan(table, "bins", wanted.of, bin_sql(wanted.of))
+        fine.want(cuts)
+        count = fine.measure(f"CASE WHEN {wanted.where} THEN 1 END" if wanted.where else "1")
+        which = f"{self._among('n', cuts)} AND {count.of('n')} > 0" + ("" if wanted.open else f" AND n.key_ <> {OPEN}")
+        number = f"CAST({count.of('n')} AS BIGINT)"
+        self.histograms.append(
+            f"{_head(metric)}, CAST(n.key_ AS INTEGER) AS bin, {number} AS count FROM {count.cuts} n WHERE {which}"
+        )
+        closed = f"CASE WHEN n.key_ <> {OPEN} THEN {number} ELSE 0 END"
+        self.cube.append(
+            f"{_head(metric)}, n.segment AS whole, CAST(sum({closed}) AS DOUBLE) AS numerator, "
+            f"CAST(sum({number}) AS DOUBLE) AS denominator, {NO_MOMENTS} FROM {count.cuts} n "
+            f"WHERE {which} GROUP BY n.day, n.segment, n.unit"
+        )
+
+    def _sum(self, metric: Metric, part: Sum | None, cuts: Sequence[Cut]) -> Measure:
+        assert part is not None
+        table = self.catalog.table_of(metric, part)
+        if part.distinct:
+            fine = self._scan(table, "values", part.distinct, part.distinct)
+            fine.function = "max"
+            sql = f"CASE WHEN {part.where} THEN 1 ELSE 0 END" if part.where else "1"
+        else:
+            fine = self._scan(table)
+            sql = _value(part)
+            if _fractional(part.sum or "", table):
+                sql = f"CAST({sql} AS {SUM_TYPE})"
+        fine.want(cuts)
+        return fine.measure(sql)
+
+    def _scan(self, table: Table, kind: str = "", column: str = "", key: str | None = None) -> _Fine:
+        name = f"{kind}_{table.name}_{column}" if kind else table.name
+        return self.fine.setdefault(name, _Fine(table, name, key))
+
+    def _fine_of(self, measure: Measure) -> _Fine:
+        return self.fine[measure.cuts.removeprefix("cuts_")]
+
+    def _among(self, alias: str, cuts: Sequence[Cut]) -> str:
+        return f"{alias}.cut IN ({', '.join(str(self.cuts[c]) for c in cuts)})"
+
+    # One fact table
+
+    def _fine_statements(self, fine: _Fine) -> Iterator[Statement]:
+        dims = [d for d in self.catalog.dimensions if any(d.name in cut for cut in fine.cuts)]
+        named = [f"d_{d.name}" for d in dims]
+        keys = ["day", *(["cluster"] if fine.clusters else []), *(["key_"] if fine.key else []), *named]
+        rows = [*(k for k in ("day", "cluster") if k in keys), *([f"{fine.key} AS key_"] if fine.key else [])]
+        rows += [f"{d.expression} AS d_{d.name}" for d in dims]
+        rows += [f"{sql} AS {column}" for sql, column in fine.measures.items()]
+        wanted = ["superseded_at IS NULL"] if fine.table.version else []
+        wanted += [f"{fine.key} IS NOT NULL"] if fine.function == "max" else []
+        where = f"\n  WHERE {' AND '.join(wanted)}" if wanted else ""
+        columns = list(fine.measures.values())
+        measures = ", ".join(f"{fine.function}({m}) AS {m}" for m in columns)
+        name = f"fine_{fine.name}"
+        yield Statement(
+            name,
+            f"SELECT {', '.join(keys)}, {measures}\nFROM (\n  SELECT {', '.join(rows)}\n"
+            f"  FROM facts_{fine.table.name}{where}\n) GROUP BY {', '.join(keys)}",
+        )
+        if fine.clusters:
+            some = [d for d in named if any(d[2:] in cut for cut in fine.clustered)]
+            totals = self._cuts_sql(name, "sum", some, list(fine.clustered), ["cluster"], list(fine.clusters))
+            yield Statement(f"clusters_{fine.name}", totals)
+            # The sums need no clusters: what the grouping sets read becomes some dozens of times smaller.
+            plain, keys = f"plain_{fine.name}", ["day", *named]
+            sums = ", ".join(f"sum({m}) AS {m}" for m in columns)
+            yield Statement(plain, f"SELECT {', '.join(keys)}, {sums}\nFROM {name} GROUP BY {', '.join(keys)}")
+            name = plain
+        extra = ["key_"] if fine.key else []
+        cuts = self._cuts_sql(name, fine.function, named, list(fine.cuts), extra, columns)
+        if fine.function == "max":  # distinct values of each segment; now they are counted
+            counts = ", ".join(f"sum({m}) AS {m}" for m in columns)
+            keys = ["day", "cut", "segment", "unit", *named]
+            cuts = f"SELECT {', '.join(keys)}, {counts}\nFROM (\n{cuts}\n) GROUP BY {', '.join(keys)}"
+        yield Statement(f"cuts_{fine.name}", cuts)
+
+    def _cuts_sql(
+        self, source: str, function: str, dims: list[str], cuts: list[Cut], extra: list[str], measures: list[str]
+    ) -> str:
+        """GROUPING SETS: ``day``, ``cut``, ``segment``, ``unit``, the extra keys, the dimensions and the measures."""
+        keys = ["day", *extra, *dims]
+        # A bar separates the parts of a segment's name, so it can't stand inside one.
+        texts = [f"replace(CAST({d} AS STRING), '|', '/') AS {d}" for d in dims]
+        rows = ", ".join(["day", *extra, *texts, *measures])
+        mask = " + ".join(f"{2**i} * grouping({d})" for i, d in enumerate(dims)) or "0"
+        by_mask: dict[int, list[Cut]] = {}
+        for cut in cuts:
+            by_mask.setdefault(sum(2**i for i, d in enumerate(dims) if d[2:] not in cut), []).append(cut)
+        sets = ", ".join(
+            "(" + ", ".join(["day", *extra, *(d for d in dims if d[2:] in cut)]) + ")" for cut, *_ in by_mask.values()
+        )
+        present = " AND ".join(f"(grouping({d}) = 1 OR {d} IS NOT NULL)" for d in dims)
+        having = f"\n  HAVING {present}" if present else ""
+        sums = ", ".join(f"{function}({m}) AS {m}" for m in measures)
+        grouped = (
+            f"SELECT {', '.join(keys)}, {mask} AS mask, {sums}\n"
+            f"  FROM (SELECT {rows} FROM {source}) s\n  GROUP BY GROUPING SETS ({sets}){having}"
+        )
+        parts = []
+        for turn in range(max(map(len, by_mask.values()))):  # a second turn only for cuts that differ in order
+            named = {m: same[turn] for m, same in by_mask.items() if turn < len(same)}
+
+            def chosen(of: Mapping[int, str]) -> str:
+                return "CASE mask " + " ".join(f"WHEN {m} THEN {sql}" for m, sql in of.items()) + " END"
+
+            unit = f"d_{self.catalog.unit}"
+            columns = [
+                "day",
+                chosen({m: str(self.cuts[c]) for m, c in named.items()}) + " AS cut",
+                chosen({m: _segment_sql(c) for m, c in named.items()}) + " AS segment",
+                (f"CASE WHEN {unit} IS NULL THEN 'all' ELSE {unit} END" if unit in dims else "'all'") + " AS unit",
+                *extra, *dims, *measures,
+            ]  # fmt: skip
+            some = f" WHERE mask IN ({', '.join(map(str, named))})" if len(named) < len(by_mask) else ""
+            parts.append(f"SELECT {', '.join(columns)} FROM grouped{some}")
+        return f"WITH grouped AS (\n  {grouped}\n)\n" + "\nUNION ALL ".join(parts)
+
+
+MOMENTS = ("n", "numerator_sq", "denominator_sq", "product")
+NO_MOMENTS = "CAST(NULL AS BIGINT) AS n, " + ", ".join(f"CAST(NULL AS DOUBLE) AS {m}" for m in MOMENTS[1:])
+
+
+def _head(metric: Metric) -> str:
+    return f"SELECT n.day AS day, '{metric.name}' AS metric, n.segment AS segment, n.unit AS unit"
+
+
+def _value(part: Sum) -> str:
+    """SQL of what one row adds to a sum; NULL where it adds nothing."""
+    return f"CASE WHEN {part.where} THEN {part.sum} END" if part.where else str(part.sum)
+
+
+def _fractional(sql: str, table: Table) -> bool:
+    """Whether an expression uses a column that need not be a whole number."""
+    types = {c.name: c.type for c in table.columns} | {c.name: c.type for c in table.derived}
+    names = {name for name, kind in types.items() if kind == "number"}
+    return bool(names & set(re.findall(r"\w+", sql)))
+
+
+def _squares(a: str, b: str) -> str:
+    """SQL of the sum of products of two sums. Exact, like the sums themselves."""
+    doubles = f"CAST({a} AS DOUBLE) * CAST({b} AS DOUBLE)"
+    return f"CAST(coalesce(sum(CAST({doubles} AS {SQUARE_TYPE})), 0) AS DOUBLE)"
+
+
+def _segment_sql(cut: Cut, alias: str = "") -> str:
+    """SQL of a segment's name: ``market=ID|kind=live``."""
+    return " || '|' || ".join(f"'{name}=' || {alias}d_{name}" for name in cut) or "''"
+
+
+def _union(selects: Sequence[str], schema: pa.Schema) -> str:
+    """All of them, or no rows of the right columns."""
+    types = {pa.date32(): "DATE", pa.string(): "STRING", pa.float64(): "DOUBLE", pa.int64(): "BIGINT"}
+    nothing = ", ".join(f"CAST(NULL AS {types.get(f.type, 'INTEGER')}) AS {f.name}" for f in schema)
+    return "\nUNION ALL ".join(selects or [f"SELECT {nothing} WHERE 1 = 0"])
+
+
+def compile_cube(catalog: Catalog) -> Plan:
+    """The statements that compute the cube and the histograms of a catalog's metrics."""
+    return _Compiler(catalog).plan()
+
+
+def compute(
+    plan: Plan, engine: Engine, facts: Mapping[str, LakeTable], days: Sequence[dt.date]
+) -> tuple[pa.Table, pa.Table]:
+    """Cube and histograms of some days, ordered by day, metric, segment (and bin).
+
+    DuckDB reads the facts from their files: memory depends on the number of segments, not of rows. What does not fit
+    (distinct values of a large day) goes to temporary files.
+    """
+    with tempfile.TemporaryDirectory() as scratch, engine.spilling(Path(scratch)) as connection:
+        for name in plan.tables:
+            connection.execute(f"CREATE TEMP VIEW facts_{name} AS SELECT * FROM {scan(facts[name], days)}")
+        for statement in plan.statements:
+            connection.execute(f"CREATE TEMP TABLE {statement.name} AS\n{statement.sql}")
+        cube = connection.table("cube").to_arrow_table()
+        histograms = connection.table("histograms").to_arrow_table()
+    return cube.cast(CUBE), histograms.cast(HISTOGRAMS)
+
+
+def batches(facts: Mapping[str, LakeTable], days: Sequence[dt.date], rows: int = BATCH_ROWS) -> Iterator[list[dt.date]]:
+    """Days in order, in groups whose facts have at most so many rows, or that are a single day."""
+    batch: list[dt.date] = []
+    held = 0
+    for day in days:
+        parts = [table.partition(day) for table in facts.values()]
+        size = sum(p.rows for p in parts if p is not None)
+        if batch and held + size > rows:
+            yield batch
+            batch, held = [], 0
+        batch.append(day)
+        held += size
+    if batch:
+        yield batch
+
+
+def derivation(
+    catalog: Catalog, engine: Engine, facts: Mapping[str, LakeTable], cube: LakeTable, histograms: LakeTable
+) -> Derivation:
+    """Each day of cube and histograms follows from the same day of the fact tables that metrics use."""
+    plan = compile_cube(catalog)
+    used = {name: facts[name] for name in plan.tables}
+
+    def compute_days(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
+        for batch in batches(used, days):
+            tables = compute(plan, engine, used, batch)
+            parts = [split_by_day(rows, batch) for rows in tables]
+            for (day, cube_rows), (_, histogram_rows) in zip(*parts, strict=True):
+                yield day, [cube_rows, histogram_rows]
+
+    return Derivation(
+        [cube, histograms], lambda day: [(table, [day]) for table in used.values()], plan.version, compute_days
     )
-
-
-def cube(catalog: Catalog, engine: Engine, facts: LakeTable, days: Sequence[dt.date]) -> pa.Table:
-    """The cube's rows of some days, ordered by day, metric and segment."""
-    rows = facts.read(days)
-    return engine.query(cube_sql(catalog, "facts"), facts=rows).cast(CUBE)
-
-
-def derivation(catalog: Catalog, engine: Engine, facts: LakeTable, table: LakeTable) -> Derivation:
-    """Each day of the cube follows from the same day of the facts."""
-
-    def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
-        for i in range(0, len(days), BATCH_DAYS):
-            batch = days[i : i + BATCH_DAYS]
-            rows = cube(catalog, engine, facts, batch)
-            for day, part in split_by_day(rows, batch):
-                yield day, [part]
-
-    return Derivation([table], lambda day: [(facts, [day])], version(catalog), compute)
 
 
 def split_by_day(rows: pa.Table, days: Sequence[dt.date]) -> Iterator[tuple[dt.date, pa.Table]]:
