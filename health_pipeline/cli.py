@@ -152,6 +152,37 @@ def metrics(
     Console().print(table)
 
 
+@catalog_app.command("show")
+def show(
+    metric: Annotated[str, typer.Argument(help="The metric's name in the catalog.")],
+    ecosystem: Ecosystem = "eu_dsa",
+) -> None:
+    """Show one metric: definition, formula, how certain it is, and where it is cut."""
+    from rich.markdown import Markdown
+
+    from health_pipeline.catalog import load_catalog
+    from health_pipeline.catalog.reference import find_metric, page
+
+    catalog = load_catalog(ecosystem)
+    Console().print(Markdown(page(catalog, find_metric(catalog, metric)).split("\n", 1)[1]))
+
+
+@catalog_app.command("reference")
+def reference(
+    ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder; pages go to a folder below it, named like the ecosystem.")
+    ] = Path("docs/metrics"),
+) -> None:
+    """Write a reference page for every metric, and an index, from the catalog."""
+    from health_pipeline.catalog import load_catalog
+    from health_pipeline.catalog.reference import write
+
+    catalog = load_catalog(ecosystem)
+    count, changed = write(catalog, out)
+    Console().print(f"{count} pages in {out / catalog.name}, {len(changed)} changed.", highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Entry point: a user's mistake ends in one clear sentence and an exit code, never in a traceback."""
     try:
