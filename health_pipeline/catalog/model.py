@@ -44,7 +44,7 @@ class Column(Declared):
 class Sum(Declared):
     """An additive measure: ``sum(<sum>)`` over the rows that satisfy ``where``; or a number of distinct values."""
 
-    sum: str | None = Field(None, description="expression over one row; 1 counts rows")
+    sum: str | None = Field(None, coerce_numbers_to_str=True, description="expression over one row; 1 counts rows")
     distinct: Name | None = Field(None, description="count the distinct values of this column instead")
     where: str | None = None
     table: Name | None = Field(None, description="the table it is taken from; by default the metric's")

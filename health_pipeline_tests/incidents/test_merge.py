@@ -60,7 +60,8 @@ def shift(
 
 def delivery(unit: str, finding: Finding, since: int | None = None, volume: float | None = 100.0) -> Row:
     return {
-        "table": "statements", "unit": unit, "finding": finding, "incomplete_since": None if since is None else day(since), "expected": 100.0,
+        "table": "statements", "unit": unit, "finding": finding,
+        "incomplete_since": None if since is None else day(since), "expected": 100.0,
         "volume": None if finding in ("missing", "retired") else volume,
     }  # fmt: skip
 
@@ -464,3 +465,48 @@ def test_an_incident_comes_back_from_a_table_as_it_went(incidents: list[Incident
 
 def test_the_columns_are_the_fields() -> None:
     assert INCIDENTS.names == [field.name for field in dataclasses.fields(Incident)]
+
+
+# Several tables and totals over units
+
+MARKET = load_catalog("marketplace")
+
+
+def market_shift(series: str, change: float, excess: float) -> Row:
+    segment = series.split("|", 1)[1]
+    unit = segment.split("|")[0].removeprefix("market=") if segment.startswith("market=") else "all"
+    return shift(series, change=change, excess=excess, unit=unit)
+
+
+def test_holes_of_two_tables_of_one_unit_are_two_incidents() -> None:
+    rows = [
+        delivery("VN", "missing", since=0) | {"table": table} for table in ("content_stats", "orders")
+    ] + [delivery("ID", "complete") | {"table": table} for table in ("content_stats", "orders")]  # fmt: skip
+    found = advance(MARKET, day(0), [], [], rows, {})
+    assert [(i.unit, i.table, i.shape) for i in found] == [
+        ("VN", "content_stats", "missing"),
+        ("VN", "orders", "missing"),
+    ]
+    assert len({i.id for i in found}) == 2
+    rows[0] = delivery("VN", "complete") | {"table": "content_stats"}
+    tables = {i.table: i.state for i in advance(MARKET, day(COMPLETE_DAYS), found, [], rows, {})}
+    assert tables == {"content_stats": "recovered", "orders": "ongoing"}
+
+
+def test_a_segment_that_carries_most_of_the_total_is_the_headline() -> None:
+    total = market_shift("confirmed_violations|", change=0.3, excess=60.0)
+    part = market_shift("confirmed_violations|category=beauty", change=1.5, excess=55.0)
+    other = market_shift("confirmed_violations|kind=live", change=0.4, excess=20.0)
+    incident = only(advance(MARKET, day(0), [], [total, part, other], [], {}))
+    assert (incident.unit, incident.series) == ("all", "confirmed_violations|category=beauty")
+    assert {m.series for m in incident.members} == {total["series"], part["series"], other["series"]}
+
+
+def test_an_incident_of_totals_waits_while_any_market_is_incomplete() -> None:
+    held = advance(MARKET, day(0), [], [market_shift("views|", change=-0.5, excess=-500.0)], [], {})
+    complete = [delivery(unit, "complete") | {"table": "content_stats"} for unit in ("ID", "VN")]
+    back = {"views|": [1_000.0, 1_000.0, 1_000.0]}
+    hole = [complete[0], delivery("VN", "missing", since=4) | {"table": "content_stats"}]
+    waiting = next(i for i in advance(MARKET, day(4), held, [], hole, back) if i.kind == "shift")
+    assert waiting.state == "ongoing"
+    assert only(advance(MARKET, day(4), held, [], complete, back)).state == "recovered"

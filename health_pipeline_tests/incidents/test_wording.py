@@ -297,3 +297,58 @@ def test_a_contributing_shift_in_a_line() -> None:
 
 def test_the_title_of_a_shift() -> None:
     assert wording.title(CATALOG, fall()) == "TikTok: statements filed −59 %"
+
+
+# ── Where segments are many ─────────────────────────────────────────────────────────────────────────────────────────
+
+MARKET = load_catalog("marketplace")
+
+
+@pytest.mark.parametrize(
+    ("metric", "segment", "words"),
+    [
+        ("overturn_rate", "", "All markets: overturn rate"),
+        ("overturn_rate", "market=ID", "Indonesia: overturn rate"),
+        ("overturn_rate", "policy=counterfeit", "All markets: overturn rate in counterfeit"),
+        (
+            "overturn_rate", "market=ID|kind=live|category=beauty",
+            "Indonesia: overturn rate in livestream, beauty",
+        ),
+    ],
+)  # fmt: skip
+def test_a_segment_is_named_after_what_is_measured(metric: str, segment: str, words: str) -> None:
+    assert wording.subject(MARKET, MARKET.metric(metric), segment) == words
+
+
+@pytest.mark.parametrize(
+    ("metric", "amount", "words"),
+    [
+        ("violative_view_rate", 0.00163, "0.16 %"),
+        ("reports_per_1m_views", 312e-6, "312"),
+        ("gpm", 0.00452, "4.52"),
+        ("backlog_age_p90", 30.0, "30 h"),
+        ("minutes_to_action_p50", 7.25, "7.2 min"),
+        ("days_to_reoffend_p50", 12.0, "12 days"),
+        ("views", 1_250_000.0, "1.2 M"),
+    ],
+)
+def test_values_are_told_in_the_unit_people_use(metric: str, amount: float, words: str) -> None:
+    assert wording.value(MARKET.metric(metric), amount) == words
+
+
+def test_a_shift_of_a_segment_in_a_sentence() -> None:
+    incident = fall(
+        unit="ID", metric="gpm", segment="market=ID|category=beauty", direction="down", expected=0.0045,
+        observed=0.0030, change=-1 / 3, change_low=-0.4, change_high=-0.25,
+    )  # fmt: skip
+    assert wording.sentence(MARKET, incident) == (
+        "Indonesia: GMV per 1k views in beauty fell from 4.5 to 3 (−33 %, 95 % CI −40 % to −25 %) since 1 July 2025."
+    )
+
+
+def test_a_hole_names_the_table_where_there_are_several() -> None:
+    incident = hole("missing", unit="VN", table="content_stats", ended=dt.date(2025, 7, 4), state="recovered")
+    assert wording.sentence(MARKET, incident) == (
+        "Vietnam (content statistics) delivered nothing from 1 July 2025 to 4 July 2025. "
+        "Its metrics were not judged on those days."
+    )

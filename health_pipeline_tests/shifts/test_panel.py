@@ -105,7 +105,9 @@ def test_a_day_that_was_not_delivered_completely_is_missing_for_every_series_of_
 
 def test_a_delivery_of_a_unit_without_any_series_is_nothing_to_stumble_over() -> None:
     panel, _ = panel_of(VOLUME, {"Ada": ["complete"] * 6})
-    deliveries = [{"day": DAYS[0], "table": "statements", "unit": unit, "finding": "complete"} for unit in ("Zoe", "Ada")]
+    deliveries = [
+        {"day": DAYS[0], "table": "statements", "unit": unit, "finding": "complete"} for unit in ("Zoe", "Ada")
+    ]
     cube = [{"day": DAYS[0], "metric": "statements", "segment": "platform=Ada", "unit": "Ada", "whole": "platform=Ada", "numerator": 1.0}]  # fmt: skip # noqa: E501
     panel, units = build_panel(
         CATALOG,
