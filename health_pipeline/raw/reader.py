@@ -1,14 +1,14 @@
-"""Delivered CSV files as numbered rows of text in DuckDB.
+"""Delivered text files as numbered rows in DuckDB: CSV, and lines of JSON.
 
 Two ways to read, with the same result. The fast one is DuckDB's strict parser. Where it refuses a file, the
-precise one reads it with Python's ``csv`` module: each record that is not well formed is set aside with its
-number and its reason, the others are written to a clean file, and DuckDB reads that. Rows are numbered by
-record, not by line: a quoted text with line breaks is one row. Row 1 is the first below the header; blank
-lines don't count.
+precise one reads it with Python: each record that is not well formed is set aside with its number and its reason,
+the others are written to a clean file, and DuckDB reads that. Rows are numbered by record, not by line: a quoted text
+with line breaks is one row. Row 1 of a CSV file is the first below the header; blank lines don't count.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -18,8 +18,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from health_pipeline.errors import InputError
 
@@ -28,7 +32,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMATS = (".parquet", ".csv", ".csv.gz", ".zip")
+FORMATS = (".parquet", ".csv", ".csv.gz", ".zip", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+RECORD_BYTES = 1 << 20
+"""A longer record is set aside: a mark that is missing must not make one record of a whole file."""
+LINE_BYTES = 2 * RECORD_BYTES + (1 << 16)
+"""What such a record may take as a line of CSV, with every quotation mark doubled."""
+LINE_BYTES = 2 * RECORD_BYTES + (1 << 16)
+"""What such a record may take as a line of CSV, with every quotation mark doubled."""
+MEMORY = "2GB"
+"""What DuckDB may hold; the rest goes to disk, so a delivery's size is not the machine's memory."""
+TOO_LONG = f"longer than {RECORD_BYTES:,} bytes"
 BROKEN_QUOTES = "a quotation mark is not closed, or not doubled inside a quoted field"
 NOT_UTF8 = "not UTF-8 text"
 UNDECODED = re.compile("[\udc80-\udcff]")
@@ -47,13 +60,20 @@ class Part:
     path: Path
 
 
-@dataclass(frozen=True)
-class Malformed:
-    """A record that can't be split into the header's columns, by its number and its text."""
+MALFORMED = pa.schema([("row", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
 
-    row: int
-    reason: str
-    raw: str
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a file, as two SQL queries.
+
+    Attributes:
+        rows: ``row`` (from 1) and the record's texts.
+        malformed: records that could not be read: ``row``, ``reason``, ``raw``.
+    """
+
+    rows: str
+    malformed: str = "SELECT CAST(NULL AS BIGINT) AS row, '' AS reason, '' AS raw WHERE false"
 
 
 def open_engine(scratch: Path) -> DuckDBPyConnection:
@@ -63,6 +83,7 @@ def open_engine(scratch: Path) -> DuckDBPyConnection:
     engine = duckdb.connect()
     engine.execute(f"SET temp_directory = {quoted(scratch / 'spill')}")
     engine.execute("SET TimeZone = 'UTC'")
+    engine.execute(f"SET memory_limit = '{MEMORY}'")
     return engine
 
 
@@ -85,7 +106,7 @@ def file_format(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return suffix
     raise InputError(
-        f"{path.name} is neither Parquet nor CSV.",
+        f"{path.name} is neither Parquet, CSV nor lines of JSON.",
         f"Save it as one of {', '.join(FORMATS)} (spreadsheet programs export CSV with commas, in UTF-8).",
     )
 
@@ -136,15 +157,8 @@ def read_header(part: Part) -> tuple[str, ...]:
     Raises:
         InputError: the file is empty, not text in UTF-8, or not separated by commas.
     """
+    _start(part, "as CSV")
     try:
-        with _bytes(part) as file:
-            start = file.read(4096)
-        if not start:
-            raise InputError(f"{part.name} is empty.", "Export it again, with a header and rows.")
-        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise InputError(f"{part.name} is text in UTF-16.", "Save it as CSV in UTF-8.")
-        if b"\0" in start:
-            raise InputError(f"{part.name} is not a text file.", "Save it as CSV in UTF-8.")
         with _lines(part) as lines:
             header = next(csv.reader(lines), [])
     except csv.Error as error:
@@ -164,58 +178,100 @@ def read_header(part: Part) -> tuple[str, ...]:
 
 
 def read_rows(
-    engine: DuckDBPyConnection, part: Part, columns: int, scratch: Path, consume: Callable[[str], T]
-) -> tuple[T, list[Malformed]]:
-    """Hand the rows of a CSV file to ``consume`` as SQL: ``row`` (from 1) and the texts ``c0``, ``c1``, …
+    engine: DuckDBPyConnection, part: Part, columns: int, scratch: Path, consume: Callable[[Records], T]
+) -> T:
+    """Hand the rows of a CSV file to ``consume``: ``row`` (from 1) and the texts ``c0``, ``c1``, …
 
     Args:
         columns: number of columns in the header.
         scratch: folder for a clean copy, where one is needed.
-        consume: runs a query over the SQL it is given. It must be able to start over: it is called
+        consume: runs queries over what it is given. It must be able to start over: it is called
             a second time when the fast parser refuses the file.
 
     Returns:
-        what ``consume`` returned, and the records it did not see because they are malformed.
+        what ``consume`` returned.
 
     Raises:
         InputError: the file can't be read to its end.
     """
+    names = [f"c{i}" for i in range(columns)]
+    fast = f"SELECT row_number() OVER () AS row, * FROM {_scan(part.path, names)}"
+    return _read(engine, part, names, fast, partial(_numbered_csv, part, columns), scratch, consume)
+
+
+def read_lines(engine: DuckDBPyConnection, part: Part, scratch: Path, consume: Callable[[Records], T]) -> T:
+    """Hand the lines of a text file to ``consume``: ``row`` (from 1, blank lines don't count) and ``line``.
+
+    Arguments, result and errors as of :func:`read_rows`. A line that is not UTF-8 or far too long is malformed.
+    """
+    scan = (
+        f"read_csv({quoted(part.path)}, auto_detect = false, header = false, delim = '\x01', quote = '', escape = '', "
+        f"strict_mode = true, compression = '{_compression(part.path)}', max_line_size = {RECORD_BYTES}, "
+        "columns = {line: 'VARCHAR'})"
+    )
+    fast = f"SELECT row_number() OVER () AS row, line FROM {scan} WHERE trim(line, ' \t\r') <> ''"
+    return _read(engine, part, ["line"], fast, partial(_numbered_lines, part), scratch, consume)
+
+
+def first_character(part: Part) -> str:
+    """The first character of a text file that is not blank; "" when there is none.
+
+    Raises:
+        InputError: the file is empty, not text in UTF-8, or can't be read.
+    """
+    return _start(part, "with one object per line").decode("utf-8-sig", "replace").lstrip()[:1]
+
+
+def _read(
+    engine: DuckDBPyConnection,
+    part: Part,
+    names: Sequence[str],
+    fast: str,
+    numbered: Callable[[], Iterator[_Record]],
+    scratch: Path,
+    consume: Callable[[Records], T],
+) -> T:
     import duckdb
 
-    names = [f"c{i}" for i in range(columns)]
-    compression = "gzip" if part.path.suffix.lower() == ".gz" else "none"
     try:
-        return consume(f"SELECT row_number() OVER () AS row, * FROM {_scan(part.path, names, compression)}"), []
+        return consume(Records(fast))
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error:  # refused, whatever the reason: the precise reader finds it, or fails with it
-        clean = scratch / "clean.csv"
+        clean, malformed = scratch / "clean.csv", scratch / "malformed.parquet"
         try:
-            malformed = _clean(part, columns, clean)
+            _separate(numbered(), names, clean, malformed)
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(part, error) from None
-        numbered = f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names], 'none')}"
+        rows = f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names])}"
         try:
-            return consume(numbered), malformed
+            return consume(Records(rows, f"FROM read_parquet({quoted(malformed)})"))
         finally:
             clean.unlink(missing_ok=True)
+            malformed.unlink(missing_ok=True)
 
 
-def as_csv(columns: int) -> str:
-    """SQL that writes the texts ``c0``, ``c1``, … of a row as one CSV record again."""
-    fields = (
-        f"CASE WHEN regexp_matches(c{i}, '[\",\\r\\n]') THEN '\"' || replace(c{i}, '\"', '\"\"') || '\"' "
-        f"ELSE coalesce(c{i}, '') END"
-        for i in range(columns)
+def as_csv(fields: Sequence[str]) -> str:
+    """SQL that writes some texts as one CSV record again."""
+    written = (
+        f"CASE WHEN regexp_matches({field}, '[\",\\r\\n]') THEN '\"' || replace({field}, '\"', '\"\"') || '\"' "
+        f"ELSE coalesce({field}, '') END"
+        for field in fields
     )
-    return f"concat_ws(',', {', '.join(fields)})"
+    return f"concat_ws(',', {', '.join(written)})"
 
 
-def _scan(path: Path, names: Sequence[str], compression: str) -> str:
+def _scan(path: Path, names: Sequence[str]) -> str:
     types = ", ".join(f"{name}: 'VARCHAR'" for name in names)
     dialect = "header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true, null_padding = false"
     return (
-        f"read_csv({quoted(path)}, auto_detect = false, {dialect}, "
-        f"compression = '{compression}', columns = {{{types}}})"
+        f"read_csv({quoted(path)}, auto_detect = false, {dialect}, max_line_size = {LINE_BYTES}, "
+        f"compression = '{_compression(path)}', columns = {{{types}}})"
     )
+
+
+def _compression(path: Path) -> str:
+    return "gzip" if path.suffix.lower() == ".gz" else "none"
 
 
 def _bytes(part: Part) -> gzip.GzipFile | io.BufferedReader:
@@ -227,6 +283,21 @@ def _lines(part: Part) -> Iterator[Iterator[str]]:
     """Physical lines. Bytes that are not UTF-8 come as lone surrogates: one bad byte costs one record."""
     with _bytes(part) as file:
         yield io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _start(part: Part, form: str) -> bytes:
+    try:
+        with _bytes(part) as file:
+            start = file.read(4096)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(part, error) from None
+    if not start:
+        raise InputError(f"{part.name} is empty.", "Export it again, with a header and rows.")
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise InputError(f"{part.name} is text in UTF-16.", f"Save it {form} in UTF-8.")
+    if b"\0" in start:
+        raise InputError(f"{part.name} is not a text file.", f"Save it {form} in UTF-8.")
+    return start
 
 
 def _unreadable(part: Part, error: Exception) -> InputError:
@@ -258,23 +329,68 @@ class _Tape:
         return kept
 
 
-def _clean(part: Part, columns: int, target: Path) -> list[Malformed]:
-    malformed: list[Malformed] = []
-    with _lines(part) as lines, target.open("w", encoding="utf-8", newline="") as sink:
+@dataclass(frozen=True)
+class _Record:
+    """A record's fields, its text, and why it is malformed ('' when it is well formed)."""
+
+    fields: Sequence[str]
+    raw: str = ""
+    reason: str = ""
+
+
+def _separate(records: Iterator[_Record], names: Sequence[str], clean: Path, malformed: Path) -> None:
+    """Write numbered records to ``clean``, and malformed ones to ``malformed``: however many, in little memory."""
+    with (
+        clean.open("w", encoding="utf-8", newline="") as sink,
+        pq.ParquetWriter(malformed, MALFORMED, compression="zstd") as aside,
+    ):
         writer = csv.writer(sink)
-        writer.writerow(["row", *(f"c{i}" for i in range(columns))])
-        next(csv.reader(lines))
-        for row, (record, raw, reason) in enumerate(_records(lines, columns), start=1):
-            if not reason:
-                writer.writerow([row, *record])
+        writer.writerow(["row", *names])
+        batch: list[dict[str, object]] = []
+        size = 0
+        for row, record in enumerate(records, start=1):
+            if not record.reason:
+                writer.writerow([row, *record.fields])
+                continue
+            text = record.raw.rstrip("\r\n").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            batch.append({"row": row, "reason": record.reason, "raw": text[:RECORD_BYTES]})
+            size += len(text)
+            if len(batch) >= 10_000 or size > 16 * RECORD_BYTES:
+                aside.write_table(pa.Table.from_pylist(batch, MALFORMED))
+                batch, size = [], 0
+        if batch:
+            aside.write_table(pa.Table.from_pylist(batch, MALFORMED))
+
+
+def _numbered_lines(part: Part) -> Iterator[_Record]:
+    with _bytes(part) as file:
+        first = True
+        while line := file.readline(RECORD_BYTES + 1):
+            if first:
+                line, first = line.removeprefix(codecs.BOM_UTF8), False
+            whole = line.endswith(b"\n") or len(line) <= RECORD_BYTES
+            while not whole:
+                rest = file.readline(RECORD_BYTES + 1)
+                whole = rest.endswith(b"\n") or not rest
+            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            if not text.strip(" \t\r"):
+                continue
+            if len(line) > RECORD_BYTES:
+                yield _Record((), text, TOO_LONG)
+            elif UNDECODED.search(text):
+                yield _Record((), text, NOT_UTF8)
             else:
-                text = raw.rstrip("\r\n").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-                malformed.append(Malformed(row, reason, text))
-    return malformed
+                yield _Record((text,))
 
 
-def _records(lines: Iterator[str], columns: int) -> Iterator[tuple[list[str], str, str]]:
-    """Fields, raw text and reason ('' when well formed) of each record.
+def _numbered_csv(part: Part, columns: int) -> Iterator[_Record]:
+    with _lines(part) as lines:
+        next(csv.reader(lines))
+        yield from _records(lines, columns)
+
+
+def _records(lines: Iterator[str], columns: int) -> Iterator[_Record]:
+    """The records of a CSV file below its header.
 
     A quotation mark that never closes would swallow the rows below it. So when a record breaks the rules of
     quoting, only its first line is given up, and reading goes on at the next. How far a mark can reach is
@@ -292,7 +408,7 @@ def _records(lines: Iterator[str], columns: int) -> Iterator[tuple[list[str], st
             record = _backslashed(tape, columns)
             reader = csv.reader(tape, strict=True)
             if not record:
-                yield [], tape.rewind(keep=1), BROKEN_QUOTES
+                yield _Record((), tape.rewind(keep=1), BROKEN_QUOTES)
                 continue
         if not record:
             continue
@@ -300,11 +416,13 @@ def _records(lines: Iterator[str], columns: int) -> Iterator[tuple[list[str], st
             record.pop()  # a comma at the end of the line, which the fast parser forgives too
         if len(record) != columns:
             fields = f"{len(record)} field{'s' if len(record) != 1 else ''}"
-            yield record, "".join(tape.taken), f"{fields} where the header names {columns}"
+            yield _Record((), "".join(tape.taken), f"{fields} where the header names {columns}")
         elif UNDECODED.search("".join(record)):
-            yield record, "".join(tape.taken), NOT_UTF8
+            yield _Record((), "".join(tape.taken), NOT_UTF8)
+        elif sum(map(len, record)) > RECORD_BYTES // 4 and len("".join(record).encode()) > RECORD_BYTES:
+            yield _Record((), "".join(tape.taken), TOO_LONG)
         else:
-            yield record, "", ""
+            yield _Record(record)
 
 
 def _backslashed(tape: _Tape, columns: int) -> list[str]:

@@ -15,23 +15,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.errors import InputError
 from health_pipeline.raw.contract import (
     QUARANTINE,
     Checked,
     Rule,
-    contract_schema,
     count,
-    count_malformed,
+    count_days,
     day_rules,
-    fetch,
     first_broken,
     listed,
-    sort_order,
-    with_malformed,
+    spool,
+    write_rows,
 )
-from health_pipeline.raw.reader import Part, as_csv, quoted, read_header, read_rows
+from health_pipeline.raw.reader import Part, Records, as_csv, quoted, read_header, read_rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -77,6 +75,7 @@ def aggregate(
     engine: DuckDBPyConnection,
     parts: Iterator[Part],
     form: StatementFormat,
+    table: Table,
     catalog: Catalog,
     today: dt.date,
     scratch: Path,
@@ -102,7 +101,7 @@ def aggregate(
         if missing:
             raise InputError(f"{name} lacks the column{listed(missing)}.", form.advice)
         ignored |= dict.fromkeys(column for column in header if column not in form.needed)
-        rows, bad, said = _reduce(engine, part, number, header, form, catalog, today, scratch)
+        rows, bad, said = _reduce(engine, part, number, header, form, table, catalog, today, scratch)
         delivered += rows
         reasons.update(said)
         quarantine.append(bad)
@@ -111,17 +110,17 @@ def aggregate(
 
     progress(f"Aggregating {delivered:,} statements")
     good, accepted = _once(engine, scratch)
-    schema, order = contract_schema(catalog.table), ", ".join(sort_order(catalog.table))
-    margins = f"SELECT {', '.join(schema.names)} FROM ({form.aggregate(good)}) ORDER BY {order}"
-    table, rejected = fetch(engine, margins, schema), pa.concat_tables(quarantine)
+    target, rejected = scratch / "rows.parquet", pa.concat_tables(quarantine)
+    write_rows(engine, form.aggregate(good), table, target)
     return Checked(
-        rows=table,
+        rows=target,
         quarantine=rejected,
         delivered=delivered,
         accepted=accepted,
         duplicates=delivered - rejected.num_rows - accepted,
         ignored=tuple(ignored),
         reasons=dict(sorted(reasons.items())),
+        days=count_days(engine, target, table),
     )
 
 
@@ -131,6 +130,7 @@ def _reduce(
     number: int,
     header: Sequence[str],
     form: StatementFormat,
+    table: Table,
     catalog: Catalog,
     today: dt.date,
     scratch: Path,
@@ -138,36 +138,39 @@ def _reduce(
     """Write a part's columns in use to ``scratch``; returns its number of rows, those rejected, and why."""
     field = {column: f"nullif(c{header.index(column)}, '')" for column in form.needed}
     day = form.day(field)
-    rules = [Rule(*rule) for rule in form.rules(field)] + day_rules(catalog, form.filed, day, today)
+    rules = [Rule(*rule) for rule in form.rules(field)] + day_rules(catalog, table, form.filed, day, today)
     # As UUID it takes 16 bytes where the text takes 36; md5 keeps those apart that are no UUIDs.
     uuid = f"coalesce(try_cast({field['uuid']} AS UUID), CAST(md5({field['uuid']}) AS UUID))"
     columns = {"uuid": uuid, "day": day, **form.reduce(field)}
     reduced = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
     target = quoted(scratch / f"statements-{number:06}.parquet")
 
-    def write(rows: str) -> list[tuple[int, int, str]]:
-        judged = f"(SELECT *, {first_broken(rules)} AS broken FROM ({rows}))"
+    def write(records: Records) -> tuple[int, pa.Table, Mapping[str, int]]:
+        judged = f"(SELECT *, {first_broken(rules)} AS broken FROM ({records.rows}))"
         engine.execute(
             f"COPY (SELECT {number * PART_ROWS} + row AS number, {reduced}, broken FROM {judged}) "
             f"TO {target} (FORMAT parquet)"
         )
-        if not count(engine, f"FROM {target} WHERE broken IS NOT NULL"):
-            return []  # saves a second pass, over all columns
-        raw = as_csv(len(header))
-        return engine.execute(
-            f"SELECT row, broken, {raw} FROM {judged} WHERE broken IS NOT NULL ORDER BY row"
-        ).fetchall()
+        rejected = [f"SELECT row, '' AS \"column\", reason, raw FROM ({records.malformed})"]
+        if count(engine, f"FROM {target} WHERE broken IS NOT NULL"):  # else a second pass, over all columns, is saved
+            names = " ".join(f"WHEN {i} THEN {quoted(rule.column)}" for i, rule in enumerate(rules))
+            says = " ".join(f"WHEN {i} THEN {quoted(rule.reason)}" for i, rule in enumerate(rules))
+            raw = as_csv([f"c{i}" for i in range(len(header))])
+            rejected.append(
+                f"SELECT row, CASE broken {names} END, CASE broken {says} END, {raw} "
+                f"FROM {judged} WHERE broken IS NOT NULL"
+            )
+        bad = spool(
+            engine,
+            f"SELECT {quoted(part.name)} AS file, * FROM ({' UNION ALL '.join(rejected)}) ORDER BY row",
+            QUARANTINE,
+            scratch,
+        )
+        delivered = count(engine, f"FROM {target}") + count(engine, f"FROM ({records.malformed})")
+        reasons = {said["values"]: said["counts"] for said in bad["reason"].value_counts().to_pylist()}
+        return delivered, bad, reasons
 
-    found, malformed = read_rows(engine, part, len(header), scratch, write)
-    bad = [
-        {"file": part.name, "row": row, "column": rules[i].column, "reason": rules[i].reason, "raw": raw}
-        for row, i, raw in found
-    ]
-    return (
-        count(engine, f"FROM {target}") + len(malformed),
-        with_malformed(pa.Table.from_pylist(bad, QUARANTINE), part.name, malformed),
-        count_malformed(Counter(rules[i].reason for _, i, _ in found), malformed),
-    )
+    return read_rows(engine, part, len(header), scratch, write)
 
 
 def _once(engine: DuckDBPyConnection, scratch: Path) -> tuple[str, int]:

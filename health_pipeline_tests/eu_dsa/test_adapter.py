@@ -19,11 +19,13 @@ import pytest
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS, EEA, EU, SINGLE
-from health_pipeline.raw.contract import Checked, contract_schema
+from health_pipeline.raw.contract import contract_schema
 from health_pipeline.raw.reader import csv_parts, open_engine
 from health_pipeline.raw.statements import aggregate
+from health_pipeline_tests.raw.outcome import Outcome
 
 CATALOG = load_catalog("eu_dsa")
+TABLE = CATALOG.tables[0]
 TODAY = dt.date(2025, 10, 15)
 
 HEADER = """
@@ -82,29 +84,31 @@ def dump(rows: Iterable[Mapping[str, str]], header: list[str] = BEFORE_JULY_2025
     return sink.getvalue()
 
 
-def read(path: Path) -> Checked:
-    with tempfile.TemporaryDirectory() as scratch, open_engine(Path(scratch)) as engine:
-        parts = csv_parts(path, Path(scratch))
-        return aggregate(engine, parts, DSA_STATEMENTS, CATALOG, TODAY, Path(scratch), lambda _: None)
+def read(path: Path) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+        parts = csv_parts(path, Path(folder))
+        return Outcome.of(
+            aggregate(engine, parts, DSA_STATEMENTS, TABLE, CATALOG, TODAY, Path(folder), lambda _: None)
+        )
 
 
-def read_text(folder: Path, text: str) -> Checked:
+def read_text(folder: Path, text: str) -> Outcome:
     path = folder / "sor-global-2024-09-02-full.csv"
     path.write_text(text, encoding="utf-8", newline="")
     return read(path)
 
 
-def margin(checked: Checked, attribute: str) -> dict[str, int]:
-    return {r["value"]: r["statements"] for r in checked.rows.to_pylist() if r["attribute"] == attribute}
+def margin(checked: Outcome, attribute: str) -> dict[str, int]:
+    return {r["value"]: r["statements"] for r in checked.good.to_pylist() if r["attribute"] == attribute}
 
 
 def test_one_statement_becomes_one_row_for_each_value_of_each_attribute(tmp_path: Path) -> None:
     checked = read_text(tmp_path, dump(statements({})))
-    assert checked.rows.schema == contract_schema(CATALOG.table)
-    assert {(r["day"], r["platform"], r["statements"]) for r in checked.rows.to_pylist()} == {
+    assert checked.good.schema == contract_schema(TABLE)
+    assert {(r["day"], r["platform"], r["statements"]) for r in checked.good.to_pylist()} == {
         (dt.date(2024, 9, 2), "TikTok", 1)
     }
-    assert [(r["attribute"], r["value"], r["mean_seconds"]) for r in checked.rows.to_pylist()] == [
+    assert [(r["attribute"], r["value"], r["mean_seconds"]) for r in checked.good.to_pylist()] == [
         ("automated_decision", "AUTOMATED_DECISION_FULLY", None),
         ("automated_detection", "Yes", None),
         ("category", "STATEMENT_CATEGORY_SCOPE_OF_PLATFORM_SERVICE", None),
@@ -127,14 +131,14 @@ def test_every_attribute_and_value_is_one_the_sample_knows(tmp_path: Path) -> No
     assert CATALOG.sample is not None
     sample = pq.read_table(CATALOG.sample, columns=["attribute", "value"])
     known = set(zip(*(column.to_pylist() for column in sample.itercolumns()), strict=True))
-    assert {(r["attribute"], r["value"]) for r in checked.rows.to_pylist()} <= known
+    assert {(r["attribute"], r["value"]) for r in checked.good.to_pylist()} <= known
 
 
 @pytest.mark.parametrize("header", [BEFORE_JULY_2025, SINCE_JULY_2025], ids=["before", "since"])
 def test_both_schemas_give_the_same_rows(tmp_path: Path, header: list[str]) -> None:
     assert DSA_STATEMENTS.recognises(header)
     reference = read_text(tmp_path, dump(statements({}, {"platform_name": "Joom"})))
-    assert read_text(tmp_path, dump(statements({}, {"platform_name": "Joom"}), header)).rows == reference.rows
+    assert read_text(tmp_path, dump(statements({}, {"platform_name": "Joom"}), header)).good == reference.good
 
 
 def test_statements_with_several_values_count_under_each(tmp_path: Path) -> None:
@@ -203,7 +207,7 @@ def test_delays_are_means_over_the_statements_that_have_one(tmp_path: Path) -> N
             )
         ),
     )
-    delays = {r["attribute"]: (r["statements"], r["mean_seconds"]) for r in checked.rows.to_pylist()}
+    delays = {r["attribute"]: (r["statements"], r["mean_seconds"]) for r in checked.good.to_pylist()}
     assert delays["moderation_delay"] == (2, 12.0), "10 and 15 seconds; negative, absent and unreadable left out"
     assert delays["disclosure_delay"] == (5, 129600.0)
     assert checked.accepted == 5
@@ -228,7 +232,7 @@ def test_free_texts_are_kept_for_tiktok_alone_and_cut(tmp_path: Path) -> None:
 def test_a_platform_goes_on_under_one_name(tmp_path: Path) -> None:
     names = ["Joom", 'SIA "JOOM"', "OTTO Market", "Discord Netherlands B.V.", "Temu"]
     checked = read_text(tmp_path, dump(statements(*({"platform_name": name} for name in names))))
-    rows = [r for r in checked.rows.to_pylist() if r["attribute"] == "rows"]
+    rows = [r for r in checked.good.to_pylist() if r["attribute"] == "rows"]
     assert {r["platform"]: r["statements"] for r in rows} == {"Joom": 2, "OTTO": 1, "Discord": 1, "Temu": 1}
 
 
@@ -244,7 +248,7 @@ def test_a_uuid_counts_once_even_across_the_parts_of_an_archive(tmp_path: Path) 
         archive.writestr("sor-global-2024-09-02-full-00000.csv.zip", inner.getvalue())
     checked = read(path)
     assert (checked.delivered, checked.accepted, checked.duplicates) == (5, 3, 2)
-    rows = [r for r in checked.rows.to_pylist() if r["attribute"] == "rows"]
+    rows = [r for r in checked.good.to_pylist() if r["attribute"] == "rows"]
     assert {r["platform"]: r["statements"] for r in rows} == {"TikTok": 1, "Joom": 2}
 
 
@@ -288,7 +292,7 @@ def test_a_dump_without_statements_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_table_of_the_contract_is_not_taken_for_a_dump() -> None:
-    assert not DSA_STATEMENTS.recognises([c.name for c in CATALOG.table.columns])
+    assert not DSA_STATEMENTS.recognises([c.name for c in TABLE.columns])
 
 
 def test_attributes_with_one_value_add_up_to_all_statements(tmp_path: Path) -> None:
@@ -312,11 +316,11 @@ def test_attributes_with_one_value_add_up_to_all_statements(tmp_path: Path) -> N
     expected = Counter((r["created_at"][:10], r["platform_name"], r["category"]) for r in rows)
     found = {
         (str(r["day"]), r["platform"], r["value"]): r["statements"]
-        for r in checked.rows.to_pylist()
+        for r in checked.good.to_pylist()
         if r["attribute"] == "category"
     }
     assert found == expected
     present = [c for c in SINGLE if margin(checked, c)]
     for attribute in ("rows", "moderation_delay", "decision_type", *present):
-        chosen = checked.rows.filter(pa.compute.equal(checked.rows["attribute"], attribute))
+        chosen = checked.good.filter(pa.compute.equal(checked.good["attribute"], attribute))
         assert sum(chosen["statements"].to_pylist()) == 20_000, attribute

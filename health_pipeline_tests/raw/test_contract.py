@@ -18,29 +18,28 @@ from hypothesis import strategies as st
 
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import Checked, check_csv, check_parquet, contract_schema
-from health_pipeline.raw.reader import Part, csv_parts, file_format, open_engine, read_header, read_rows
+from health_pipeline.raw.contract import contract_schema
+from health_pipeline.raw.reader import Part, file_format, open_engine, read_header, read_rows
+from health_pipeline_tests.raw.outcome import Outcome, check_file
 
 CATALOG = load_catalog("eu_dsa")
+TABLE = CATALOG.tables[0]
 TODAY = dt.date(2025, 10, 15)
 HEADER = "day,platform,attribute,value,statements,mean_seconds"
 GOOD = "2025-10-01,TikTok,rows,all,5,"
 
 
-def check(path: Path) -> Checked:
-    with tempfile.TemporaryDirectory() as scratch, open_engine(Path(scratch)) as engine:
-        if path.suffix == ".parquet":
-            return check_parquet(engine, path, CATALOG, TODAY)
-        return check_csv(engine, csv_parts(path, Path(scratch)), CATALOG, TODAY, Path(scratch))
+def check(path: Path) -> Outcome:
+    return check_file(path, TABLE, CATALOG, TODAY)
 
 
-def check_text(folder: Path, *lines: str, header: str = HEADER) -> Checked:
+def check_text(folder: Path, *lines: str, header: str = HEADER) -> Outcome:
     path = folder / "facts.csv"
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return check(path)
 
 
-def rejected(checked: Checked) -> list[tuple[int, str, str]]:
+def rejected(checked: Outcome) -> list[tuple[int, str, str]]:
     columns = (checked.quarantine[name].to_pylist() for name in ("row", "column", "reason"))
     return list(zip(*columns, strict=True))
 
@@ -52,11 +51,11 @@ def test_rows_come_in_the_types_of_the_contract_sorted_by_its_key(tmp_path: Path
         "2025-10-01,TikTok,rows,all,5,",
         "2025-10-01,AliExpress,rows,all,9,",
     )
-    assert checked.rows.schema == contract_schema(CATALOG.table)
-    assert checked.rows.schema.types == [
+    assert checked.good.schema == contract_schema(TABLE)
+    assert checked.good.schema.types == [
         pa.date32(), pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64()
     ]  # fmt: skip
-    assert [tuple(row.values()) for row in checked.rows.to_pylist()] == [
+    assert [tuple(row.values()) for row in checked.good.to_pylist()] == [
         (dt.date(2025, 10, 1), "AliExpress", "rows", "all", 9, None),
         (dt.date(2025, 10, 1), "TikTok", "rows", "all", 5, None),
         (dt.date(2025, 10, 2), "TikTok", "moderation_delay", "mean_seconds", 7, 12.5),
@@ -105,14 +104,14 @@ def test_a_bad_row_is_quarantined_with_its_number_reason_and_text(
 
 def test_tomorrow_and_numbers_with_blanks_or_a_zero_fraction_are_accepted(tmp_path: Path) -> None:
     checked = check_text(tmp_path, " 2025-10-16 ,TikTok,rows,all, 5.0 ,", "2025-10-16 00:00:00,X,rows,all,6,")
-    assert checked.rows["statements"].to_pylist() == [5, 6]
+    assert checked.good["statements"].to_pylist() == [5, 6]
 
 
 def test_a_row_that_repeats_another_is_dropped_and_one_that_contradicts_it_is_quarantined(
     tmp_path: Path,
 ) -> None:
     checked = check_text(tmp_path, GOOD, GOOD, "2025-10-01,TikTok,rows,all,6,", "2025-10-01,Joom,rows,all,6,", GOOD)
-    assert checked.rows["statements"].to_pylist() == [6, 5]
+    assert checked.good["statements"].to_pylist() == [6, 5]
     assert checked.duplicates == 2
     assert rejected(checked) == [(3, "day, platform, attribute, value", "the key of row 1 with other values")]
     assert checked.reasons == {"the key of an earlier row with other values": 1}
@@ -132,7 +131,7 @@ def test_records_are_numbered_not_lines(tmp_path: Path) -> None:
         "",
         "2025-10-01,TikTok,rows,all,x,",
     )
-    assert checked.rows["value"].to_pylist() == ['one, "two"\nthree']
+    assert checked.good["value"].to_pylist() == ['one, "two"\nthree']
     assert rejected(checked) == [(2, "statements", "statements: not a whole number")]
 
 
@@ -145,7 +144,7 @@ def test_the_precise_reader_numbers_records_as_the_fast_one_does(tmp_path: Path)
         "2025-10-01,TikTok,rows,all,x,",
     )
     assert [row for row, _, _ in rejected(checked)] == [2, 3]
-    assert checked.rows["value"].to_pylist() == ["one\ntwo"]
+    assert checked.good["value"].to_pylist() == ["one\ntwo"]
 
 
 def test_a_quotation_mark_that_never_closes_costs_its_own_line_only(tmp_path: Path) -> None:
@@ -157,7 +156,7 @@ def test_a_quotation_mark_that_never_closes_costs_its_own_line_only(tmp_path: Pa
 
 def test_quotation_marks_escaped_by_a_backslash_are_understood(tmp_path: Path) -> None:
     checked = check_text(tmp_path, r'2025-10-01,TikTok,content_type_other,"the \"best\", so far",5,')
-    assert checked.rows["value"].to_pylist() == ['the "best", so far']
+    assert checked.good["value"].to_pylist() == ['the "best", so far']
 
 
 def test_bytes_that_are_not_utf8_cost_their_own_row_only(tmp_path: Path) -> None:
@@ -183,8 +182,8 @@ def test_columns_may_come_in_any_order_and_unknown_ones_are_ignored(tmp_path: Pa
     checked = check_text(
         tmp_path, "5,a,2025-10-01,TikTok,rows,all", header="statements,note,day,platform,attribute,value"
     )
-    assert checked.rows["statements"].to_pylist() == [5]
-    assert checked.rows["mean_seconds"].to_pylist() == [None]
+    assert checked.good["statements"].to_pylist() == [5]
+    assert checked.good["mean_seconds"].to_pylist() == [None]
     assert checked.ignored == ("note",)
 
 
@@ -216,7 +215,7 @@ def test_parquet_is_checked_by_the_same_rules_in_whatever_types_it_comes(tmp_pat
     )
     pq.write_table(table, path)
     checked = check(path)
-    assert checked.rows.to_pylist() == [
+    assert checked.good.to_pylist() == [
         {"day": dt.date(2025, 10, 1), "platform": "TikTok", "attribute": "rows", "value": "all",
          "statements": 5, "mean_seconds": None}
     ]  # fmt: skip
@@ -309,7 +308,7 @@ def test_a_file_that_cannot_be_read_says_why_and_what_to_do(
 
 def test_other_extensions_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "facts.xlsx").touch()
-    with pytest.raises(InputError, match=r"^facts\.xlsx is neither Parquet nor CSV\.\nSave it as one of \.parquet, "):
+    with pytest.raises(InputError, match=r"^facts\.xlsx is neither Parquet, CSV nor lines of JSON\.\nSave it as one of \.parquet, "):
         file_format(tmp_path / "facts.xlsx")
     with pytest.raises(InputError, match="is a folder, not a file"):
         file_format(tmp_path)
@@ -334,11 +333,15 @@ def test_both_readers_give_back_what_was_written(rows: list[list[str]], damaged:
                 file.write("one field\r\n")
         part = Part(path.name, path)
         found, malformed = read_rows(
-            engine, part, len(read_header(part)), Path(folder), lambda sql: engine.execute(sql).fetchall()
+            engine,
+            part,
+            len(read_header(part)),
+            Path(folder),
+            lambda records: tuple(engine.execute(sql).fetchall() for sql in (records.rows, records.malformed)),
         )
     assert [[field or "" for field in row[1:]] for row in found] == rows
     assert [row[0] for row in found] == list(range(1, len(rows) + 1))
-    assert [m.row for m in malformed] == ([len(rows) + 1] if damaged else [])
+    assert [row for row, _, _ in malformed] == ([len(rows) + 1] if damaged else [])
 
 
 @settings(max_examples=35, deadline=None)
@@ -356,7 +359,7 @@ def test_however_a_csv_is_damaged_no_row_is_lost(days: list[int], damages: list[
         path.write_bytes(HEADER.encode() + b"\n" + body)
         checked = check(path)
     assert checked.accepted + checked.duplicates + checked.quarantine.num_rows == checked.delivered
-    assert checked.rows.num_rows == checked.accepted
+    assert checked.good.num_rows == checked.accepted
     assert sum(checked.reasons.values()) == checked.quarantine.num_rows
     if not damages:
         assert (checked.accepted, checked.delivered) == (len(set(days)), len(days))

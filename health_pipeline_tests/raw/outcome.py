@@ -1,0 +1,37 @@
+"""A delivered file after its check, with its good rows in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from health_pipeline.catalog.model import Catalog, Table
+from health_pipeline.raw.contract import Checked, check_csv, check_json, check_parquet
+from health_pipeline.raw.reader import csv_parts, file_format, open_engine
+
+
+@dataclass(frozen=True)
+class Outcome(Checked):
+    """What was found, and the rows themselves: the file that holds them goes with its scratch folder."""
+
+    good: pa.Table = field(default_factory=lambda: pa.table({}))
+
+    @classmethod
+    def of(cls, checked: Checked) -> Outcome:
+        return cls(**vars(checked), good=pq.read_table(checked.rows))
+
+
+def check_file(path: Path, table: Table, catalog: Catalog, today: dt.date) -> Outcome:
+    """Validate a file in a scratch folder of its own."""
+    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+        scratch, form = Path(folder), file_format(path)
+        if form == ".parquet":
+            return Outcome.of(check_parquet(engine, path, table, catalog, today, scratch))
+        if "json" in form:
+            return Outcome.of(check_json(engine, path, table, catalog, today, scratch))
+        return Outcome.of(check_csv(engine, csv_parts(path, scratch), table, catalog, today, scratch))
