@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Sum, Table
+from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Selection, Source, Sum, Table
+from health_pipeline.catalog.secrets import literal_secrets
 from health_pipeline.catalog.yaml_file import Finding, Path_, YamlFile, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ PARTS = {  # type of metric -> what it must and may declare
     "quantile": ({"quantile"}, set()),
     "weighted": ({"numerator", "weight"}, {"denominator"}),
 }  # fmt: skip
+TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
+"""How a database's table is named: ``orders``, ``sales.orders``, ``shop.sales.orders``."""
 EVERY_PART = ("numerator", "denominator", "quantile", "weight")
 
 
@@ -104,6 +107,63 @@ def _check_table(file: YamlFile, at: Path_, table: Table, tables: Mapping[str, T
             hint = did_you_mean(reference.to, [c.name for c in other.columns])
             finding(["references", i, "to"], f"the table {other.name!r} has no column {reference.to!r}", hint)
     return found
+
+
+def check_sources(file: YamlFile, sources: Sequence[Source], tables: Sequence[Table]) -> list[Finding]:
+    """A source is a folder or a database, reads declared tables, and holds no password."""
+    found = duplicates(file, ["sources"], [s.name for s in sources], "source")
+    for i, source in enumerate(sources):
+        found += _check_source(file, ["sources", i], source, {t.name: t for t in tables})
+    return found
+
+
+def _check_source(file: YamlFile, at: Path_, source: Source, tables: Mapping[str, Table]) -> list[Finding]:
+    found = []
+
+    def finding(where: Path_, message: str, hint: str) -> None:
+        found.append(Finding(file.path, file.line([*at, *where]), f"{source.name}: {message}", hint))
+
+    if (source.folder is None) == (source.database is None):
+        finding([], "a source is either a folder or a database", "Give one of `folder` and `database`.")
+        return found
+    for where in literal_secrets(source):
+        finding(
+            where,
+            f"{'.'.join(map(str, where))} holds a password as it is",
+            "Put it into an environment variable, and write ${NAME} in its place.",
+        )
+    if source.folder is not None:
+        for key in sorted({"tables", "overlap_minutes"} & source.model_fields_set):
+            finding([key], f"{key} belongs to databases", "Remove it: a file's name or folder tells its table.")
+        return found
+    if source.storage_options:
+        finding(["storage_options"], "storage_options belong to folders", "Put the database's options into its URL.")
+    if not source.tables:
+        finding([], "it says no table to read", "Add `tables`: a table of the catalog, and the database's name for it.")
+    for name, selection in source.tables.items():
+        if name not in tables:
+            finding(["tables", name], f"there is no table {name!r} in tables.yaml", did_you_mean(name, tables))
+        else:
+            for message, hint in _check_selection(selection, tables[name]):
+                finding(["tables", name], f"{name}: {message}", hint)
+    return found
+
+
+def _check_selection(selection: Selection, table: Table) -> Iterator[tuple[str, str]]:
+    """What is wrong with how a table is read, and what to do."""
+    select = selection.select.strip()
+    if not TABLE_NAME.fullmatch(select) and not re.match(r"\(*\s*(SELECT|WITH)\b", select, re.IGNORECASE):
+        yield "that is neither a table's name nor a SELECT", "Write `orders`, `sales.orders`, or SELECT … FROM …."
+    if selection.days_back is not None and table.version is not None:
+        yield (
+            f"days_back is for tables without a version; this one is read on by {table.version!r}",
+            "Remove it; overlap_minutes of the source says how far back to look.",
+        )
+    elif selection.days_back is not None and all(c.type != "date" for c in table.columns if c.name == table.day):
+        yield (
+            f"days_back needs a day of type date, and {table.day!r} is a timestamp: a part of a day would replace it",
+            "Remove it: the table is then read whole.",
+        )
 
 
 def check_ecosystem(file: YamlFile, folder: Path, ecosystem: Ecosystem, tables: Sequence[Table]) -> list[Finding]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from health_pipeline.catalog.check import Sql, check_ecosystem, check_metrics, check_tables
-from health_pipeline.catalog.model import Calendar, Catalog, Ecosystem, Metrics, Tables
+from health_pipeline.catalog.check import Sql, check_ecosystem, check_metrics, check_sources, check_tables
+from health_pipeline.catalog.model import Calendar, Catalog, Ecosystem, Metrics, Sources, Tables
 from health_pipeline.catalog.yaml_file import YamlFile, did_you_mean
 from health_pipeline.errors import CatalogError
 
@@ -50,13 +50,14 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
     """
     folder = find_catalog(name_or_folder)
     files = {
-        name: YamlFile(folder / f"{name}.yaml", optional=name == "calendar")
-        for name in ("ecosystem", "tables", "metrics", "calendar")
+        name: YamlFile(folder / f"{name}.yaml", optional=name in ("calendar", "sources"))
+        for name in ("ecosystem", "tables", "metrics", "calendar", "sources")
     }
     ecosystem = files["ecosystem"].parse(Ecosystem)
     tables = files["tables"].parse(Tables)
     metrics = files["metrics"].parse(Metrics)
     calendar = files["calendar"].parse(Calendar)
+    sources = files["sources"].parse(Sources)
     findings = [f for file in files.values() for f in file.findings]
     reach: dict[str, tuple[str, ...]] = {}
     if tables is not None:
@@ -70,7 +71,9 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         findings += sql.findings
     if ecosystem is not None and tables is not None:
         findings += check_ecosystem(files["ecosystem"], folder, ecosystem, tables.tables)
-    if findings or ecosystem is None or tables is None or metrics is None or calendar is None:
+    if sources is not None and tables is not None:
+        findings += check_sources(files["sources"], sources.sources, tables.tables)
+    if findings or not (ecosystem and tables and metrics and calendar and sources):
         count = f"{len(findings)} mistake{'s' if len(findings) != 1 else ''}"
         raise CatalogError(f"The catalog has {count}:\n" + "\n".join(f"  {f}" for f in findings))
     return Catalog(
@@ -83,4 +86,5 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         metrics=metrics.metrics,
         events=calendar.events,
         reach=reach,
+        sources=sources.sources,
     )
