@@ -220,20 +220,8 @@ class _Compiler:
         return name, ("n", "yy", "xx", "yx")
 
     def _weighted(self, metric: Metric, cuts: Sequence[Cut]) -> None:
-        """Sums of w y and w x, and their second moments, over the rows of a sample.
-
-        With a denominator, the sample is the rows it counts, and y is 0 where the numerator's condition is false and
-        unknown where that is (no label yet). Without one, the sample is the rows the numerator counts, and x is 1.
-        """
-        assert metric.numerator is not None
-        weight = f"CAST({metric.weight} AS DOUBLE)"
-        y, x = _value(metric.numerator), "1"
-        if metric.denominator is not None:
-            x = _value(metric.denominator)
-            if where := metric.numerator.where:
-                y = f"CASE WHEN {where} THEN {metric.numerator.sum} WHEN NOT ({where}) THEN 0 END"
-        known = f"{metric.weight} IS NOT NULL AND ({y}) IS NOT NULL AND ({x}) IS NOT NULL"
-        wy, wx = f"{weight} * ({y})", f"{weight} * ({x})"
+        """Sums of w y and w x, and their second moments, over the rows of a sample."""
+        wy, wx, known = weighted_sql(metric)
         fine = self._scan(self.catalog.table_of(metric, metric.numerator))
         fine.want(cuts)
 
@@ -289,9 +277,7 @@ class _Compiler:
             sql = f"CASE WHEN {part.where} THEN 1 ELSE 0 END" if part.where else "1"
         else:
             fine = self._scan(table)
-            sql = _value(part)
-            if _fractional(part.sum or "", table):
-                sql = f"CAST({sql} AS {SUM_TYPE})"
+            sql = exact_sql(part, table)
         fine.want(cuts)
         return fine.measure(sql)
 
@@ -392,9 +378,32 @@ def _head(metric: Metric) -> str:
     return f"SELECT n.day AS day, '{metric.name}' AS metric, n.segment AS segment, n.unit AS unit"
 
 
-def _value(part: Sum) -> str:
+def value_sql(part: Sum) -> str:
     """SQL of what one row adds to a sum; NULL where it adds nothing."""
     return f"CASE WHEN {part.where} THEN {part.sum} END" if part.where else str(part.sum)
+
+
+def exact_sql(part: Sum, table: Table) -> str:
+    """:func:`value_sql` as a number whose sum is exact, whatever the order of rows."""
+    sql = value_sql(part)
+    return f"CAST({sql} AS {SUM_TYPE})" if _fractional(part.sum or "", table) else sql
+
+
+def weighted_sql(metric: Metric) -> tuple[str, str, str]:
+    """SQL over one row of a sample: weight x y, weight x x, and whether the row is in the sample.
+
+    With a denominator, the sample is the rows it counts, and y is 0 where the numerator's condition is false and
+    unknown where that is (no label yet). Without one, the sample is the rows the numerator counts, and x is 1.
+    """
+    assert metric.numerator is not None
+    weight = f"CAST({metric.weight} AS DOUBLE)"
+    y, x = value_sql(metric.numerator), "1"
+    if metric.denominator is not None:
+        x = value_sql(metric.denominator)
+        if where := metric.numerator.where:
+            y = f"CASE WHEN {where} THEN {metric.numerator.sum} WHEN NOT ({where}) THEN 0 END"
+    known = f"{metric.weight} IS NOT NULL AND ({y}) IS NOT NULL AND ({x}) IS NOT NULL"
+    return f"{weight} * ({y})", f"{weight} * ({x})", known
 
 
 def _fractional(sql: str, table: Table) -> bool:
