@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import pyarrow as pa
@@ -20,6 +20,8 @@ from health_pipeline.storage.derive import Derivation, Derived, Progress, derive
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
 progress_of: ContextVar[Callable[[str], Progress] | None] = ContextVar("progress_of", default=None)
 """Set by a command that shows progress: asset name -> where to report (days done, days asked for)."""
 
@@ -29,13 +31,14 @@ class Check:
     """An asset check evaluated right after its asset, in the same step.
 
     Attributes:
-        evaluate: (engine, days asked for) -> (passed, metadata). Runs only when something was computed.
+        evaluate: (engine, days asked for) -> (passed, metadata). ``"warn"`` instead of true or false: it failed, but
+            not so that anything must stop.
         blocking: a failure stops everything downstream in the run: wrong data would alarm people.
     """
 
     name: str
     description: str
-    evaluate: Callable[[Engine, Sequence[dt.date]], tuple[bool, dict[str, Any]]]
+    evaluate: Callable[[Engine, Sequence[dt.date]], tuple[bool | Literal["warn"], dict[str, Any]]]
     blocking: bool = False
 
 
@@ -63,6 +66,7 @@ def derived_asset(
     outputs: Sequence[Output],
     derivation: Callable[[Engine], Derivation],
     pictures: Callable[[Sequence[dt.date]], dict[str, Any]] | None = None,
+    whole: Callable[[], Sequence[dt.date]] | None = None,
 ) -> dg.AssetsDefinition:
     """One Dagster asset (or several computed together) for a derivation.
 
@@ -72,6 +76,8 @@ def derived_asset(
     Args:
         derivation: given the engine, how the tables follow.
         pictures: days asked for -> more metadata, for instance charts, of the first output.
+        whole: for tables whose days are no days of the pipeline (they lie before its start, or ahead): the days there
+            are. The asset has no partitions, and every run brings all of it up to date.
     """
     own = {o.name for o in outputs}
 
@@ -105,15 +111,15 @@ def derived_asset(
             for o in outputs
             for c in o.checks
         ],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        partitions_def=None if whole else partitions,
+        backfill_policy=None if whole else dg.BackfillPolicy.single_run(),
         pool=catalog.name,
         can_subset=False,
     )
     def _materialize(
         context: dg.AssetExecutionContext, duckdb: DuckDBResource
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        days = [dt.date.fromisoformat(key) for key in context.partition_keys]
+        days = list(whole()) if whole else [dt.date.fromisoformat(key) for key in context.partition_keys]
         engine = Engine(duckdb.get_connection)
         report = progress_of.get()
         stopped: list[str] = []
@@ -127,14 +133,15 @@ def derived_asset(
             yield dg.MaterializeResult(asset_key=asset_key(catalog, output.name), metadata=metadata)
             for check in output.checks:
                 passed, about = check.evaluate(engine, days)
-                if check.blocking and not passed:
+                blocks = check.blocking and passed is False
+                if blocks:
                     stopped.append(check.name)
                     _leave_outstanding(output.table, result.computed)
                 yield dg.AssetCheckResult(
                     asset_key=asset_key(catalog, output.name),
                     check_name=check.name,
-                    passed=passed,
-                    severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+                    passed=passed is True,
+                    severity=WARN if passed == "warn" or not check.blocking else ERROR,
                     metadata=about,
                 )
         if stopped:
@@ -153,7 +160,7 @@ def _leave_outstanding(table: LakeTable, days: Sequence[dt.date]) -> None:
     correction computes them again.
     """
     for day in days:
-        table.publish(day, table.read([day]), inputs="stopped by a check")
+        table.claim(day, inputs="stopped by a check")
 
 
 def _metadata(output: Output, index: int, days: Sequence[dt.date], result: Derived, seconds: float) -> dict[str, Any]:

@@ -60,9 +60,11 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
     partitions, work = daily(catalog), jobs(catalog)
     return dg.Definitions(
         assets=[
-            *raw_assets(catalog, partitions, pipeline.landing, pipeline.inbox, t.facts, t.deliveries),
-            *metric_assets(catalog, partitions, t.facts, t.cube),
-            *shift_assets(catalog, partitions, t.cube, t.deliveries, t.shifts, t.bands),
+            *raw_assets(
+                catalog, partitions, pipeline.landing, pipeline.inbox, t.facts, t.deliveries, pipeline.simulation
+            ),
+            *metric_assets(catalog, partitions, t.facts, t.cube, t.histograms),
+            *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands),
             *incident_assets(catalog, partitions, t.shifts, t.bands, t.deliveries, t.incidents),
             *risk_assets(catalog, partitions, t.incidents, t.risks),
             *alert_assets(catalog, t.incidents, t.risks, pipeline.home.state_url),

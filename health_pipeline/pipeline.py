@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.eu_dsa.adapter import DsaStatements
 from health_pipeline.home import Home
 from health_pipeline.incidents import incidents
 from health_pipeline.metrics import cube
 from health_pipeline.raw import deliveries, facts
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landing import SETTLED_SECONDS, Landing
+from health_pipeline.raw.receive import Simulation
 from health_pipeline.risks import risks
 from health_pipeline.shifts import shifts
-from health_pipeline.storage.derive import Derivation, stale_days
+from health_pipeline.storage.derive import Derivation, Progress, stale_days
 from health_pipeline.storage.engine import Engine, date_range
 from health_pipeline.storage.lake import Lake
 from health_pipeline.tables import Tables
@@ -73,28 +74,61 @@ class Pipeline:
             raise self.home.unwritable(error) from None
         return folder
 
+    @property
+    def simulation(self) -> Simulation | None:
+        """What is delivered when nothing else was, where the catalog wants it simulated."""
+        wanted = self.catalog.ecosystem.simulation
+        if wanted is None:
+            return None
+
+        def write(folder: Path, progress: Progress) -> None:
+            from health_pipeline.marketplace.scenario import load_scenario
+            from health_pipeline.marketplace.simulate import simulate
+
+            simulate(
+                folder, load_scenario(wanted.scenario), creators=wanted.creators, days=wanted.days,
+                start=self.catalog.ecosystem.start, seed=wanted.seed, files="whole", progress=progress,
+            )  # fmt: skip
+
+        return Simulation(self.home.root / "simulated" / self.catalog.name, write)
+
+    def new_files(self, settled_seconds: float = SETTLED_SECONDS) -> list[Path]:
+        """Files that wait to be landed, simulated ones first."""
+        simulation = self.simulation
+        simulated = self.landing.new_files(simulation.folder, settled_seconds=0) if simulation else []
+        return simulated + self.landing.new_files(self.inbox, settled_seconds)
+
     def load_steps(self, engine: Engine) -> dict[str, Derivation]:
         """Asset name -> derivation, for what follows from deliveries day by day."""
         c, t = self.catalog, self.tables
         return {
-            c.table.name: facts.derivation(self.landing, t.facts),
+            **self._facts(engine, deliveries.judged(c)),
             "deliveries": deliveries.derivation(c, engine, t.facts, t.deliveries),
-            "cube": cube.derivation(c, engine, t.facts, t.cube),
+            "cube": cube.derivation(c, engine, t.facts, t.cube, t.histograms),
         }
+
+    def lasting_steps(self, engine: Engine) -> dict[str, Derivation]:
+        """Asset name -> derivation, for tables that are brought up to date as a whole: of things that last, or that
+        are known ahead (:func:`.raw.deliveries.judged`)."""
+        judged = deliveries.judged(self.catalog)
+        return self._facts(engine, [table for table in self.catalog.tables if table not in judged])
+
+    def _facts(self, engine: Engine, tables: Sequence[Table]) -> dict[str, Derivation]:
+        return {t.name: facts.derivation(self.landing, engine, t, self.tables.facts[t.name]) for t in tables}
 
     def judge_steps(self) -> dict[str, Derivation]:
         """Asset name -> derivation, for the judgements of a day."""
         c, t = self.catalog, self.tables
         return {
-            "shifts": shifts.derivation(c, t.cube, t.deliveries, t.shifts, t.bands),
+            "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands),
             "incidents": incidents.derivation(c, t.shifts, t.bands, t.deliveries, t.incidents),
             "risks": risks.derivation(c, t.incidents, t.risks),
         }
 
     def delivered_days(self) -> list[dt.date]:
         """Every day from the first to the newest that anyone delivered; days between without any are included."""
-        days = self.landing.days()
-        return date_range(days[0], days[-1]) if days else []
+        days = {day for table in deliveries.judged(self.catalog) for day in self.landing.days(table.name)}
+        return date_range(min(days), max(days)) if days else []
 
     def days_to_judge(self, count: int = DETECTION_DAYS) -> list[dt.date]:
         """The last ``count`` days up to the newest delivered."""
@@ -102,20 +136,31 @@ class Pipeline:
 
     def outstanding(self, days: int = DETECTION_DAYS) -> Work | None:
         """The next thing to do so that the last ``days`` are judged, or ``None`` when everything is up to date."""
-        files = self.landing.new_files(self.inbox)
+        files = self.new_files()
         if files:
-            return Work("land", why=f"{len(files)} new in the inbox: {', '.join(f.name for f in files[:5])}")
-        if self.catalog.sample is not None and not self.landing.receipts():
-            return Work("land", why="the bundled sample")
-        kinds: list[tuple[Literal["load", "judge"], dict[str, Derivation], list[dt.date]]] = [
-            ("load", self.load_steps(Engine()), self.delivered_days()),
-            ("judge", self.judge_steps(), self.days_to_judge(days)),
-        ]
-        for kind, steps, asked in kinds:
-            stale = sorted({d for step in steps.values() for d in stale_days(step, asked)})
-            if stale:
-                return Work(kind, stale[0], asked[-1], f"{len(stale)} days are out of date")
-        return None
+            return Work("land", why=f"{len(files)} new: {', '.join(map(self.landing.label, files[:5]))}")
+        if not self.landing.receipts():
+            if self.catalog.sample is not None:
+                return Work("land", why="the bundled sample")
+            if self.simulation is not None and not self.simulation.folder.exists():
+                return Work("land", why="deliveries to be simulated")
+        asked = self.delivered_days()
+        if not asked:
+            return None
+        engine = Engine()
+        stale = _stale(self.load_steps(engine), asked)
+        lasting = {
+            name for name, step in self.lasting_steps(engine).items() if stale_days(step, self.landing.days(name))
+        }
+        if stale or lasting:
+            said = [f"{len(stale)} days"] * bool(stale) + sorted(lasting)
+            return Work("load", stale[0] if stale else asked[-1], asked[-1], f"{' and '.join(said)} out of date")
+        stale = _stale(self.judge_steps(), self.days_to_judge(days))
+        return Work("judge", stale[0], asked[-1], f"{len(stale)} days out of date") if stale else None
+
+
+def _stale(steps: Mapping[str, Derivation], asked: Sequence[dt.date]) -> list[dt.date]:
+    return sorted({day for step in steps.values() for day in stale_days(step, asked)})
 
 
 def pipelines(names: Sequence[str], home: Home | None = None) -> list[Pipeline]:

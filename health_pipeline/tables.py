@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import INCIDENTS
-from health_pipeline.metrics.schema import CUBE
-from health_pipeline.raw.contract import contract_schema
+from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
+from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.schema import DELIVERIES
 from health_pipeline.risks.schema import RISKS
 from health_pipeline.shifts.schema import BANDS, SHIFTS
@@ -16,11 +16,12 @@ from health_pipeline.storage.lake import Lake, LakeTable
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one ecosystem, named as their assets are."""
+    """The tables of one ecosystem, named as their assets are; ``facts`` by the name of their contract."""
 
-    facts: LakeTable
+    facts: dict[str, LakeTable]
     deliveries: LakeTable
     cube: LakeTable
+    histograms: LakeTable
     shifts: LakeTable
     bands: LakeTable
     incidents: LakeTable
@@ -29,9 +30,10 @@ class Tables:
     @classmethod
     def of(cls, lake: Lake, catalog: Catalog) -> Tables:
         return cls(
-            facts=lake.table("raw", catalog.table.name, contract_schema(catalog.table)),
+            facts={t.name: lake.table("raw", t.name, facts_schema(t)) for t in catalog.tables},
             deliveries=lake.table("raw", "deliveries", DELIVERIES),
             cube=lake.table("metrics", "cube", CUBE),
+            histograms=lake.table("metrics", "histograms", HISTOGRAMS),
             shifts=lake.table("shifts", "shifts", SHIFTS),
             bands=lake.table("shifts", "bands", BANDS),
             incidents=lake.table("incidents", "incidents", INCIDENTS),
@@ -40,5 +42,7 @@ class Tables:
 
     def by_name(self) -> dict[str, LakeTable]:
         """``stage.table`` -> table."""
-        tables = (self.facts, self.deliveries, self.cube, self.shifts, self.bands, self.incidents, self.risks)
-        return {t.name.replace("/", "."): t for t in tables}
+        derived = (
+            self.deliveries, self.cube, self.histograms, self.shifts, self.bands, self.incidents, self.risks
+        )  # fmt: skip
+        return {t.name.replace("/", "."): t for t in (*self.facts.values(), *derived)}

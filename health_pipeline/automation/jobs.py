@@ -18,7 +18,7 @@ def jobs(catalog: Catalog) -> dict[str, UnresolvedAssetJobDefinition]:
     """Kind of work -> job."""
     assets = {
         "land": ["landed_files"],
-        "load": [catalog.table.name, "deliveries", "cube"],
+        "load": [*(table.name for table in catalog.tables), "deliveries", "cube", "histograms"],
         "judge": ["shifts", "bands", "incidents", "risks"],
         "alert": ["alerts"],
     }

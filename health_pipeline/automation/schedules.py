@@ -8,6 +8,7 @@ import dagster as dg
 from health_pipeline.automation.jobs import job_name
 from health_pipeline.automation.sensors import request
 from health_pipeline.pipeline import Pipeline
+from health_pipeline.raw import deliveries
 
 DAILY_CRON = "30 5 * * *"
 RECONCILE_CRONS = {"land": "5 * * * *", "load": "15 * * * *", "judge": "35 * * * *"}
@@ -27,8 +28,9 @@ def daily_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         yesterday = context.scheduled_execution_time.date() - dt.timedelta(days=1)
-        delivered = pipeline.landing.days()
-        if yesterday not in set(delivered):
+        judged = deliveries.judged(catalog)
+        delivered = sorted({day for table in judged for day in pipeline.landing.days(table.name)})
+        if yesterday not in delivered:
             newest = f"The newest day delivered is {delivered[-1]}." if delivered else "No day was delivered yet."
             return dg.SkipReason(
                 f"Nothing was delivered for {yesterday}. {newest} Drop the file into {pipeline.inbox}."

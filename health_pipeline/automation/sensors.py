@@ -62,10 +62,10 @@ def _state(pipeline: Pipeline, work: Work) -> str:
     """Fingerprint of what makes the work necessary: the same necessity is met once, a new one again."""
     parts = [work.kind, str(work.first), str(work.last)]
     if work.kind == "land":
-        stats = [(f.name, f.stat()) for f in pipeline.landing.new_files(pipeline.inbox)]
+        stats = [(pipeline.landing.label(f), f.stat()) for f in pipeline.new_files()]
         parts += [f"{name}:{stat.st_mtime_ns}:{stat.st_size}" for name, stat in stats]
     else:
-        parts += [f"{r.key}:{r.delivered_at.isoformat()}" for r in pipeline.landing.receipts()]
+        parts += [f"{r.table}:{r.key}:{r.delivered_at.isoformat()}" for r in pipeline.landing.receipts()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 

@@ -1,21 +1,27 @@
-"""Assets of the raw stage: files received, facts, deliveries."""
+"""Assets of the raw stage: files received, the facts of every table, deliveries."""
 
-import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from health_pipeline.assets import Output, asset_key, derived_asset
-from health_pipeline.catalog.model import Catalog
-from health_pipeline.errors import InputError
+from health_pipeline.assets import Output, asset_key, derived_asset, progress_of
+from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.raw import deliveries as deliveries_of
 from health_pipeline.raw import facts as facts_of
-from health_pipeline.raw.checks import contract_check, freshness_check, volume_check
+from health_pipeline.raw.checks import (
+    contract_check,
+    drift_check,
+    freshness_check,
+    reference_check,
+    volume_check,
+)
 from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.receive import Simulation, receive_all
+from health_pipeline.storage.derive import Derivation
+from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
-
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)  # the sample is older than anything a user delivers
 
 
 def raw_assets(
@@ -23,62 +29,77 @@ def raw_assets(
     partitions: dg.DailyPartitionsDefinition,
     landing: Landing,
     inbox: Path,
-    facts: LakeTable,
+    facts: Mapping[str, LakeTable],
     deliveries: LakeTable,
+    simulation: Simulation | None = None,
 ) -> list[dg.AssetsDefinition]:
-    """``landed_files``, the facts under the contract's name, and ``deliveries``."""
-    described = {c.name: c.description for c in catalog.table.columns}
+    """``landed_files``, the facts of each table under its contract's name, and ``deliveries``."""
+    judged = deliveries_of.judged(catalog)
     return [
-        _landed_files(catalog, landing, inbox),
-        derived_asset(
-            catalog, partitions, "raw",
-            [Output(catalog.table.name, facts, catalog.table.description, ["landed_files"],
-                    checks=[contract_check(landing), freshness_check(landing)], columns=described)],
-            lambda engine: facts_of.derivation(landing, facts),
-        ),
+        _landed_files(catalog, landing, inbox, simulation),
+        *(_facts(catalog, partitions, landing, facts, table, table in judged) for table in catalog.tables),
         derived_asset(
             catalog, partitions, "raw",
             [Output("deliveries", deliveries,
-                    f"Whether each {catalog.table.delivered_by} delivered completely, day by day: a missing day is not "
-                    "a zero, half a day is not a fall, a backlog is not a rise.",
-                    [catalog.table.name], previous_day=True, checks=[volume_check(catalog, deliveries)])],
+                    "Whether each unit delivered each table completely, day by day: a missing day is not a zero, half "
+                    "a day is not a fall, a backlog is not a rise.",
+                    [table.name for table in judged], previous_day=True, checks=[volume_check(deliveries)])],
             lambda engine: deliveries_of.derivation(catalog, engine, facts, deliveries),
         ),
     ]  # fmt: skip
 
 
-def receive_all(catalog: Catalog, landing: Landing, inbox: Path) -> tuple[int, list[InputError]]:
-    """Land the bundled sample (once) and every new file of the inbox: how many landed, and what can't be read."""
-    landed, refused = 0, []
-    if catalog.sample is not None and not landing.receipts():
-        landing.receive(catalog.sample, delivered_at=EPOCH)
-        landed += 1
-    for path in landing.new_files(inbox):
-        try:
-            landing.receive(path)
-            landed += 1
-        except InputError as error:  # remembered by the landing; the other files go on
-            refused.append(error)
-    return landed, refused
+def _facts(
+    catalog: Catalog,
+    partitions: dg.DailyPartitionsDefinition,
+    landing: Landing,
+    facts: Mapping[str, LakeTable],
+    table: Table,
+    daily: bool,
+) -> dg.AssetsDefinition:
+    checks = [contract_check(landing, table), drift_check(landing, table)]
+    if daily:
+        checks.append(freshness_check(landing, table))
+    if table.references:
+        checks.append(reference_check(table, facts))
+    said = {c.name: c.description for c in table.columns} | {d.name: d.description for d in table.derived}
+    added = {
+        "day": "UTC day",
+        "cluster": f"0 to 63, by a hash of {table.cluster}",
+        "superseded_at": "when the next version of the row arrived; null for the current one",
+    }
+    output = Output(
+        table.name, facts[table.name], table.description,
+        ["landed_files", *dict.fromkeys(r.table for r in table.references)], checks=checks, columns=added | said,
+    )  # fmt: skip
+
+    def derivation(engine: Engine) -> Derivation:
+        return facts_of.derivation(landing, engine, table, facts[table.name])
+
+    whole = None if daily else lambda: landing.days(table.name)
+    return derived_asset(catalog, partitions, "raw", [output], derivation, whole=whole)
 
 
-def _landed_files(catalog: Catalog, landing: Landing, inbox: Path) -> dg.AssetsDefinition:
+def _landed_files(
+    catalog: Catalog, landing: Landing, inbox: Path, simulation: Simulation | None
+) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_key(catalog, "landed_files"),
         group_name="raw",
         kinds={"file"},
         owners=["team:" + catalog.metrics[0].owner],
-        description="Every file received, checked row by row against the contract. Rejected rows are in quarantine.",
+        description="Every file received, checked row by row against its contract. Rejected rows are in quarantine.",
         pool=catalog.name,
     )
     def landed_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        landed, refused = receive_all(catalog, landing, inbox)
+        landed, refused = receive_all(catalog, landing, inbox, simulation, progress_of.get())
         for error in refused:
             context.log.error(f"{error.message} {error.hint}")
         records = [
             dg.TableRecord(
                 {
                     "file": r.name,
+                    "table": r.table,
                     "format": r.format,
                     "delivered at": r.delivered_at.isoformat(timespec="seconds"),
                     "rows": r.delivered,
@@ -86,6 +107,7 @@ def _landed_files(catalog: Catalog, landing: Landing, inbox: Path) -> dg.AssetsD
                     "duplicates": r.duplicates,
                     "quarantined": r.quarantined,
                     "days": len(r.days),
+                    "drift": " ".join(r.drift),
                 }
             )  # fmt: skip
             for r in landing.receipts()[-100:]

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import dagster as dg
 import pyarrow.compute as pc
 
 from health_pipeline.assets import Check
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import Table
 from health_pipeline.raw.landing import Landing, Receipt
+from health_pipeline.raw.references import orphans
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
 QUARANTINE_BLOCKS = 0.05
 """With a larger share of any one file's rows in quarantine, nothing downstream should be believed."""
+QUARANTINE_WARNS = 0.001
+"""With a larger share, someone should look."""
+
+Verdict = tuple[bool | Literal["warn"], dict[str, Any]]
 
 
-def contract_check(landing: Landing) -> Check:
+def contract_check(landing: Landing, table: Table) -> Check:
     """Rows rejected by the contract, in each file that supplies any of the days asked for.
 
     Each file counts by itself, or a long history would hide a day that is all wrong. A file whose every day has been
     delivered again since no longer counts: that is how a mistake is mended.
     """
 
-    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
-        receipts = _supplying(landing, days)
-        delivered, rejected = sum(r.delivered for r in receipts), sum(r.quarantined for r in receipts)
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
+        receipts = _supplying(landing, table, days)
         worst = max(receipts, key=_share, default=None)
         share = _share(worst) if worst else 0.0
         reasons: dict[str, int] = {}
         for receipt in receipts:
             for reason, count in receipt.reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + count
-        table = [dg.TableRecord({"reason": r, "rows": n}) for r, n in sorted(reasons.items(), key=lambda x: -x[1])]
+        rows = [dg.TableRecord({"reason": r, "rows": n}) for r, n in sorted(reasons.items(), key=lambda x: -x[1])]
         about: dict[str, Any] = {
             "files": len(receipts),
-            "rows delivered": delivered,
-            "rows in quarantine": rejected,
+            "rows delivered": sum(r.delivered for r in receipts),
+            "rows in quarantine": sum(r.quarantined for r in receipts),
+            "rows repeated": sum(r.duplicates for r in receipts),
             "largest share in quarantine": round(share, 4),
+            "warns above": QUARANTINE_WARNS,
             "blocks above": QUARANTINE_BLOCKS,
         }
         if worst is not None and worst.quarantined:
@@ -49,39 +55,56 @@ def contract_check(landing: Landing) -> Check:
                 'health-pipeline sql "FROM raw.quarantine" says why each row was rejected; drop a corrected file into '
                 "the inbox."
             )
-        if table:
-            about["reasons"] = dg.MetadataValue.table(table[:50])
-        return share <= QUARANTINE_BLOCKS, about
+        if rows:
+            about["reasons"] = dg.MetadataValue.table(rows[:50])
+        return False if share > QUARANTINE_BLOCKS else "warn" if share > QUARANTINE_WARNS else True, about
 
     return Check(
         "contract",
-        f"At most {QUARANTINE_BLOCKS:.0%} of the rows of any delivered file fail the contract; they are kept in "
-        "quarantine.",
+        f"Warns when more than {QUARANTINE_WARNS:.1%} of the rows of any delivered file fail the contract, and stops "
+        f"what follows above {QUARANTINE_BLOCKS:.0%}; they are kept in quarantine.",
         evaluate,
         blocking=True,
     )
 
 
-def _supplying(landing: Landing, days: Sequence[dt.date]) -> list[Receipt]:
+def drift_check(landing: Landing, table: Table) -> Check:
+    """Columns that are new, missing or of another type in the files that supply the days asked for."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
+        said: dict[str, list[str]] = {}
+        for receipt in _supplying(landing, table, days):
+            for sentence in receipt.drift:
+                said.setdefault(sentence, []).append(receipt.name)
+        about: dict[str, Any] = {"columns that differ": len(said)}
+        if said:
+            about["what differs"] = dg.MetadataValue.table(
+                [
+                    dg.TableRecord({"drift": sentence, "newest file": files[-1], "files": len(files)})
+                    for sentence, files in list(said.items())[:50]
+                ]
+            )
+            about["what to do"] = "Have the source put right, or change the contract in tables.yaml."
+        return not said, about
+
+    return Check("schema_drift", "Delivered files have the contract's columns, in the contract's types.", evaluate)
+
+
+def _supplying(landing: Landing, table: Table, days: Sequence[dt.date]) -> list[Receipt]:
     """The deliveries whose rows count on any of the days, oldest first."""
-    receipts = landing.receipts()  # oldest first: the newest delivery of a unit wins
-    winners: dict[tuple[dt.date, str], str] = {}
-    for receipt in receipts:
-        for day in receipt.days.keys() & set(days):
-            winners.update({(day, unit): receipt.key for unit in receipt.days[day]})
-    keys = set(winners.values())
-    return [r for r in receipts if r.key in keys]
+    keys = {supply.receipt.key for day in days for supply in landing.supplies(table.name, day)}
+    return [r for r in landing.receipts(table.name) if r.key in keys]
 
 
 def _share(receipt: Receipt) -> float:
     return receipt.quarantined / receipt.delivered if receipt.delivered else 0.0
 
 
-def freshness_check(landing: Landing) -> Check:
+def freshness_check(landing: Landing, table: Table) -> Check:
     """Whether every day asked for was delivered by anyone."""
 
-    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
-        delivered = set(landing.days())
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
+        delivered = set(landing.days(table.name))
         late = [d for d in days if d not in delivered]
         about: dict[str, Any] = {"newest day delivered": max(delivered).isoformat() if delivered else "none"}
         if late:
@@ -93,11 +116,39 @@ def freshness_check(landing: Landing) -> Check:
     return Check("freshness", "Something was delivered for every day asked for.", evaluate)
 
 
-def volume_check(catalog: Catalog, deliveries: LakeTable) -> Check:
+def reference_check(table: Table, facts: Mapping[str, LakeTable]) -> Check:
+    """Rows that name a row of another table that is not there. They count all the same: it may arrive later."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
+        found = orphans(engine, table, facts, days)
+        about: dict[str, Any] = {"orphans": sum(o.rows for o in found)}
+        if about["orphans"]:
+            about["references"] = dg.MetadataValue.table(
+                [
+                    dg.TableRecord(
+                        {
+                            "column": o.reference.column,
+                            "names": f"{o.reference.table}.{o.reference.to}",
+                            "within days": o.reference.within_days,
+                            "rows": o.of,
+                            "orphans": o.rows,
+                            "for example": ", ".join(o.examples),
+                        }
+                    )  # fmt: skip
+                    for o in found
+                ]
+            )
+        return not about["orphans"], about
+
+    named = ", ".join(f"{r.column} in {r.table}" for r in table.references)
+    return Check("references", f"What rows name exists: {named}. Rows without it are kept.", evaluate)
+
+
+def volume_check(deliveries: LakeTable) -> Check:
     """Units whose delivery is missing, nearly empty, partial, or a backlog."""
 
-    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
-        rows = deliveries.read(days, ["day", "unit", "finding", "volume", "expected"])
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
+        rows = deliveries.read(days, ["day", "table", "unit", "finding", "volume", "expected"])
         bad = rows.filter(pc.not_equal(rows["finding"], "complete"))
         last = bad.filter(pc.equal(bad["day"], days[-1])) if days else bad
         about: dict[str, Any] = {
@@ -106,19 +157,20 @@ def volume_check(catalog: Catalog, deliveries: LakeTable) -> Check:
             f"incomplete on {days[-1]}" if days else "incomplete": last.num_rows,
         }
         if bad.num_rows:
-            newest = bad.sort_by([("day", "descending"), ("unit", "ascending")]).slice(0, 100).to_pylist()
+            newest = bad.sort_by([("day", "descending"), ("table", "ascending"), ("unit", "ascending")])
             about["newest findings"] = dg.MetadataValue.table(
                 [
                     dg.TableRecord(
                         {
                             "day": str(r["day"]),
-                            catalog.table.delivered_by: r["unit"],
+                            "table": r["table"],
+                            "unit": r["unit"],
                             "finding": r["finding"],
                             "volume": r["volume"] or 0.0,
                             "expected": r["expected"] or 0.0,
                         }
                     )  # fmt: skip
-                    for r in newest
+                    for r in newest.slice(0, 100).to_pylist()
                 ]
             )
         return last.num_rows == 0, about

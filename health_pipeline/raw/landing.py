@@ -1,55 +1,62 @@
-"""Where deliveries land: each file once, whole or not at all, and the newest delivery of every day wins.
+"""Where deliveries land: each file once, whole or not at all, and which of them supply a day's rows.
 
 Layout, below ``<lake root>/<ecosystem>/raw/_landing``::
 
-    <sha16>/rows.parquet         good rows, sorted by day and key
-    <sha16>/quarantine.parquet   rejected rows, each with its reason
-    <sha16>/receipt.json         written last: a landing without it never happened, and is done again
-    _seen/<id>.json              a file (name, mtime, size) that has landed
-    _rejected/<id>.json          a file that could not be read, with what its owner should do
+    <table>/<sha16>/rows.parquet         good rows, sorted by day, key and version
+    <table>/<sha16>/quarantine.parquet   rejected rows, each with its reason
+    <table>/<sha16>/receipt.json         written last: a landing without it never happened, and is done again
+    _seen/<id>.json                      a file (name, mtime, size) that has landed
+    _rejected/<id>.json                  a file that could not be read, with what its owner should do
+    .reading-*/                          room for what does not fit in memory; goes with the process that made it
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import fcntl
 import hashlib
 import itertools
 import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import Catalog, Sum, Table
+from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
 from health_pipeline.raw.contract import (
     QUARANTINE,
     Checked,
     check_csv,
+    check_json,
     check_parquet,
-    contract_schema,
-    sort_order,
+    table_of_file,
 )
 from health_pipeline.raw.reader import csv_parts, file_format, open_engine, read_header
 from health_pipeline.raw.statements import StatementFormat, aggregate
-from health_pipeline.storage.lake import Lake, write_durably
+from health_pipeline.storage.lake import Lake, replace_durably, write_durably
 
-VERSION = "landing-1"
+VERSION = "landing-2"
 """Changes when the same file would land as other rows: files in the inbox are then read again."""
 UNFINISHED = (".part", ".tmp", ".crdownload")
+HIDDEN = (".", "_")
+"""Beginnings of names that are nobody's delivery: Spark leaves a ``_SUCCESS`` beside its files."""
 SETTLED_SECONDS = 2.0
-BATCH_DAYS = 366
-QUARANTINED = QUARANTINE.append(pa.field("received_at", pa.timestamp("us", tz="UTC")))
+ABANDONED_SECONDS = 60.0
+"""A younger scratch folder may belong to a process that has not come to lock it."""
+QUARANTINED = pa.schema(
+    [pa.field("table", pa.string()), *QUARANTINE, pa.field("received_at", pa.timestamp("us", tz="UTC"))]
+)
 
 Progress = Callable[[str], object]
 
@@ -60,20 +67,23 @@ class Receipt:
 
     Attributes:
         key: first 16 hexadecimal digits of the SHA-256 of the file's bytes.
-        name: the file's name when it first landed.
-        format: ``Parquet``, ``CSV``, or the title of the source's own format.
-        delivered_at: when it was last delivered, UTC; the newest delivery of a day wins.
+        table: whose contract it was checked against.
+        name: the file's name when it first landed, with its folder when that names the table.
+        format: ``Parquet``, ``CSV``, ``JSON lines``, or the title of the source's own format.
+        delivered_at: when it was last delivered, UTC; where rows are a day's result, the newest delivery wins.
         delivered: rows in the file; statements, for a statement dump. So are the next three.
         accepted: those that count.
         duplicates: those that only repeat an accepted one.
         quarantined: those rejected, with a reason.
         ignored: columns that the contract does not know.
+        drift: sentences about columns that are new, missing, or of another type than the contract's.
         reasons: number of rejected rows by reason.
-        days: the units delivered on each day, sorted.
+        days: rows landed by day and unit, both sorted.
         contract: fingerprint of the contract the rows were checked against.
     """
 
     key: str
+    table: str
     name: str
     format: str
     delivered_at: dt.datetime
@@ -82,13 +92,15 @@ class Receipt:
     duplicates: int
     quarantined: int
     ignored: tuple[str, ...]
+    drift: tuple[str, ...]
     reasons: Mapping[str, int]
-    days: Mapping[dt.date, tuple[str, ...]]
+    days: Mapping[dt.date, Mapping[str, int]]
     contract: str
 
     def to_json(self) -> bytes:
-        days = {day.isoformat(): units for day, units in self.days.items()}
-        return json.dumps(asdict(self) | {"delivered_at": self.delivered_at.isoformat(), "days": days}).encode()
+        days = {day.isoformat(): dict(units) for day, units in self.days.items()}
+        fields = asdict(replace(self, days={}))
+        return json.dumps(fields | {"delivered_at": self.delivered_at.isoformat(), "days": days}).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Receipt:
@@ -98,7 +110,8 @@ class Receipt:
             | {
                 "delivered_at": dt.datetime.fromisoformat(fields["delivered_at"]),
                 "ignored": tuple(fields["ignored"]),
-                "days": {dt.date.fromisoformat(day): tuple(units) for day, units in fields["days"].items()},
+                "drift": tuple(fields["drift"]),
+                "days": {dt.date.fromisoformat(day): units for day, units in fields["days"].items()},
             }
         )
 
@@ -114,11 +127,25 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class Supply:
+    """What one delivery gives to a day.
+
+    Attributes:
+        rows: number of rows.
+        units: the units it gives the rows of; ``None`` for all that it holds on the day.
+    """
+
+    receipt: Receipt
+    rows: int
+    units: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
 class _Index:
-    """All receipts, and for each day and unit the one whose rows count."""
+    """A table's receipts, oldest delivery first, and what each gives to every day."""
 
     receipts: tuple[Receipt, ...]
-    winners: Mapping[dt.date, Mapping[str, Receipt]]
+    supplies: Mapping[dt.date, tuple[Supply, ...]]
 
 
 class Landing:
@@ -126,112 +153,124 @@ class Landing:
 
     Args:
         lake: the ecosystem's lake.
-        catalog: holds the contract.
-        statements: the source's own row-level format (``catalog.ecosystem.statement_adapter``), if any.
+        catalog: holds the contracts.
+        statements: the source's own row-level format (``catalog.ecosystem.statement_adapter``), if any; it is
+            aggregated to the catalog's first table.
     """
 
     def __init__(self, lake: Lake, catalog: Catalog, statements: StatementFormat | None = None) -> None:
         self.catalog = catalog
-        self.schema = contract_schema(catalog.table)
         self._statements = statements
         self._root = lake.root / "raw" / "_landing"
-        self._contract = f"{VERSION}-{catalog.version(catalog.table)}-{catalog.ecosystem.start}"
-        self._parsed: dict[str, tuple[str, Receipt]] = {}
-        self._index: tuple[tuple[tuple[str, str], ...], _Index] | None = None
+        self._contracts = {table.name: fingerprint(catalog, table) for table in catalog.tables}
+        self._parsed: dict[tuple[str, str], tuple[str, Receipt]] = {}
+        self._indices: dict[str, tuple[tuple[tuple[str, str], ...], _Index]] = {}
 
-    def receive(self, path: Path, delivered_at: dt.datetime | None = None, progress: Progress | None = None) -> Receipt:
+    @property
+    def root(self) -> Path:
+        """The folder of all landings; what sources remember lies beside them."""
+        return self._root
+
+    def receive(
+        self,
+        path: Path,
+        table: str | None = None,
+        delivered_at: dt.datetime | None = None,
+        progress: Progress | None = None,
+    ) -> Receipt:
         """Land a file. The same content again only moves its ``delivered_at`` forward.
 
         Args:
             path: a file in one of :data:`.reader.FORMATS`.
+            table: whose contract it is to meet; by default the one that its name or its folder's name tells.
             delivered_at: aware; the file's modification time by default, but never in the future.
             progress: is told, in a few words, what goes on.
 
         Raises:
-            InputError: the file can't be read. Remembered (:meth:`rejections`), unless it is missing,
-                a folder, or still being written.
+            InputError: the file can't be read, or it is unknown what it holds. Remembered (:meth:`rejections`),
+                unless it is missing, a folder, or still being written.
         """
         if path.is_dir() or not path.exists():
             file_format(path)
+        if table is not None and table not in self._contracts:
+            raise InputError(f"There is no table {table!r}.", did_you_mean(table, self._contracts))
         stat = path.stat()
         now = dt.datetime.now(dt.UTC)
         delivered_at = delivered_at or min(dt.datetime.fromtimestamp(stat.st_mtime, dt.UTC), now)
-        sighting = self._sighting(path.name, stat.st_mtime_ns, stat.st_size)
+        sighting, name = self._sighting(path, stat), self.label(path)
         try:
-            receipt = self._land(path, stat, delivered_at, progress or (lambda _: None))
+            contract = self.catalog.table(table) if table else table_of_file(path, self.catalog)
+            receipt = self._land(path, stat, contract, delivered_at, progress or (lambda _: None))
         except _ChangingError:
             raise
         except InputError as error:
-            rejection = Rejection(path.name, error.message, error.hint, now)
+            rejection = Rejection(name, error.message, error.hint, now)
             self._note("_rejected", sighting, asdict(rejection) | {"rejected_at": now.isoformat()})
             raise
-        self._note("_seen", sighting, {"name": path.name, "key": receipt.key})
+        self._note("_seen", sighting, {"name": name, "table": receipt.table, "key": receipt.key})
         for file, rejected in self._rejected():
-            if rejected.name == path.name:
+            if rejected.name == name:
                 file.unlink(missing_ok=True)
         return receipt
 
-    def receipts(self) -> list[Receipt]:
-        """All landings, oldest delivery first."""
-        return list(self._read().receipts)
+    def receipts(self, table: str | None = None) -> list[Receipt]:
+        """Landings of a table, or of all, oldest delivery first."""
+        found = [r for name in ([table] if table else self._contracts) for r in self._read(name).receipts]
+        return found if table else sorted(found, key=_age)
 
-    def days(self) -> list[dt.date]:
-        """Every day on which anything was delivered, ascending."""
-        return sorted(self._read().winners)
+    def rows_file(self, receipt: Receipt) -> Path:
+        """The good rows of a landing: Parquet, sorted by day, key and version."""
+        return self._root / receipt.table / receipt.key / "rows.parquet"
 
-    def day_version(self, day: dt.date) -> str:
-        """Fingerprint of which delivery supplies which unit: while it holds, so do the day's rows."""
-        digest = hashlib.sha256()
-        for unit, receipt in sorted(self._read().winners.get(day, {}).items()):
-            digest.update(f"{unit}\0{receipt.key}\0{receipt.contract}\0".encode())
-        return digest.hexdigest()[:16]
+    def is_current(self, receipt: Receipt) -> bool:
+        """Whether the rows were checked against the contract as it is now."""
+        return receipt.contract == self._contracts[receipt.table]
 
-    def assemble(self, days: Sequence[dt.date]) -> Iterator[tuple[dt.date, pa.Table]]:
-        """The rows of each day: for every unit, all those of the newest delivery that has it on that day.
+    def days(self, table: str) -> list[dt.date]:
+        """Every day on which anything of the table was delivered, ascending."""
+        return sorted(self._read(table).supplies)
 
-        Args:
-            days: in the order in which they are to come.
+    def supplies(self, table: str, day: dt.date) -> tuple[Supply, ...]:
+        """Which deliveries give a day its rows.
 
-        Yields:
-            the day and its rows: :func:`.contract_schema`, sorted by key; none when nothing was delivered.
-
-        Raises:
-            InputError: a landing lacks a column that the contract has got since.
+        Where rows are a day's result, the newest delivery of each unit; where they have versions, every delivery that
+        holds rows of the day.
         """
-        winners = self._read().winners
-        for start in range(0, len(days), BATCH_DAYS):
-            batch = days[start : start + BATCH_DAYS]
-            wanted: dict[str, list[tuple[dt.date, str]]] = {}
-            for day in sorted(set(batch)):
-                for unit, receipt in winners.get(day, {}).items():
-                    wanted.setdefault(receipt.key, []).append((day, unit))
-            tables = [self._rows(key, pairs) for key, pairs in wanted.items()]
-            rows = pa.concat_tables(tables) if tables else self.schema.empty_table()
-            if len(tables) > 1:
-                rows = rows.sort_by([(name, "ascending") for name in sort_order(self.catalog.table)])
-            runs = _runs(rows[self.catalog.table.day])
-            for day in batch:
-                begin, end = runs.get(day, (0, 0))
-                yield day, rows.slice(begin, end - begin)
+        return self._read(table).supplies.get(day, ())
+
+    def day_version(self, table: str, day: dt.date) -> str:
+        """Fingerprint of which delivery supplies what: while it holds, so do the day's rows."""
+        digest = hashlib.sha256()
+        for supply in sorted(self.supplies(table, day), key=lambda s: s.receipt.key):
+            units = "\1".join(sorted(supply.units)) if supply.units is not None else "*"
+            digest.update(f"{supply.receipt.key}\0{supply.receipt.contract}\0{units}\0".encode())
+        return digest.hexdigest()[:16]
 
     def quarantine(self) -> pa.Table:
         """Rejected rows of all landings, oldest delivery first; :data:`QUARANTINED`."""
-        files = [self._root / receipt.key / "quarantine.parquet" for receipt in self._read().receipts]
-        tables = [pq.read_table(file).cast(QUARANTINED) for file in files]
+        tables = []
+        for receipt in self.receipts():
+            if receipt.quarantined:
+                rows = pq.read_table(self.rows_file(receipt).with_name("quarantine.parquet"))
+                names = pa.array([receipt.table] * rows.num_rows, pa.string())
+                tables.append(rows.add_column(0, "table", names).cast(QUARANTINED))
         return pa.concat_tables(tables) if tables else QUARANTINED.empty_table()
 
     def new_files(self, inbox: Path, settled_seconds: float = SETTLED_SECONDS) -> list[Path]:
-        """Files in the inbox that were not received yet as they are now, oldest first. Opens none of them.
+        """Files in a folder that were not received yet as they are now, oldest first. Opens none of them.
+
+        Files in sub-folders named like a table count too.
 
         Args:
             settled_seconds: how long a file must have been left alone; 0 takes all.
         """
         found = []
-        for path in inbox.iterdir() if inbox.is_dir() else ():
-            if path.name.startswith(".") or path.name.lower().endswith(UNFINISHED) or not path.is_file():
+        for path in self._files(inbox):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # taken away since
                 continue
-            stat = path.stat()
-            sighting = self._sighting(path.name, stat.st_mtime_ns, stat.st_size)
+            sighting = self._sighting(path, stat)
             known = any((self._root / kind / f"{sighting}.json").exists() for kind in ("_seen", "_rejected"))
             if not known and time.time() - stat.st_mtime >= settled_seconds:
                 found.append((stat.st_mtime_ns, path))
@@ -241,56 +280,84 @@ class Landing:
         """Files that could not be read and were not received since under the same name, newest first."""
         return sorted((r for _, r in self._rejected()), key=lambda r: r.rejected_at, reverse=True)
 
-    def _land(self, path: Path, before: os.stat_result, delivered_at: dt.datetime, progress: Progress) -> Receipt:
+    def label(self, path: Path) -> str:
+        """What a person calls a delivered file: its name, after its folder's when that is a table's."""
+        return f"{path.parent.name}/{path.name}" if path.parent.name in self._contracts else path.name
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what does not fit in memory. Those of processes that were killed are swept away."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        for left in self._root.glob(".reading-*"):
+            with contextlib.suppress(FileNotFoundError):  # gone with its process meanwhile
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    with _locked(left, wait=False) as ours:
+                        if ours:
+                            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=self._root, prefix=".reading-") as folder, _locked(Path(folder)):
+            yield Path(folder)
+
+    def _files(self, inbox: Path) -> Iterator[Path]:
+        for folder in (inbox, *(inbox / table for table in self._contracts)):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                unfinished = path.name.startswith(HIDDEN) or path.name.lower().endswith(UNFINISHED)
+                if not unfinished and path.is_file():
+                    yield path
+
+    def _land(
+        self, path: Path, before: os.stat_result, table: Table, delivered_at: dt.datetime, progress: Progress
+    ) -> Receipt:
         suffix = file_format(path)
         progress(f"Checking {path.name}")
         key = _content(path)
-        folder = self._root / key
+        folder = self._root / table.name / key
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             receipt = _receipt(folder)
-            if receipt is not None and receipt.contract == self._contract:
+            if receipt is not None and self.is_current(receipt):
                 if delivered_at > receipt.delivered_at:
                     receipt = replace(receipt, delivered_at=delivered_at)
                     _write(folder / "receipt.json", receipt.to_json())
                 return receipt
             if receipt is not None:  # the contract has changed: what was delivered when has not
                 delivered_at = max(delivered_at, receipt.delivered_at)
-            with tempfile.TemporaryDirectory(dir=self._root, prefix=".reading-") as scratch:
-                form, checked = self._check(path, suffix, Path(scratch), progress)
-            if (path.stat().st_mtime_ns, path.stat().st_size) != (before.st_mtime_ns, before.st_size):
-                raise _ChangingError(path)
-            receipt = self._receipt(key, path.name, form, delivered_at, checked)
-            progress(f"Landing {receipt.accepted:,} of {receipt.delivered:,} rows")
+            with self.scratch() as scratch:
+                form, checked = self._check(path, suffix, table, scratch, progress)
+                if (path.stat().st_mtime_ns, path.stat().st_size) != (before.st_mtime_ns, before.st_size):
+                    raise _ChangingError(path)
+                receipt = self._receipt(key, path, form, table, delivered_at, checked)
+                progress(f"Landing {receipt.accepted:,} of {receipt.delivered:,} rows")
+                replace_durably(checked.rows, folder / "rows.parquet")
             received = pa.scalar(dt.datetime.now(dt.UTC), QUARANTINED.field("received_at").type)
             rejected = checked.quarantine.append_column("received_at", pa.repeat(received, checked.quarantine.num_rows))
-            for name, rows in (("rows", checked.rows), ("quarantine", rejected)):
-                write_durably(folder / f"{name}.parquet", partial(pq.write_table, rows, compression="zstd"))
+            write_durably(
+                folder / "quarantine.parquet", lambda file: pq.write_table(rejected, file, compression="zstd")
+            )
             _write(folder / "receipt.json", receipt.to_json())
         return receipt
 
-    def _check(self, path: Path, suffix: str, scratch: Path, progress: Progress) -> tuple[str, Checked]:
+    def _check(self, path: Path, suffix: str, table: Table, scratch: Path, progress: Progress) -> tuple[str, Checked]:
         today = dt.datetime.now(dt.UTC).date()
         with open_engine(scratch) as engine:
             if suffix == ".parquet":
-                return "Parquet", check_parquet(engine, path, self.catalog, today)
+                return "Parquet", check_parquet(engine, path, table, self.catalog, today, scratch)
+            if suffix.removesuffix(".gz") in (".jsonl", ".ndjson"):
+                return "JSON lines", check_json(engine, path, table, self.catalog, today, scratch)
             parts = csv_parts(path, scratch)
             first = next(parts)
             whole = itertools.chain([first], parts)
             form = self._statements
-            if form is not None and form.recognises(read_header(first)):
-                return form.title, aggregate(engine, whole, form, self.catalog, today, scratch, progress)
-            return "CSV", check_csv(engine, whole, self.catalog, today, scratch)
+            if form is not None and table.name == self.catalog.tables[0].name and form.recognises(read_header(first)):
+                return form.title, aggregate(engine, whole, form, table, self.catalog, today, scratch, progress)
+            return "CSV", check_csv(engine, whole, table, self.catalog, today, scratch)
 
-    def _receipt(self, key: str, name: str, form: str, delivered_at: dt.datetime, checked: Checked) -> Receipt:
-        table = self.catalog.table
-        days: dict[dt.date, list[str]] = {}
-        pairs = checked.rows.group_by([table.day, table.delivered_by]).aggregate([])
-        for day, unit in zip(pairs[table.day].to_pylist(), pairs[table.delivered_by].to_pylist(), strict=True):
-            days.setdefault(day, []).append(str(unit))
+    def _receipt(
+        self, key: str, path: Path, form: str, table: Table, delivered_at: dt.datetime, checked: Checked
+    ) -> Receipt:
         return Receipt(
             key=key,
-            name=name,
+            table=table.name,
+            name=self.label(path),
             format=form,
             delivered_at=delivered_at,
             delivered=checked.delivered,
@@ -298,62 +365,43 @@ class Landing:
             duplicates=checked.duplicates,
             quarantined=checked.quarantine.num_rows,
             ignored=checked.ignored,
+            drift=checked.drift,
             reasons=checked.reasons,
-            days={day: tuple(sorted(units)) for day, units in sorted(days.items())},
-            contract=self._contract,
+            days={day: dict(sorted(units.items())) for day, units in sorted(checked.days.items())},
+            contract=self._contracts[table.name],
         )
 
-    def _rows(self, key: str, pairs: Sequence[tuple[dt.date, str]]) -> pa.Table:
-        """Rows of one landing for some (day, unit), in their order."""
-        table, file = self.catalog.table, self._root / key / "rows.parquet"
-        first, last = min(day for day, _ in pairs), max(day for day, _ in pairs)
-        rows = pq.read_table(file, partitioning=None, filters=[(table.day, ">=", first), (table.day, "<=", last)])
-        for field in self.schema:
-            if field.name not in rows.column_names:
-                if table.column(field.name).required:
-                    receipt = _receipt(self._root / key)
-                    name = receipt.name if receipt else key
-                    raise InputError(
-                        f"{name} was delivered before the contract had {field.name!r}.", "Deliver it again."
-                    )
-                rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-        rows = rows.select(self.schema.names).cast(self.schema)
-        wanted = pa.array([f"{day.isoformat()}\0{unit}" for day, unit in pairs])
-        own = pc.binary_join_element_wise(
-            rows[table.day].cast(pa.string()), rows[table.delivered_by].cast(pa.string()), "\0"
-        )
-        return rows.filter(pc.is_in(own, value_set=wanted))
-
-    def _read(self) -> _Index:
-        """All receipts; those that did not change since the last call are not read again."""
+    def _read(self, table: str) -> _Index:
+        """A table's receipts; those that did not change since the last call are not read again."""
+        root = self._root / table
         state: list[tuple[str, str]] = []
-        for folder in self._root.iterdir() if self._root.is_dir() else ():
+        for folder in root.iterdir() if root.is_dir() else ():
             try:
                 stat = (folder / "receipt.json").stat()
                 state.append((folder.name, f"{stat.st_ino} {stat.st_mtime_ns}"))
             except FileNotFoundError:  # being written, or not a landing
                 continue
         state.sort()
-        if self._index is not None and self._index[0] == tuple(state):
-            return self._index[1]
+        held = self._indices.get(table)
+        if held is not None and held[0] == tuple(state):
+            return held[1]
         for key, changed in state:
-            if self._parsed.get(key, ("", None))[0] != changed:
-                self._parsed[key] = (
-                    changed,
-                    Receipt.from_json((self._root / key / "receipt.json").read_bytes()),
-                )
-        receipts = sorted((self._parsed[key][1] for key, _ in state), key=lambda r: (r.delivered_at, r.key))
-        winners: dict[dt.date, dict[str, Receipt]] = {}
-        for receipt in receipts:
-            for day, units in receipt.days.items():
-                winners.setdefault(day, {}).update(dict.fromkeys(units, receipt))
-        index = _Index(tuple(receipts), winners)
-        self._index = (tuple(state), index)
+            if self._parsed.get((table, key), ("", None))[0] != changed:
+                self._parsed[table, key] = (changed, Receipt.from_json((root / key / "receipt.json").read_bytes()))
+        receipts = tuple(sorted((self._parsed[table, key][1] for key, _ in state), key=_age))
+        versioned = self.catalog.table(table).version is not None
+        index = _Index(receipts, (_everything if versioned else _newest)(receipts))
+        self._indices[table] = (tuple(state), index)
         return index
 
-    def _sighting(self, name: str, modified_ns: int, size: int) -> str:
+    def _sighting(self, path: Path, stat: os.stat_result) -> str:
         """Identifies a file as it is now, under the present contract: once that changes, all are new."""
-        return hashlib.sha256(f"{name}\0{modified_ns}\0{size}\0{self._contract}".encode()).hexdigest()[:24]
+        try:
+            contract = self._contracts[table_of_file(path, self.catalog).name]
+        except InputError:  # of a name that tells no table, which another contract might
+            contract = "-".join(self._contracts.values())
+        seen = f"{self.label(path)}\0{stat.st_mtime_ns}\0{stat.st_size}\0{contract}"
+        return hashlib.sha256(seen.encode()).hexdigest()[:24]
 
     def _note(self, kind: str, sighting: str, fields: Mapping[str, str]) -> None:
         folder = self._root / kind
@@ -380,6 +428,59 @@ class _ChangingError(InputError):
         super().__init__(f"{path.name} changed while it was read.", "Deliver it again once it is complete.")
 
 
+def fingerprint(catalog: Catalog, table: Table) -> str:
+    """Of all that decides which rows of a file land: what is said about them for people or later stages is not."""
+    landing = table.model_copy(
+        update={
+            "title": "",
+            "description": "",
+            "columns": tuple(c.model_copy(update={"description": ""}) for c in table.columns),
+            "volume": Sum(sum="1"),
+            "sparse": False,
+            "cluster": None,
+            "references": (),
+            "derived": (),
+        }
+    )
+    zones = catalog.ecosystem.time_zones
+    return f"{VERSION}-{catalog.version(landing, *([zones] if zones else []))}-{catalog.ecosystem.start}"
+
+
+def _age(receipt: Receipt) -> tuple[dt.datetime, str]:
+    return receipt.delivered_at, receipt.key
+
+
+def _newest(receipts: tuple[Receipt, ...]) -> dict[dt.date, tuple[Supply, ...]]:
+    """Of every day, each unit's newest delivery."""
+    winners: dict[dt.date, dict[str, Receipt]] = {}
+    for receipt in receipts:
+        for day, units in receipt.days.items():
+            winners.setdefault(day, {}).update(dict.fromkeys(units, receipt))
+    return {day: _shares(day, won) for day, won in winners.items()}
+
+
+def _shares(day: dt.date, winners: Mapping[str, Receipt]) -> tuple[Supply, ...]:
+    units: dict[str, list[str]] = {}
+    by_key = {receipt.key: receipt for receipt in winners.values()}
+    for unit, receipt in winners.items():
+        units.setdefault(receipt.key, []).append(unit)
+    found = []
+    for key, own in units.items():
+        held = by_key[key].days[day]
+        whole = len(own) == len(held)
+        found.append(Supply(by_key[key], sum(held[u] for u in own), None if whole else frozenset(own)))
+    return tuple(found)
+
+
+def _everything(receipts: tuple[Receipt, ...]) -> dict[dt.date, tuple[Supply, ...]]:
+    """Of every day, all deliveries that hold rows of it."""
+    found: dict[dt.date, list[Supply]] = {}
+    for receipt in receipts:
+        for day, units in receipt.days.items():
+            found.setdefault(day, []).append(Supply(receipt, sum(units.values())))
+    return {day: tuple(supplies) for day, supplies in found.items()}
+
+
 def _content(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -400,17 +501,12 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time lands a given content. The lock ends with its process, however that ends."""
+def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """One process at a time has a folder; whether it is ours. The lock ends with its process, however that ends."""
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _runs(days: pa.ChunkedArray) -> dict[dt.date, tuple[int, int]]:
-    """First and one-past-last row of each day, in rows sorted by day."""
-    encoded = pc.run_end_encode(days.combine_chunks()) if len(days) else None
-    if encoded is None:
-        return {}
-    ends = encoded.run_ends.to_pylist()
-    return {day: (begin, end) for day, begin, end in zip(encoded.values.to_pylist(), [0, *ends], ends, strict=False)}
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

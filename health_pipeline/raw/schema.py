@@ -1,4 +1,4 @@
-"""Columns of the delivery table (those of the facts are the catalog's contract)."""
+"""Columns of the delivery table (those of the facts are the catalog's contracts)."""
 
 import pyarrow as pa
 
@@ -7,6 +7,7 @@ from health_pipeline.storage.columns import column
 DELIVERIES = pa.schema(
     [
         column("day", pa.date32(), "UTC day"),
+        column("table", pa.string(), "name of the table delivered"),
         column("unit", pa.string(), "a value of the delivering column"),
         column("finding", pa.string(), "complete, missing, empty, partial, backlog, settling, retired"),
         column(

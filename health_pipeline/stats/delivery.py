@@ -83,6 +83,15 @@ def judge(state: State, volume: float | None) -> tuple[Finding, State]:
                 return "backlog", State(state.recent, state.owed + short, days, 0, 0)
             if owes and state.backlog_age is not None and state.backlog_age < RAMP:
                 return "settling", State(state.recent, state.owed, days, 0, state.backlog_age + 1)
+    return "complete", _complete(state, volume)
+
+
+def nothing_to_tell(state: State) -> tuple[Finding, State]:
+    """Judge a day without rows of a unit that has none now and then, when the source did deliver: it is a zero."""
+    return "complete", _complete(state, 0.0)
+
+
+def _complete(state: State, volume: float) -> State:
     since = None if state.since is None or state.since >= CATCH_UP else state.since + 1
     recent = (*state.recent, volume)[-MEMORY:]
-    return "complete", State(recent, state.owed if since is not None else 0.0, since)
+    return State(recent, state.owed if since is not None else 0.0, since)

@@ -11,12 +11,15 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import pyarrow as pa
 
 from health_pipeline.storage.lake import LakeTable, Partition
 
 Progress = Callable[[int, int], None]
+Rows: TypeAlias = pa.Table | Iterator[pa.RecordBatch]
+"""Rows of a day: as a table, or bit by bit when a day may be larger than memory."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Derivation:
         outputs: the tables computed together; each is published for every computed day.
         inputs: day -> the (table, days) it reads.
         version: changes when the code or the part of the catalog it depends on changes.
-        compute: days (ascending) -> for each day, one Arrow table per output. It may batch over days, and must
-            yield days in order.
+        compute: days (ascending) -> for each day, the rows of every output. It may batch over days, and must
+            yield days in order. Rows that come bit by bit are consumed before the next day is asked for.
         extra: day -> anything else it follows from, as text (for tables that are not made from lake tables).
         sequential: a day reads its own table's day before; stale days are then found one after another.
     """
@@ -36,7 +39,7 @@ class Derivation:
     outputs: Sequence[LakeTable]
     inputs: Callable[[dt.date], Iterable[tuple[LakeTable, Sequence[dt.date]]]]
     version: str
-    compute: Callable[[Sequence[dt.date]], Iterator[tuple[dt.date, Sequence[pa.Table]]]]
+    compute: Callable[[Sequence[dt.date]], Iterator[tuple[dt.date, Sequence[Rows]]]]
     extra: Callable[[dt.date], str] = lambda day: ""
     sequential: bool = False
 
@@ -118,11 +121,12 @@ def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress |
     result = Derived()
     done = 0
 
-    def publish(day: dt.date, tables: Sequence[pa.Table], inputs: str) -> None:
+    def publish(day: dt.date, tables: Sequence[Rows], inputs: str) -> None:
         changed = False
         for table, rows in zip(derivation.outputs, tables, strict=True):
             before = pointers.get(table, day)
-            after = table.publish(day, rows, inputs)
+            as_table = isinstance(rows, pa.Table)
+            after = table.publish(day, rows, inputs) if as_table else table.publish_batches(day, rows, inputs)
             changed |= before is None or before.content != after.content
             pointers.forget(table, day)
         result.computed.append(day)

@@ -29,7 +29,7 @@ def run_sql(ecosystem: str, query: str | None, csv: bool, console: Console) -> N
     from health_pipeline.storage.engine import create_views
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
-    if not pipeline.tables.facts.days():
+    if not any(table.days() for table in pipeline.tables.facts.values()):
         raise UserError(f"The lake in {pipeline.home.lake} is empty.", "Run `health-pipeline run` first.")
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.read()
