@@ -32,3 +32,24 @@ HISTOGRAMS = pa.schema(
         column("count", pa.int64(), "rows in the bin"),
     ]
 )
+
+ARRIVALS = pa.schema(
+    [
+        column("day", pa.date32(), "UTC day the amount counts for"),
+        column("metric", pa.string(), "name in the catalog"),
+        column("part", pa.string(), "numerator or denominator"),
+        column("age", pa.int32(), "0: by the end of the day; a: on the a-th day after it"),
+        column("amount", pa.float64(), "change of the day's total: what arrived less what it superseded"),
+    ]
+)
+
+MATURITY = pa.schema(
+    [
+        column("day", pa.date32(), "as known at the end of this UTC day"),
+        column("metric", pa.string(), "name in the catalog"),
+        column("part", pa.string(), "numerator, denominator, or value: the one as a share of the other"),
+        column("age", pa.int32(), "days after a day's end; the last age of a part stands for all greater ones"),
+        column("of_day", pa.date32(), "the day that has this age: day less age"),
+        column("share", pa.float64(), "of the final amount that has arrived; of the final value that is told"),
+    ]
+)
