@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +20,17 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics import maturity as m
 from health_pipeline.metrics.schema import ARRIVALS
+from health_pipeline.raw.contract import facts_schema
+from health_pipeline.raw.facts import derivation as facts_derivation
+from health_pipeline.raw.landing import Landing
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
 
-FIRST = dt.date(2026, 7, 1)
+FIRST = dt.date(2025, 7, 1)
 MIDNIGHT = dt.time()
 FILES = {
-    "ecosystem.yaml": "name: late\ntitle: Late\ndescription: Rows that change.\nstart: 2026-07-01\n",
+    "ecosystem.yaml": "name: late\ntitle: Late\ndescription: Rows that change.\nstart: 2025-07-01\n",
     "tables.yaml": """
 tables:
   - name: cases
@@ -210,6 +214,35 @@ def test_the_order_of_rows_does_not_matter(
     once = arrivals_of(catalog, facts, tmp_path_factory.mktemp("lake"))
     random.shuffle(facts)
     assert arrivals_of(catalog, facts, tmp_path_factory.mktemp("lake")).equals(once)
+
+
+@settings(max_examples=5, deadline=None)
+@given(deliveries.filter(bool), st.lists(st.integers(0, 2), min_size=40, max_size=40), st.randoms())
+def test_however_versions_are_divided_among_files_the_arrivals_are_the_same(
+    catalog: Catalog, tmp_path_factory: pytest.TempPathFactory, rows: list[Version], file_of: list[int], random: Any
+) -> None:
+    """Files in any order, some of them twice, some rows in two of them."""
+    table = catalog.table("cases")
+    columns = [c.name for c in table.columns]
+    given_rows = [{name: row[name] for name in columns} for row in facts_rows(rows)]
+    files = [[r for r, f in zip(given_rows, file_of, strict=False) if f in (i, 2)] for i in range(2)]
+    order = [*files, *random.sample(files, 1)]
+    random.shuffle(order)
+    found = []
+    for delivered in ([given_rows], order):
+        lake = Lake(tmp_path_factory.mktemp("lake"), "late")
+        landing, facts = Landing(lake, catalog), lake.table("raw", "cases", facts_schema(table))
+        for i, part in enumerate(delivered):
+            path = lake.root / f"cases-{i}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(row, default=str) + "\n" for row in part), encoding="utf-8")
+            if part:
+                landing.receive(path, table="cases")
+        days = [FIRST + dt.timedelta(days=i) for i in range(3)]
+        derive(facts_derivation(landing, Engine(), table, facts), days)
+        found.append(m.arrivals(catalog, Engine(), {"cases": facts}, days))
+    assert found[0].num_rows > 0
+    assert found[1].equals(found[0])
 
 
 def test_tables_without_versions_have_no_arrivals(catalog: Catalog, tmp_path: Path) -> None:
