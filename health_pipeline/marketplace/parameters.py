@@ -1,0 +1,205 @@
+"""What the simulated marketplace is like: every number the simulation uses, in one place.
+
+A number without a source is a choice, made so that 1,000 creators give volumes in which a shift can be seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MARKETS = ("ID", "TH", "VN", "PH", "MY", "SG")
+KINDS = ("video", "live")
+CATEGORIES = (
+    "beauty", "fashion", "electronics", "home", "food", "health", "baby", "sports", "toys", "jewelry", "auto", "luxury",
+)  # fmt: skip
+TIERS = ("nano", "micro", "mid", "macro", "mega")
+LANGUAGES = ("id", "th", "vi", "tl", "ms", "en", "zh")
+SURFACES = ("feed", "shop_tab", "search", "live_square", "profile")
+POLICIES = (
+    "fraud", "fake_engagement", "counterfeit", "illegal_goods", "prohibited_goods", "intellectual_property",
+    "misleading_promotion", "off_platform", "exaggerated_claims", "false_giveaway", "low_quality", "static_live",
+    "unoriginal",
+)  # fmt: skip
+SEVERITIES = ("severe", "major", "moderate", "minor")
+ACTIONS = ("none", "warn", "demote", "remove", "points", "restrict", "freeze_commission", "revoke", "ban")
+ACTORS = ("rule", "model", "human")
+SOURCES = ("own_initiative", "user_report", "trusted_flagger")
+STATUSES = ("active", "restricted", "banned", "left")
+VIDEO, LIVE = 0, 1
+ACTIVE, RESTRICTED, BANNED, LEFT = range(4)
+
+LOCAL_RHYTHM = (
+    0.35, 0.2, 0.12, 0.1, 0.12, 0.25, 0.5, 0.7, 0.8, 0.85, 0.95, 1.15,
+    1.35, 1.15, 0.95, 0.95, 1.0, 1.1, 1.35, 1.75, 2.05, 2.0, 1.5, 0.8,
+)  # fmt: skip
+"""Activity by local hour, a lunch peak and an evening peak; scaled to sum to one."""
+
+POLICY_SEVERITY = (0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3)
+"""Of each policy; order of :data:`POLICIES`, codes of :data:`SEVERITIES`."""
+
+CATEGORY_RISK: dict[str, dict[str, float]] = {
+    "counterfeit": {"beauty": 2.0, "fashion": 1.5, "electronics": 1.4, "luxury": 4.0, "jewelry": 1.6, "food": 0.2},
+    "intellectual_property": {"fashion": 1.6, "toys": 1.8, "luxury": 2.0, "food": 0.3},
+    "exaggerated_claims": {"beauty": 1.8, "health": 3.5, "baby": 1.2, "electronics": 0.5},
+    "prohibited_goods": {"health": 2.5, "beauty": 1.3, "auto": 1.2, "toys": 0.4},
+    "misleading_promotion": {"electronics": 1.5, "home": 1.2},
+    "off_platform": {"luxury": 1.8, "jewelry": 1.6, "electronics": 1.4},
+}
+"""Factor on a policy's base rate by category; 1 where none is given."""
+
+MARKET_RISK: dict[str, dict[str, float]] = {
+    "counterfeit": {"ID": 1.1, "SG": 0.5},
+    "off_platform": {"VN": 1.4, "TH": 1.2, "SG": 0.5},
+    "static_live": {"ID": 1.3, "PH": 1.2},
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Rates are of things a day unless said otherwise; times are hours unless said otherwise."""
+
+    # Markets, in the order of MARKETS.
+    market_shares: tuple[float, ...] = (0.36, 0.19, 0.18, 0.14, 0.09, 0.04)
+    utc_offset_hours: tuple[int, ...] = (7, 7, 7, 8, 8, 8)  # IANA: Jakarta, Bangkok, Ho Chi Minh, Manila, KL, Singapore
+    market_languages: tuple[tuple[float, ...], ...] = (  # share of id, th, vi, tl, ms, en, zh
+        (0.95, 0, 0, 0, 0, 0.05, 0),
+        (0, 0.96, 0, 0, 0, 0.04, 0),
+        (0, 0, 0.97, 0, 0, 0.03, 0),
+        (0, 0, 0, 0.7, 0, 0.3, 0),
+        (0, 0, 0, 0, 0.68, 0.2, 0.12),
+        (0, 0, 0, 0, 0.08, 0.62, 0.3),
+    )
+    category_shares: tuple[float, ...] = (0.2, 0.18, 0.09, 0.1, 0.09, 0.08, 0.07, 0.05, 0.05, 0.04, 0.03, 0.02)
+    own_category: float = 0.9  # share of a creator's contents in their main category
+
+    # Creators, in the order of TIERS.
+    tier_shares: tuple[float, ...] = (0.6, 0.25, 0.1, 0.04, 0.01)
+    tier_followers: tuple[float, ...] = (2e3, 2e4, 1.5e5, 8e5, 4e6)  # medians
+    tier_posts: tuple[float, ...] = (0.42, 0.8, 1.1, 1.3, 1.5)  # contents a day
+    tier_views: tuple[float, ...] = (120, 500, 2e3, 8e3, 3.2e4)  # mean views of a content in its whole life
+    live_share: tuple[float, ...] = (0.1, 0.15, 0.2, 0.25, 0.3)  # livestreams among contents
+    creator_spread: float = 0.5  # log standard deviation of creators' audiences
+    content_spread: float = 0.8  # log standard deviation of contents' audiences around their creator's
+    join_rate: float = 0.0035  # new creators a day, per creator at the start
+    churn: float = 0.0022  # chance to leave on a day, of a creator of long standing
+    churn_new: float = 4.0  # added factor on the first day, fading with a time constant of 10 days
+    churn_after_violation: float = 2.0  # factor in the 30 days after a violation
+    evaders: float = 0.06  # share of new creators who were banned before
+    growth: float = 0.004  # daily growth of followers
+    snapshot_days: int = 90  # creators stay in the snapshot so long after they left (tables.yaml)
+
+    # Shops and products.
+    shops_per_creator: float = 0.3
+    products_per_shop: int = 10
+    product_price: float = 14.0  # median, US dollars
+    unauthorised: float = 0.06  # share of products whose brand is not authorised
+
+    # Contents.
+    life_days: int = 7  # a video is shown for so many days, a livestream on its day
+    views_by_age: tuple[float, ...] = (0.42, 0.25, 0.13, 0.08, 0.05, 0.04, 0.03)
+    bursts_by_age: tuple[float, ...] = (4.0, 2.6, 1.6, 1.0, 0.7, 0.5, 0.4)  # hours x surfaces with traffic
+    live_minutes: float = 80.0  # median length
+    ai_generated: float = 0.08
+    near_duplicate: float = 0.03
+    low_quality_below: float = 0.3  # quality scores below it count as low quality
+    video_surfaces: tuple[float, ...] = (0.7, 0.13, 0.09, 0.0, 0.08)
+    live_surfaces: tuple[float, ...] = (0.36, 0.09, 0.03, 0.45, 0.07)
+    view_rate: tuple[float, ...] = (0.55, 0.09)  # views per impression; for livestreams the enter-room rate
+    watch_seconds: tuple[float, ...] = (14.0, 95.0)  # per view
+    not_interested: float = 0.003  # per impression
+    click_rate: tuple[float, ...] = (0.026, 0.06)  # product clicks per view
+    restated: float = 0.01  # share of content_stats rows that are corrected within two days
+
+    # Violations. Base rates per content; static_live among livestreams, unoriginal among videos.
+    violation_rates: tuple[float, ...] = (
+        0.002, 0.003, 0.008, 0.001, 0.005, 0.005, 0.007, 0.005, 0.007, 0.004, 0.009, 0.04, 0.009,
+    )  # fmt: skip
+    propensity: tuple[float, float] = (0.4, 2.6)  # Beta; a creator's factor on these rates is the draw over its mean
+    repeaters: float = 0.02  # persistent repeat offenders
+    repeater_factor: float = 8.0
+
+    # Detection. A model scores every content: logit of the score is normal.
+    score_benign: tuple[float, float] = (-3.2, 1.2)  # mean, standard deviation
+    score_violating: tuple[float, float] = (1.2, 1.6)
+    act_above: float = 0.0  # logit: the model acts by itself
+    review_above: float = -1.55  # logit: a human looks
+    rule_share: float = 0.3  # of what the model would act on, so much is caught by rules
+    model_minutes: float = 3.0  # median from publication to the decision of a model or rule
+    detect_minutes: float = 20.0  # median from publication to raising a case for humans
+    human_hours: float = 5.0  # median from case to human decision
+    human_spread: float = 1.0  # log standard deviation
+    weekend_slower: float = 1.35
+    human_sensitivity: float = 0.93
+    human_specificity: float = 0.97
+    due_hours: tuple[float, ...] = (6, 12, 24, 48)  # by severity
+    double_review: float = 0.12  # share of human decisions with a second opinion
+    agreement: float = 0.93
+    review_minutes: tuple[float, ...] = (5.0, 4.0, 3.0, 1.5)  # medians, by severity
+    creators_per_reviewer: int = 60
+
+    # Reports, per view.
+    report_benign: float = 4e-5
+    report_violating: tuple[float, ...] = (6e-3, 4e-3, 2.5e-3, 1.2e-3)  # by severity
+    brigades: float = 1.2  # contents attacked a day, per 1,000 creators
+    brigade_size: float = 18.0
+    trusted: float = 0.05  # share of reports on violating contents by trusted flaggers
+    report_to_case: float = 0.8  # chance that reports on a content with no case open one
+
+    # Appeals.
+    appeal_true: float = 0.1
+    appeal_false: float = 0.45
+    appeal_days: float = 1.2  # median from decision to appeal; at most 13
+    outcome_days: float = 2.0  # median from appeal to outcome; at most 14
+    overturn_true: float = 0.05
+    overturn_false: float = 0.85
+
+    # Points: a creator's health rating starts at 200 and falls below milestones (TikTok Shop US help centre).
+    rating_start: int = 200
+    points: tuple[int, ...] = (24, 12, 6, 2)  # deducted, by severity
+    points_expire_days: int = 90
+    milestones: tuple[int, ...] = (150, 100, 50, 0)
+    restricted_days: int = 7
+    quiz_points: int = 2
+    order_milestones: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    order_points: int = 5
+
+    # Education.
+    assigned: float = 0.85  # share of violations followed by a course or quiz
+    quiz_share: float = 0.45
+    viewed: float = 0.62
+    view_days: float = 1.5  # median
+    quiz_passed: float = 0.72  # at the first attempt
+    education_effect: float = 0.8  # factor on violations for 60 days after finishing
+
+    # Orders.
+    order_rate: float = 0.042  # orders per product click
+    delivered_days: float = 3.0  # median
+    refunded: float = 0.035
+    refunded_violating: float = 0.22
+    reviewed: float = 0.35
+    complained: float = 0.008
+    complained_violating: float = 0.09
+    cancelled: float = 0.02
+
+    # Samples, per 1,000 creators; they grow with the square root of the number of creators.
+    sample_weighted: int = 80
+    sample_uniform: int = 40
+    sample_decisions: int = 30
+    score_floor: float = 0.01  # smallest score in the draw, which bounds the weights
+    rater_sensitivity: float = 0.98
+    rater_specificity: float = 0.999
+    label_days: float = 2.0  # median, 1 to 7
+
+    # Surveys, per 1,000 creators.
+    survey_creators: float = 40.0
+    survey_users: float = 80.0
+    fairness_invited: float = 0.5  # share of decided appeals; a tenth as many of violations without appeal
+
+    # Arrival.
+    stats_hours: float = 2.2  # median delay of content statistics, at least 1, at most 48
+    stats_straggler: float = 0.03  # share that takes up to two days
+
+    warm_up_days: int = 28  # simulated before the first day and not written
+
+
+DEFAULT = Parameters()
