@@ -213,6 +213,26 @@ class Landing:
                 file.unlink(missing_ok=True)
         return receipt
 
+    def check(self, path: Path, table: Table, scratch: Path, progress: Progress) -> tuple[str, Checked]:
+        """Validate a file and land nothing: what format it has, and what was found; its good rows are in ``scratch``.
+
+        Raises:
+            InputError: the file can't be read.
+        """
+        suffix, today = file_format(path), dt.datetime.now(dt.UTC).date()
+        with open_engine(scratch) as engine:
+            if suffix == ".parquet":
+                return "Parquet", check_parquet(engine, path, table, self.catalog, today, scratch)
+            if suffix.removesuffix(".gz") in (".jsonl", ".ndjson"):
+                return "JSON lines", check_json(engine, path, table, self.catalog, today, scratch)
+            parts = csv_parts(path, scratch)
+            first = next(parts)
+            whole = itertools.chain([first], parts)
+            form = self._statements
+            if form is not None and table.name == self.catalog.tables[0].name and form.recognises(read_header(first)):
+                return form.title, aggregate(engine, whole, form, table, self.catalog, today, scratch, progress)
+            return "CSV", check_csv(engine, whole, table, self.catalog, today, scratch)
+
     def receipts(self, table: str | None = None) -> list[Receipt]:
         """Landings of a table, or of all, oldest delivery first."""
         found = [r for name in ([table] if table else self._contracts) for r in self._read(name).receipts]
@@ -307,7 +327,7 @@ class Landing:
     def _land(
         self, path: Path, before: os.stat_result, table: Table, delivered_at: dt.datetime, progress: Progress
     ) -> Receipt:
-        suffix = file_format(path)
+        file_format(path)
         progress(f"Checking {path.name}")
         key = _content(path)
         folder = self._root / table.name / key
@@ -322,7 +342,7 @@ class Landing:
             if receipt is not None:  # the contract has changed: what was delivered when has not
                 delivered_at = max(delivered_at, receipt.delivered_at)
             with self.scratch() as scratch:
-                form, checked = self._check(path, suffix, table, scratch, progress)
+                form, checked = self.check(path, table, scratch, progress)
                 if (path.stat().st_mtime_ns, path.stat().st_size) != (before.st_mtime_ns, before.st_size):
                     raise _ChangingError(path)
                 receipt = self._receipt(key, path, form, table, delivered_at, checked)
@@ -335,21 +355,6 @@ class Landing:
             )
             _write(folder / "receipt.json", receipt.to_json())
         return receipt
-
-    def _check(self, path: Path, suffix: str, table: Table, scratch: Path, progress: Progress) -> tuple[str, Checked]:
-        today = dt.datetime.now(dt.UTC).date()
-        with open_engine(scratch) as engine:
-            if suffix == ".parquet":
-                return "Parquet", check_parquet(engine, path, table, self.catalog, today, scratch)
-            if suffix.removesuffix(".gz") in (".jsonl", ".ndjson"):
-                return "JSON lines", check_json(engine, path, table, self.catalog, today, scratch)
-            parts = csv_parts(path, scratch)
-            first = next(parts)
-            whole = itertools.chain([first], parts)
-            form = self._statements
-            if form is not None and table.name == self.catalog.tables[0].name and form.recognises(read_header(first)):
-                return form.title, aggregate(engine, whole, form, table, self.catalog, today, scratch, progress)
-            return "CSV", check_csv(engine, whole, table, self.catalog, today, scratch)
 
     def _receipt(
         self, key: str, path: Path, form: str, table: Table, delivered_at: dt.datetime, checked: Checked

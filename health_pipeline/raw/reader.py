@@ -209,7 +209,7 @@ def read_lines(engine: DuckDBPyConnection, part: Part, scratch: Path, consume: C
         f"strict_mode = true, compression = '{_compression(part.path)}', max_line_size = {RECORD_BYTES}, "
         "columns = {line: 'VARCHAR'})"
     )
-    fast = f"SELECT row_number() OVER () AS row, line FROM {scan} WHERE trim(line, ' \t\r') <> ''"
+    fast = f"SELECT row_number() OVER () AS row, line FROM {scan} WHERE regexp_matches(line, '[^ \t\r]')"
     return _read(engine, part, ["line"], fast, partial(_numbered_lines, part), scratch, consume)
 
 
