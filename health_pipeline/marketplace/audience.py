@@ -35,7 +35,13 @@ class Traffic(Records):
 
 
 def traffic(
-    p: Parameters, contents: Contents, day: int, factors: DayFactors, hours: Array, more: Array, rng: np.random.Generator
+    p: Parameters,
+    contents: Contents,
+    day: int,
+    factors: DayFactors,
+    hours: Array,
+    more: Array,
+    rng: np.random.Generator,
 ) -> Traffic:
     """The traffic of contents on a day, in the order of the contents, hours and surfaces.
 
@@ -61,7 +67,7 @@ def traffic(
     hour = np.where(live[row], during, np.where(age[row] == 0, since, usual))
     surfaces = np.cumsum(np.array([p.video_surfaces, p.live_surfaces]), axis=1)
     surface = np.minimum((rng.random(n)[:, None] > surfaces[contents.kind[row]]).sum(axis=1), len(SURFACES) - 1)
-    cell = np.unique(row.astype(np.int64) * CELLS + hour * len(SURFACES) + surface)
+    cell, together = np.unique(row.astype(np.int64) * CELLS + hour * len(SURFACES) + surface, return_counts=True)
     row, cell = (cell // CELLS).astype(np.int32), cell % CELLS
     hour, surface = (cell // len(SURFACES)).astype(np.int8), (cell % len(SURFACES)).astype(np.int8)
     n = len(row)
@@ -69,7 +75,7 @@ def traffic(
     down = (begins >= contents.removed[row]) & (begins < contents.restored[row])
     rate = np.array(p.view_rate)[contents.kind]
     mean = (expected / np.maximum(bursts, 1e-9) / rate)[row] * np.where(begins >= contents.demoted[row], 0.25, 1.0)
-    mean *= 2 * rng.standard_exponential(n) * rng.random(n)  # mean 1, many small and a few large
+    mean *= 2 * together * rng.standard_exponential(n) * rng.random(n)  # mean 1, many small and a few large
     impressions = rng.poisson(np.where(down, 0.0, mean))
     views = np.minimum(rng.poisson(impressions * rate[row]), impressions)
     buyable = (contents.clicks * (contents.products > 0))[row]
@@ -122,10 +128,11 @@ def logged(
     day: int,
     rng: np.random.Generator,
     until: int,
+    restate: bool = True,
 ) -> dict[str, pa.Array]:
     """Rows of ``content_stats``: some are corrected within two days, some are lost or held up by an outage."""
     columns, arrived = statistics(p, contents, made, day, rng)
-    restated = np.flatnonzero(rng.random(len(made)) < p.restated)
+    restated = np.flatnonzero(rng.random(len(made)) < (p.restated if restate else 0.0))
     again = arrived[restated] + rng.integers(12, 48, len(restated)) * HOUR
     which = np.concatenate([np.arange(len(made)), restated])
     arrived = np.concatenate([arrived, again])
@@ -152,5 +159,3 @@ def outage(active: Active, table: str, offset: int, day: int, market: Array, arr
         else:
             arrived = np.where(hit, np.iinfo(np.int64).max, arrived)
     return arrived
-
-

@@ -105,9 +105,7 @@ def hour_tables(parameters: Parameters, size: int = 4096) -> Array:
     """(markets, size) hours in UTC: an entry at random is an hour with the chance that local rhythm gives it."""
     share = np.array(LOCAL_RHYTHM) / sum(LOCAL_RHYTHM)
     quantiles = (np.arange(size) + 0.5) / size
-    tables = [
-        np.searchsorted(np.cumsum(np.roll(share, -offset)), quantiles) for offset in parameters.utc_offset_hours
-    ]
+    tables = [np.searchsorted(np.cumsum(np.roll(share, -offset)), quantiles) for offset in parameters.utc_offset_hours]
     return np.minimum(np.stack(tables), 23).astype(np.int64)
 
 

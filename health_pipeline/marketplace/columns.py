@@ -127,11 +127,14 @@ def versions(first: Array, later: list[Array], until: int) -> Versions:
     """Versions that arrive before ``until``.
 
     Args:
-        first: (records,) when each record first arrived, in microseconds.
+        first: (records,) when each record first arrived, in microseconds; :data:`NEVER` for one that is lost, later
+            versions too.
         later: for each thing, (records,) when it became known; :data:`NEVER` when it does not.
         until: versions that arrive at this instant or later are left out.
     """
-    arrivals = np.stack([first, *(np.where(x == NEVER, NEVER, np.maximum(x, first + 1)) for x in later)], axis=1)
+    lost = first == NEVER
+    after = np.where(lost, NEVER, first + 1)
+    arrivals = np.stack([first, *(np.where(x == NEVER, NEVER, np.maximum(x, after)) for x in later)], axis=1)
     order = np.sort(arrivals, axis=1)
     fresh = np.ones(order.shape, dtype=bool)
     fresh[:, 1:] = order[:, 1:] != order[:, :-1]

@@ -9,7 +9,17 @@ import pyarrow as pa
 
 from health_pipeline.marketplace.audience import Traffic, outage
 from health_pipeline.marketplace.calendar import DAY, HOUR, MINUTE, DayFactors
-from health_pipeline.marketplace.columns import NEVER, NOBODY, Array, Records, identifiers, instants, names, optional, versions
+from health_pipeline.marketplace.columns import (
+    NEVER,
+    NOBODY,
+    Array,
+    Records,
+    identifiers,
+    instants,
+    names,
+    optional,
+    versions,
+)
 from health_pipeline.marketplace.contents import COUNTERFEIT, Contents, common_columns
 from health_pipeline.marketplace.parameters import POLICIES, SURFACES
 from health_pipeline.marketplace.scenario import Refunds, Volume
@@ -73,12 +83,15 @@ def order(
     refunded = after(delivered, 4.0, rng.random(n) < chance)
     reason = _reasons(policy, more, rng)
     unhappy = np.where(violating, 0.5, 0.08) + 0.12 * poor + 0.5 * (refunded != NEVER)
-    stars = np.where(rng.random(n) < unhappy, rng.choice([1, 2], n, p=[0.65, 0.35]), rng.choice([3, 4, 5], n, p=[0.1, 0.25, 0.65]))
+    stars = np.where(
+        rng.random(n) < unhappy, rng.choice([1, 2], n, p=[0.65, 0.35]), rng.choice([3, 4, 5], n, p=[0.1, 0.25, 0.65])
+    )
     reviewed = after(delivered, 2.5, rng.random(n) < p.reviewed)
     upset = np.where(violating, p.complained_violating, p.complained) * np.sqrt(more)
     complained = after(instant, 4.0, rng.random(n) < upset)
-    bad = contents.acted[content] & (policy != NOBODY)
-    confirmed = np.where(bad & (contents.decided[content] != NEVER), np.maximum(contents.decided[content], instant), NEVER)
+    decided = contents.decided[content]
+    guilty = contents.acted[content] & (policy != NOBODY) & (decided != NEVER)
+    confirmed = np.where(guilty, np.maximum(decided, instant), NEVER)
 
     arrived = instant + (np.exp(rng.normal(np.log(6.0), 0.7, n)) * MINUTE).astype(np.int64)
     arrived = outage(active, "orders", offset, day, market, arrived)

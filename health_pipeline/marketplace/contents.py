@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from health_pipeline.marketplace import language as words
 from health_pipeline.marketplace.calendar import DAY, HOUR, MINUTE, DayFactors
 from health_pipeline.marketplace.columns import (
     NEVER,
     NOBODY,
     Array,
     Records,
-    hexadecimal,
     identifiers,
-    instants,
     names,
-    versions,
 )
 from health_pipeline.marketplace.parameters import (
     CATEGORIES,
@@ -37,11 +33,9 @@ from health_pipeline.marketplace.parameters import (
 )
 from health_pipeline.marketplace.scenario import Expansion, Farm, Quality, Ring, Violations, Volume
 from health_pipeline.marketplace.world import World
-from health_pipeline.marketplace.writer import Writer
 
 COUNTERFEIT, FAKE = POLICIES.index("counterfeit"), POLICIES.index("fake_engagement")
 POOR = [POLICIES.index("low_quality"), POLICIES.index("static_live")]
-SOUNDS = 500
 
 
 @dataclass
@@ -158,7 +152,9 @@ def publish(world: World, day: int, factors: DayFactors, hours: Array, first_num
         watch[mine] *= 0.15
     counterfeit, salt = policy == COUNTERFEIT, creator.astype(np.int64) * 8
     pick = rng.integers(0, 5, (n, 3))
-    product = np.stack([world.products.choose(market, category, salt + pick[:, j], day, counterfeit) for j in range(3)], 1)
+    product = np.stack(
+        [world.products.choose(market, category, salt + pick[:, j], day, counterfeit) for j in range(3)], 1
+    )
     for number, _ in active.on(Ring, offset):
         mine = np.flatnonzero(cluster == number)
         product[mine] = world.products.first[market[mine].astype(np.int64) * len(CATEGORIES) + category[mine]][:, None]
@@ -204,19 +200,21 @@ def _violations(
     educated = (c.educated[creator] != NOBODY) & (day - c.educated[creator] <= 60)
     rates *= (c.propensity[creator] * np.where(educated, p.education_effect, 1.0))[:, None]
     for _, effect in active.on(Violations, offset):
-        mask = effect.where.mask(n, **codes)
         for name in effect.policies:
-            rates[mask, POLICIES.index(name)] *= effect.multiplier
-    expanding = [(e, POLICIES.index(e.policy), e.where.mask(n, **codes)) for _, e in active.of(Expansion)]
-    for effect, k, mask in expanding:
-        rates[mask, k] *= effect.multiplier
+            _spread(rates[:, POLICIES.index(name)], effect.where.mask(n, **codes), effect.multiplier)
+    expanding = []
+    for _, effect in active.of(Expansion):
+        column = rates[:, POLICIES.index(effect.policy)]
+        before = column.copy()
+        _spread(column, effect.where.mask(n, **codes), effect.multiplier)
+        expanding.append((effect, 1 - before / np.maximum(column, 1e-12)))
     chance = np.cumsum(rates, axis=1)
     chance *= np.minimum(1.0, 0.9 / np.maximum(chance[:, -1:], 1e-12))
     draw = rng.random(n)
     policy_next = np.where(draw < chance[:, -1], (draw[:, None] >= chance).sum(axis=1), NOBODY).astype(np.int8)
     policy = policy_next.copy()
-    for effect, k, mask in expanding:
-        added = mask & (policy_next == k) & (rng.random(n) < 1 - 1 / effect.multiplier)
+    for effect, share in expanding:
+        added = (policy_next == POLICIES.index(effect.policy)) & (rng.random(n) < share)
         first, last = effect.when.days(active.days)
         if not first <= offset <= last:
             policy[added] = NOBODY
@@ -229,6 +227,12 @@ def _violations(
             hit = mine & (rng.random(n) < chance_to)
             policy[hit] = policy_next[hit] = broken
     return policy, policy_next, cluster
+
+
+def _spread(rate: Array, inside: Array, multiplier: float) -> None:
+    """Multiply the mean of rates in a segment, by raising all alike: a wave comes from many, not from repeaters."""
+    if inside.any():
+        rate[inside] = np.maximum(rate[inside] + (multiplier - 1) * rate[inside].mean(), 0.0)
 
 
 def _quality(
@@ -262,81 +266,18 @@ def _hashes(
     return np.where(repeated, source ^ few, fresh), repeated
 
 
+class Cut(Protocol):
+    """Codes of the columns by which facts are cut: contents have them, and cases."""
 
-def write(world: World, writer: Writer, contents: Contents, day: int) -> None:
-    """Rows of ``videos`` and ``live_sessions``, once the first decisions of the day are known."""
-    rng = world.rng(day, 21)
-    n = len(contents)
-    planted, terms = _planted(world, contents, day - world.first_day, rng)
-    caption = words.captions(rng, contents.language, contents.category, contents.policy, terms)
-    tags = words.hashtags(rng, contents.category, planted)
-    listed = _product_list(contents)
-    sound = contents.market.astype(np.int64) * SOUNDS + np.minimum(rng.zipf(1.6, n) - 1, SOUNDS - 1)
-    sound = np.where(contents.cluster != NOBODY, contents.market.astype(np.int64) * SOUNDS + SOUNDS - 1, sound)
-    sound = np.where(rng.random(n) < 0.1, NOBODY, sound)
-    delay = (np.exp(rng.normal(np.log(4.0), 0.8, n)) * MINUTE).astype(np.int64)
-    host = np.where(contents.policy == POLICIES.index("static_live"), rng.beta(1.2, 8, n), rng.beta(9, 1.2, n))
-    static = np.where(contents.policy == POLICIES.index("static_live"), rng.beta(8, 1.5, n), rng.beta(1.2, 10, n))
-    ai_made = rng.random(n) < np.where(contents.policy != NOBODY, 2.0, 1.0) * world.parameters.ai_generated
-    violative_share = rng.uniform(0.3, 1.0, n)
-
-    common = common_columns(contents)
-    common |= {"content_id": contents.ids, "product_ids": listed, "hashtags": tags}
-    common["quality_score"] = pa.array(np.round(contents.quality, 4))
-    video = np.flatnonzero(contents.kind == VIDEO)
-    first = versions(contents.published[video] + delay[video], [], world.until)
-    at = video[first.row]
-    writer.add(
-        "videos",
-        {k: v.take(pa.array(at)) for k, v in common.items()}
-        | {
-            "caption": caption.take(pa.array(at)),
-            "perceptual_hash": hexadecimal(contents.hash[at]),
-            "sound_id": identifiers("s", sound[at], 6),
-            "ai_generated": ai_made[at],
-            "near_duplicate": contents.copy[at],
-            "published_at": instants(contents.published[at]),
-            "ingested_at": instants(first.ingested),
-        },
-        day,
-        day,
-    )
-    live = np.flatnonzero(contents.kind == LIVE)
-    confirmed = np.where(contents.acted & (contents.policy != NOBODY), contents.decided, NEVER)[live]
-    arrived = contents.ended[live] + delay[live]
-    confirmed = np.where(confirmed == NEVER, NEVER, np.maximum(confirmed, contents.ended[live]) + delay[live] + HOUR)
-    seen = versions(arrived, [confirmed], world.until)
-    at = live[seen.row]
-    minutes = (contents.ended - contents.published)[at] / MINUTE * violative_share[at]
-    writer.add(
-        "live_sessions",
-        {k: v.take(pa.array(at)) for k, v in common.items()}
-        | {
-            "title": caption.take(pa.array(at)),
-            "started_at": instants(contents.published[at]),
-            "ended_at": instants(contents.ended[at]),
-            "host_present_ratio": np.round(host[at], 3),
-            "static_ratio": np.round(static[at], 3),
-            "violative_minutes": np.where(seen.known[:, 0], np.round(minutes, 2), 0.0),
-            "ingested_at": instants(seen.ingested),
-        },
-        day,
-        day,
-    )
+    creator: Array
+    market: Array
+    kind: Array
+    category: Array
+    tier: Array
+    language: Array
 
 
-def _product_list(contents: Contents) -> pa.Array:
-    """Products joined by commas, null where there is none."""
-    nothing = pa.scalar(None, pa.string())
-    # The first is always there: Arrow's join drops rows of nulls alone.
-    shown = [identifiers("p", contents.product[:, 0], 8)] + [
-        pc.if_else(pa.array(contents.products > j), identifiers("p", contents.product[:, j], 8), nothing) for j in (1, 2)
-    ]
-    joined = pc.binary_join_element_wise(*shown, ",", null_handling="skip")
-    return pc.if_else(pa.array(contents.products > 0), joined, nothing)
-
-
-def common_columns(records: Contents, at: Array | slice = slice(None)) -> dict[str, pa.Array]:
+def common_columns(records: Cut, at: Array | slice = slice(None)) -> dict[str, pa.Array]:
     """The columns by which every fact about a content is cut."""
     return {
         "creator_id": identifiers("c", records.creator[at], 8),
@@ -346,26 +287,3 @@ def common_columns(records: Contents, at: Array | slice = slice(None)) -> dict[s
         "tier": names(TIERS, records.tier[at]),
         "language": names(LANGUAGES, records.language[at]),
     }
-
-
-def _planted(world: World, contents: Contents, offset: int, rng: np.random.Generator) -> tuple[pa.Array, pa.Array]:
-    """Hashtags and words that a scenario plants, null elsewhere."""
-    tag_codes, term_codes = np.full(len(contents), NOBODY), np.full(len(contents), NOBODY)
-    tags: list[str | None] = []
-    terms: list[str | None] = []
-    for number, effect in world.active.on(Ring, offset):
-        mine = contents.cluster == number
-        if effect.hashtags:
-            tag_codes[mine] = len(tags)
-            tags.append(" ".join(effect.hashtags))
-        if effect.terms:
-            term_codes[mine] = len(terms) + rng.integers(0, len(effect.terms), mine.sum())
-            terms += effect.terms
-    codes = {"market": contents.market, "kind": contents.kind, "category": contents.category}
-    for _, effect in world.active.on(Violations, offset):
-        if effect.terms:
-            broken = np.isin(contents.policy, [POLICIES.index(k) for k in effect.policies])
-            mine = broken & effect.where.mask(len(contents), **codes) & (rng.random(len(contents)) < 0.7)
-            term_codes[mine] = len(terms) + rng.integers(0, len(effect.terms), mine.sum())
-            terms += effect.terms
-    return words.flags(tags, tag_codes), words.flags(terms, term_codes)

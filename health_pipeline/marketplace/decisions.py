@@ -1,4 +1,4 @@
-"""Decisions as rows, and what follows from each: appeal, reversal, points, course or quiz, a question about fairness."""
+"""Decisions as rows, and what follows from each: appeal, reversal, points, a course or a quiz."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ import numpy as np
 import pyarrow as pa
 
 from health_pipeline.marketplace.calendar import DAY, HOUR, MINUTE
-from health_pipeline.marketplace.columns import NEVER, NOBODY, Array, Records, identifiers, instants, names, optional, versions
+from health_pipeline.marketplace.columns import (
+    NEVER,
+    NOBODY,
+    Array,
+    Records,
+    identifiers,
+    instants,
+    names,
+    optional,
+    versions,
+)
 from health_pipeline.marketplace.contents import common_columns
 from health_pipeline.marketplace.moderation import HUMAN, NONE, REMOVE, RULES, Cases
-from health_pipeline.marketplace.parameters import ACTIONS, ACTORS, MARKETS, POLICIES, POLICY_SEVERITY, SEVERITIES, SOURCES, TIERS
+from health_pipeline.marketplace.parameters import (
+    ACTIONS,
+    ACTORS,
+    MARKETS,
+    POLICIES,
+    POLICY_SEVERITY,
+    SEVERITIES,
+    SOURCES,
+    TIERS,
+)
 from health_pipeline.marketplace.scenario import Expansion
 from health_pipeline.marketplace.standing import QUIZ, Entries, Standing
 from health_pipeline.marketplace.world import World
@@ -98,7 +117,7 @@ def _write_decisions(
     at = seen.row
     before, alike, since = (x[at] for x in prior)
     content = identifiers("vl", cases.content[at], choice=cases.kind[at])
-    columns = common_columns_of(cases, at) | {
+    columns = common_columns(cases, at) | {
         "decision_id": identifiers("d", cases.number[at]),
         "content_id": content,
         "policy": names(POLICIES, cases.policy[at]),
@@ -131,11 +150,9 @@ def _write_decisions(
 
 def _write_appeals(world: World, writer: Writer, cases: Cases, outcomes: Outcomes, day: int) -> None:
     filed = np.flatnonzero(outcomes.appealed < world.until)
-    seen = versions(
-        outcomes.appealed[filed] + 30 * MINUTE, [outcomes.resolved[filed] + 30 * MINUTE], world.until
-    )
+    seen = versions(outcomes.appealed[filed] + 30 * MINUTE, [outcomes.resolved[filed] + 30 * MINUTE], world.until)
     at, known = filed[seen.row], seen.known[:, 0]
-    columns = common_columns_of(cases, at) | {
+    columns = common_columns(cases, at) | {
         "appeal_id": identifiers("a", cases.number[at]),
         "decision_id": identifiers("d", cases.number[at]),
         "policy": names(POLICIES, cases.policy[at]),
@@ -148,12 +165,9 @@ def _write_appeals(world: World, writer: Writer, cases: Cases, outcomes: Outcome
     writer.add("appeals", columns, outcomes.appealed[at] // DAY, day)
 
 
-def common_columns_of(cases: Cases, at: Array) -> dict[str, pa.Array]:
-    """The columns by which facts about cases are cut."""
-    return common_columns(cases, at)
-
-
-def _educate(world: World, writer: Writer, standing: Standing, cases: Cases, day: int, rng: np.random.Generator) -> None:
+def _educate(
+    world: World, writer: Writer, standing: Standing, cases: Cases, day: int, rng: np.random.Generator
+) -> None:
     """Courses and quizzes assigned after violations: rows, quiz points, and who has finished."""
     p = world.parameters
     cases = cases.take(rng.random(len(cases)) < p.assigned)

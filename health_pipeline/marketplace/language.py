@@ -12,11 +12,35 @@ from health_pipeline.marketplace.columns import NOBODY, Array
 from health_pipeline.marketplace.parameters import CATEGORIES, LANGUAGES, POLICIES
 
 OPENINGS = {
-    "id": ("yuk cobain", "review jujur", "racun terbaru", "haul hari ini", "wajib punya", "lagi promo", "akhirnya ketemu"),
+    "id": (
+        "yuk cobain",
+        "review jujur",
+        "racun terbaru",
+        "haul hari ini",
+        "wajib punya",
+        "lagi promo",
+        "akhirnya ketemu",
+    ),
     "th": ("ลองแล้ว", "รีวิวจริง", "ของมันต้องมี", "โปรวันนี้", "ป้ายยา", "แนะนำเลย", "มาดูกัน"),
     "vi": ("cùng thử", "review thật", "săn deal", "mẹo hay", "nhất định phải có", "mới về", "mình đã dùng"),
-    "tl": ("tara subukan", "honest review", "budol finds", "sulit na sulit", "must have", "ang ganda nito", "try natin"),
-    "ms": ("jom cuba", "review jujur", "wajib ada", "promosi hari ini", "racun baru", "memang puas hati", "baru sampai"),
+    "tl": (
+        "tara subukan",
+        "honest review",
+        "budol finds",
+        "sulit na sulit",
+        "must have",
+        "ang ganda nito",
+        "try natin",
+    ),
+    "ms": (
+        "jom cuba",
+        "review jujur",
+        "wajib ada",
+        "promosi hari ini",
+        "racun baru",
+        "memang puas hati",
+        "baru sampai",
+    ),
     "en": ("trying out", "honest review", "must have", "today only", "unboxing", "my favourite", "new in"),
     "zh": ("开箱", "真实测评", "必买", "今日优惠", "好物分享", "新品到货", "种草"),
 }
@@ -32,7 +56,8 @@ PRAISES = {
 NOUNS = {
     "beauty": ("serum", "lip tint", "sunscreen", "cushion"), "fashion": ("hoodie", "dress", "sneakers", "tote bag"),
     "electronics": ("earbuds", "power bank", "smart watch", "ring light"),
-    "home": ("storage box", "air fryer", "bed sheet", "lamp"), "food": ("coffee", "snack box", "instant noodle", "sambal"),
+    "home": ("storage box", "air fryer", "bed sheet", "lamp"),
+    "food": ("coffee", "snack box", "instant noodle", "sambal"),
     "health": ("collagen", "vitamin c", "herbal tea", "massager"), "baby": ("diaper", "baby wipes", "stroller", "bib"),
     "sports": ("yoga mat", "jersey", "dumbbell", "running shoes"), "toys": ("blind box", "plushie", "puzzle", "rc car"),
     "jewelry": ("bracelet", "ring", "necklace", "earrings"), "auto": ("dashcam", "helmet", "seat cover", "car perfume"),

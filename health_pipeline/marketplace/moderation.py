@@ -94,7 +94,9 @@ def detect(world: World, contents: Contents, day: int, first_number: int) -> Cas
     raised = start + (np.exp(rng.normal(np.log(p.detect_minutes), 0.8, m)) * MINUTE).astype(np.int64)
     at_once = start + (np.exp(rng.normal(np.log(p.model_minutes), 0.9, m)) * MINUTE).astype(np.int64)
     opened = np.where(acts, start, raised)
-    return _cases(world, contents, at, opened, at_once, actor, rule, np.zeros(m, np.int8), policy, day, first_number, rng)
+    return _cases(
+        world, contents, at, opened, at_once, actor, rule, np.zeros(m, np.int8), policy, day, first_number, rng
+    )
 
 
 def _cases(
@@ -190,7 +192,9 @@ def report(world: World, contents: Contents, made: Traffic, day: int, rng: np.ra
     if len(made):
         brigades = rng.poisson(p.brigades * world.scale * n / max(_alive(world), 1))
         attacked = rng.integers(0, len(made), brigades)
-        extra = np.bincount(attacked, weights=rng.poisson(p.brigade_size, brigades), minlength=len(made)).astype(np.int64)
+        extra = np.bincount(attacked, weights=rng.poisson(p.brigade_size, brigades), minlength=len(made)).astype(
+            np.int64
+        )
     else:
         extra = np.zeros(0, np.int64)
     row = np.repeat(np.arange(len(made)), honest + extra)
@@ -281,5 +285,3 @@ def write_queue(world: World, writer: Writer, pending: Cases, day: int) -> None:
         day,
         day,
     )
-
-

@@ -76,10 +76,10 @@ class Parameters:
     tier_shares: tuple[float, ...] = (0.6, 0.25, 0.1, 0.04, 0.01)
     tier_followers: tuple[float, ...] = (2e3, 2e4, 1.5e5, 8e5, 4e6)  # medians
     tier_posts: tuple[float, ...] = (0.42, 0.8, 1.1, 1.3, 1.5)  # contents a day
-    tier_views: tuple[float, ...] = (120, 500, 2e3, 8e3, 3.2e4)  # mean views of a content in its whole life
+    tier_views: tuple[float, ...] = (180, 800, 3e3, 9e3, 3e4)  # mean views of a content in its whole life
     live_share: tuple[float, ...] = (0.1, 0.15, 0.2, 0.25, 0.3)  # livestreams among contents
     creator_spread: float = 0.5  # log standard deviation of creators' audiences
-    content_spread: float = 0.8  # log standard deviation of contents' audiences around their creator's
+    content_spread: float = 0.7  # log standard deviation of contents' audiences around their creator's
     join_rate: float = 0.0035  # new creators a day, per creator at the start
     churn: float = 0.0022  # chance to leave on a day, of a creator of long standing
     churn_new: float = 4.0  # added factor on the first day, fading with a time constant of 10 days
@@ -97,7 +97,7 @@ class Parameters:
     # Contents.
     life_days: int = 7  # a video is shown for so many days, a livestream on its day
     views_by_age: tuple[float, ...] = (0.42, 0.25, 0.13, 0.08, 0.05, 0.04, 0.03)
-    bursts_by_age: tuple[float, ...] = (4.0, 2.6, 1.6, 1.0, 0.7, 0.5, 0.4)  # hours x surfaces with traffic
+    bursts_by_age: tuple[float, ...] = (6.4, 4.2, 2.6, 1.6, 1.1, 0.8, 0.6)  # hours x surfaces with traffic
     live_minutes: float = 80.0  # median length
     ai_generated: float = 0.08
     near_duplicate: float = 0.03
@@ -122,7 +122,7 @@ class Parameters:
     score_benign: tuple[float, float] = (-3.2, 1.2)  # mean, standard deviation
     score_violating: tuple[float, float] = (1.2, 1.6)
     act_above: float = 0.0  # logit: the model acts by itself
-    review_above: float = -1.55  # logit: a human looks
+    review_above: float = -1.4  # logit: a human looks
     rule_share: float = 0.3  # of what the model would act on, so much is caught by rules
     model_minutes: float = 3.0  # median from publication to the decision of a model or rule
     detect_minutes: float = 20.0  # median from publication to raising a case for humans
@@ -138,12 +138,12 @@ class Parameters:
     creators_per_reviewer: int = 60
 
     # Reports, per view.
-    report_benign: float = 4e-5
+    report_benign: float = 7e-5
     report_violating: tuple[float, ...] = (6e-3, 4e-3, 2.5e-3, 1.2e-3)  # by severity
-    brigades: float = 1.2  # contents attacked a day, per 1,000 creators
-    brigade_size: float = 18.0
+    brigades: float = 2.0  # contents attacked a day, per 1,000 creators
+    brigade_size: float = 25.0
     trusted: float = 0.05  # share of reports on violating contents by trusted flaggers
-    report_to_case: float = 0.8  # chance that reports on a content with no case open one
+    report_to_case: float = 0.4  # chance that reports on a content with no case open one
 
     # Appeals.
     appeal_true: float = 0.1
@@ -172,7 +172,7 @@ class Parameters:
     education_effect: float = 0.8  # factor on violations for 60 days after finishing
 
     # Orders.
-    order_rate: float = 0.042  # orders per product click
+    order_rate: float = 0.055  # orders per product click
     delivered_days: float = 3.0  # median
     refunded: float = 0.035
     refunded_violating: float = 0.22

@@ -58,7 +58,9 @@ def _write_products(world: World, writer: Writer) -> None:
     when = products.listed * DAY + (rng.random(n) * span * DAY).astype(np.int64)
     seen = versions(products.listed * DAY + 2 * HOUR, [np.where(changed, when, NEVER)], world.until)
     at = seen.row
-    price = np.where(seen.known[:, 0], np.round(products.price[at] * rng.uniform(0.8, 1.1, n)[at], 2), products.price[at])
+    price = np.where(
+        seen.known[:, 0], np.round(products.price[at] * rng.uniform(0.8, 1.1, n)[at], 2), products.price[at]
+    )
     writer.add(
         "products",
         {

@@ -10,7 +10,17 @@ import pyarrow.compute as pc
 
 from health_pipeline.marketplace.audience import Traffic
 from health_pipeline.marketplace.calendar import DAY, HOUR, MINUTE
-from health_pipeline.marketplace.columns import NEVER, NOBODY, Array, Records, identifiers, instants, names, optional, versions
+from health_pipeline.marketplace.columns import (
+    NEVER,
+    NOBODY,
+    Array,
+    Records,
+    identifiers,
+    instants,
+    names,
+    optional,
+    versions,
+)
 from health_pipeline.marketplace.contents import Contents, common_columns
 from health_pipeline.marketplace.decisions import NO_APPEAL, OUTCOMES, OVERTURNED, UPHELD, Outcomes
 from health_pipeline.marketplace.moderation import NONE, RULES, Cases
@@ -35,7 +45,8 @@ class Draws(Records):
 
 def model_score(logit: Array, floor: float) -> Array:
     """The model's score between ``floor`` and 1."""
-    return np.maximum(1 / (1 + np.exp(-logit.astype(float))), floor)
+    score: Array = np.maximum(1 / (1 + np.exp(-logit.astype(float))), floor)
+    return score
 
 
 def draw(views: Array, score: Array, weighted: int, uniform: int, rng: np.random.Generator) -> Draws:
@@ -71,9 +82,7 @@ def write_samples(
     p, rng = world.parameters, world.rng(day, 50)
     size = np.sqrt(max(world.scale, 0.001))
     score = model_score(contents.score, p.score_floor)
-    drawn = draw(
-        made.views, score[made.content], round(p.sample_weighted * size), round(p.sample_uniform * size), rng
-    )
+    drawn = draw(made.views, score[made.content], round(p.sample_weighted * size), round(p.sample_uniform * size), rng)
     at = made.content[drawn.burst]
     hour = made.hour[drawn.burst].astype(np.int64)
     instant = day * DAY + hour * HOUR + rng.integers(0, HOUR, len(drawn))
@@ -198,7 +207,9 @@ def write_surveys(
     readiness = -0.9 + 0.15 * tier + np.array([0.3, -0.4, 0.5])[topic]
     true_chance = 1 / (1 + np.exp(-(readiness + 0.5 * mood)))
     modelled = np.clip(1 / (1 + np.exp(-(readiness + 0.5 * mood + 0.1 * rng.standard_normal(n)))), 0.02, 1.0)
-    begin = np.concatenate([np.full(len(asked) + users, day * DAY) + rng.integers(0, DAY, len(asked) + users), asked_at])
+    begin = np.concatenate(
+        [np.full(len(asked) + users, day * DAY) + rng.integers(0, DAY, len(asked) + users), asked_at]
+    )
     hours = np.minimum(np.exp(rng.normal(np.log(14.0), 1.0, n)), 14 * 24)
     answered = np.where(rng.random(n) < true_chance, begin + (hours * HOUR).astype(np.int64), NEVER)
     seen = versions(begin + 15 * MINUTE, [np.where(answered == NEVER, NEVER, answered + 15 * MINUTE)], world.until)

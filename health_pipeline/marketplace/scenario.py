@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from health_pipeline.errors import InputError
 from health_pipeline.marketplace.columns import Array
-from health_pipeline.marketplace.parameters import CATEGORIES, KINDS, LANGUAGES, MARKETS, POLICIES, TIERS
+from health_pipeline.marketplace.parameters import CATEGORIES, KINDS, LANGUAGES, MARKETS, TIERS
 
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -221,7 +221,18 @@ class Churn(_Effect):
 
 
 Effect = Annotated[
-    Violations | Ring | Farm | Threshold | Latency | Volume | Outage | Quality | Expansion | Refunds | Reporting | Churn,
+    Violations
+    | Ring
+    | Farm
+    | Threshold
+    | Latency
+    | Volume
+    | Outage
+    | Quality
+    | Expansion
+    | Refunds
+    | Reporting
+    | Churn,
     Field(discriminator="what"),
 ]
 

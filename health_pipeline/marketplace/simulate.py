@@ -19,10 +19,11 @@ from health_pipeline.marketplace.audience import Traffic, logged, more_views, tr
 from health_pipeline.marketplace.calendar import DAY, HOUR, DayFactors, day_factors, hour_tables, midnight
 from health_pipeline.marketplace.columns import NOBODY, Array, Records
 from health_pipeline.marketplace.commerce import Sales, order
-from health_pipeline.marketplace.contents import Contents, publish, write
+from health_pipeline.marketplace.contents import Contents, publish
 from health_pipeline.marketplace.decisions import record
 from health_pipeline.marketplace.moderation import Cases, detect, open_reported, report, write_queue, write_reports
 from health_pipeline.marketplace.parameters import DEFAULT, Parameters
+from health_pipeline.marketplace.published import write
 from health_pipeline.marketplace.registers import write_registers
 from health_pipeline.marketplace.samples import write_samples, write_surveys
 from health_pipeline.marketplace.scenario import Active, Churn, Scenario
@@ -256,7 +257,7 @@ class _Run:
 
 
 def _together(parts: list[Any]) -> Any:
-    whole = parts[0] if parts else None
+    whole = parts[0]
     for part in parts[1:]:
         whole = whole.followed_by(part)
     return whole

@@ -72,7 +72,7 @@ class Standing:
         p, c = self.world.parameters, self.world.creators
         rng = random(self.world.seed, 5)
         rates = policy_rates(p).mean(axis=2)[c.market, c.category]
-        daily = c.posts * c.propensity * rates.sum(axis=1) * 0.85 * (c.joined < day)
+        daily = c.posts * c.propensity * rates.sum(axis=1) * 0.55 * (c.joined < day)
         count = rng.poisson(daily * np.minimum(HISTORY_DAYS, np.maximum(day - c.joined, 0)))
         creator = np.repeat(np.arange(len(c), dtype=np.int32), count)
         chance = np.cumsum(rates, axis=1)[creator]
@@ -92,7 +92,15 @@ class Standing:
         never = np.full(n, NEVER)
         kind = np.zeros(n, np.int8)
         self.schedule(
-            Entries(history.creator, points, np.full(n, DECAY, np.int8), history.policy, kind, np.maximum(back, day * DAY), never)
+            Entries(
+                history.creator,
+                points,
+                np.full(n, DECAY, np.int8),
+                history.policy,
+                kind,
+                np.maximum(back, day * DAY),
+                never,
+            )
         )
 
     def schedule(self, entries: Entries) -> None:
@@ -184,7 +192,11 @@ class Standing:
             entries = entries.followed_by(more)
         entries = entries.take(_present(self.world, day)[entries.creator])
         entries = entries.take(np.lexsort((entries.delta, entries.at, entries.creator)))
-        starts = np.flatnonzero(np.r_[True, entries.creator[1:] != entries.creator[:-1]]) if len(entries) else np.zeros(0, int)
+        starts = (
+            np.flatnonzero(np.r_[True, entries.creator[1:] != entries.creator[:-1]])
+            if len(entries)
+            else np.zeros(0, int)
+        )
         total = np.cumsum(entries.delta)
         offset = np.repeat(total[starts] - entries.delta[starts], np.diff(np.r_[starts, len(entries)]))
         balance = np.clip(before[entries.creator] + total - offset, 0, 1000)
@@ -295,5 +307,3 @@ def _present(world: World, day: int) -> Array:
     c = world.creators
     present: Array = (c.joined <= day) & ((c.gone == NOBODY) | (c.gone > day - world.parameters.snapshot_days))
     return present
-
-

@@ -48,7 +48,8 @@ CLUSTERS = pa.schema([
     ("hashtags", pa.string()), ("start", pa.date32()), ("end", pa.date32()),
 ])  # fmt: skip
 TERMS = pa.schema([
-    ("term", pa.string()), ("policy", pa.string()), ("segment", pa.string()), ("start", pa.date32()), ("end", pa.date32()),
+    ("term", pa.string()), ("policy", pa.string()), ("segment", pa.string()), ("start", pa.date32()),
+    ("end", pa.date32()),
 ])  # fmt: skip
 POLICY_EFFECTS = pa.schema([
     ("policy", pa.string()), ("effective_on", pa.date32()), ("markets", pa.string()), ("version", pa.string()),
@@ -182,5 +183,3 @@ class Truth:
 def date(day: int) -> dt.date:
     """A day since 1970 as a date."""
     return dt.date(1970, 1, 1) + dt.timedelta(days=day)
-
-

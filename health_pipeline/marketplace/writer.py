@@ -102,7 +102,9 @@ class Writer:
         wanted = schema(table)
         if set(columns) != set(wanted.names):
             raise ValueError(f"{table}: columns {sorted(set(columns) ^ set(wanted.names))} are missing or unknown")
-        arrays = [columns[f.name] if isinstance(columns[f.name], pa.Array) else pa.array(columns[f.name]) for f in wanted]
+        arrays = [
+            columns[f.name] if isinstance(columns[f.name], pa.Array) else pa.array(columns[f.name]) for f in wanted
+        ]
         rows = pa.Table.from_arrays(
             [a if a.type == f.type else a.cast(f.type) for a, f in zip(arrays, wanted, strict=True)], schema=wanted
         )
