@@ -166,18 +166,18 @@ def connect(catalog: Catalog, source: Source) -> Iterator[Database]:
         url = sa.make_url(revealed.database or "")
         arguments = {"connect_timeout": CONNECT_SECONDS} if url.get_backend_name() in ("postgresql", "mysql") else {}
         engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
-    except (sa.exc.ArgumentError, ValueError):  # its text would hold the URL
-        raise UserError(
-            f"{name}: its database is not an SQLAlchemy URL.", "Write it like postgresql+psycopg://user@host:5432/name."
-        ) from None
-    except ModuleNotFoundError as error:
-        raise _no_driver(name, error.name or "") from None
     except sa.exc.NoSuchModuleError:
         kind = (source.database or "").partition(":")[0]
         raise UserError(
             f"{name}: there is no driver for {kind!r} databases.",
             "Install the database's SQLAlchemy dialect with pip, or check the beginning of the URL.",
         ) from None
+    except (sa.exc.ArgumentError, ValueError):  # its text would hold the URL
+        raise UserError(
+            f"{name}: its database is not an SQLAlchemy URL.", "Write it like postgresql+psycopg://user@host:5432/name."
+        ) from None
+    except ModuleNotFoundError as error:
+        raise _no_driver(name, error.name or "") from None
     try:
         with _connected(name, engine, revealed) as connection:
             yield Database(catalog, source, connection, revealed)

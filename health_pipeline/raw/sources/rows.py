@@ -39,6 +39,8 @@ SQL_TYPES = {
 }  # fmt: skip
 KINDS: dict[pa.DataType, Kind] = {INSTANT: "instant", LOCAL: "local", pa.date32(): "date", pa.string(): "text"}
 DAY = dt.timedelta(days=1)
+HASH, TEXT, UNIT, DATE = '"its hash"', '"its text"', '"its unit"', '"its day"'
+"""Columns beside the contract's, under names that no column of a contract can have."""
 
 
 @dataclass(frozen=True)
@@ -240,54 +242,46 @@ class Rows:
         assert version is not None
         with self._engine() as engine:
             mark = self._mark(engine, version, before, zones, now)
-            engine.execute(f"CREATE VIEW hashed AS SELECT *, {self._hash()} AS hash FROM delivered")
+            engine.execute(f"CREATE VIEW hashed AS SELECT *, unhex(md5({self._as_text()})) AS {HASH} FROM delivered")
             path, rows = self._files[0].path, sum(f.rows for f in self._files)
             if known is not None:
                 path = self._scratch / "new.parquet"
-                self._copy(engine, f"FROM hashed ANTI JOIN {quoted(known)} USING (hash)", path)
+                self._copy(engine, f"FROM hashed ANTI JOIN {quoted(known)} USING ({HASH})", path)
                 rows = _count(engine, path)
             elif len(self._files) > 1:
                 path = self._scratch / "new.parquet"
                 self._copy(engine, "FROM delivered", path)
-            again = self._scratch / "known.parquet"
             later = f'WHERE "{version}" >= {_literal(cutoff(mark, overlap, zones))}' if mark else ""
-            engine.execute(
-                f"COPY (SELECT DISTINCT hash FROM hashed {later}) TO {quoted(again)} (FORMAT parquet, COMPRESSION zstd)"
-            )
+            again = self._keep(engine, f"SELECT DISTINCT {HASH} FROM hashed {later}")
         return News(path, rows, mark, again)
 
     def changed(self, before: Watermark | None, known: Path | None, now: dt.datetime) -> News:
         """The rows of a table without versions, for each unit and day of which anything is other than before.
 
-        A unit's day is delivered whole or not at all, as it replaces what was delivered before.
+        A unit's day is delivered whole or not at all, as it replaces what was delivered before. Where the day follows
+        from a time, all rows count as one day.
         """
         table = self._table
         by_day = table.column(table.day).type == "date"
         unit, day = (f'"{table.delivered_by}"', f'"{table.day}"') if by_day else ("NULL", "NULL")
-        groups = f"coalesce(CAST({unit} AS VARCHAR), '') AS of, coalesce(left(CAST({day} AS VARCHAR), 10), '') AS at"
+        groups = (
+            f"coalesce(CAST({unit} AS VARCHAR), '') AS {UNIT}, coalesce(left(CAST({day} AS VARCHAR), 10), '') AS {DATE}"
+        )
         with self._engine() as engine:
             mark = self._mark(engine, table.day, before, None, now) if by_day else None
+            engine.execute(f"CREATE VIEW grouped AS SELECT *, {groups}, {self._as_text()} AS {TEXT} FROM delivered")
             # The order in which a database gives rows is its own: sums don't depend on it.
             engine.execute(
-                f"CREATE TABLE digests AS SELECT {groups}, count(*) || ' ' || sum(md5_number_lower(text)) || ' ' "
-                f"|| sum(md5_number_upper(text)) AS digest FROM (SELECT *, {self._as_text()} AS text FROM delivered) "
-                "GROUP BY ALL"
+                f"CREATE TABLE digests AS SELECT {UNIT}, {DATE}, count(*) || ' ' || sum(md5_number_lower({TEXT})) "
+                f"|| ' ' || sum(md5_number_upper({TEXT})) AS digest FROM grouped GROUP BY ALL"
             )
-            if known is None:
-                engine.execute("CREATE TABLE known AS FROM digests LIMIT 0")
-            else:
-                engine.execute(f"CREATE TABLE known AS FROM {quoted(known)}")
+            past = f"FROM {quoted(known)}" if known is not None else "FROM digests LIMIT 0"
+            engine.execute(f"CREATE TABLE known AS {past}")
+            engine.execute(f"CREATE TABLE news AS FROM digests ANTI JOIN known USING ({UNIT}, {DATE}, digest)")
             path = self._scratch / "new.parquet"
-            self._copy(
-                engine,
-                f"FROM (SELECT *, {groups} FROM delivered) SEMI JOIN (FROM digests ANTI JOIN known "
-                "USING (of, at, digest)) USING (of, at)",
-                path,
-            )
-            again = self._scratch / "known.parquet"
-            engine.execute(
-                "COPY (FROM digests UNION ALL FROM known ANTI JOIN digests USING (of, at)) "
-                f"TO {quoted(again)} (FORMAT parquet, COMPRESSION zstd)"
+            self._copy(engine, f"FROM grouped SEMI JOIN news USING ({UNIT}, {DATE})", path)
+            again = self._keep(
+                engine, f"SELECT * FROM digests UNION ALL SELECT * FROM known ANTI JOIN digests USING ({UNIT}, {DATE})"
             )
             return News(path, _count(engine, path), mark, again)
 
@@ -304,8 +298,10 @@ class Rows:
     def _as_text(self) -> str:
         return "CAST(to_json(struct_pack(" + ", ".join(f'"{name}"' for name in self.types) + ")) AS VARCHAR)"
 
-    def _hash(self) -> str:
-        return f"unhex(md5({self._as_text()}))"
+    def _keep(self, engine: DuckDBPyConnection, query: str) -> Path:
+        path = self._scratch / "known.parquet"
+        engine.execute(f"COPY ({query}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+        return path
 
     def _copy(self, engine: DuckDBPyConnection, source: str, path: Path) -> None:
         names = ", ".join(f'"{name}"' for name in self.types)
