@@ -117,6 +117,59 @@ def inbox(
     show_inbox(ecosystem, files or [], Console())
 
 
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files.")],
+    ecosystem: Ecosystem = "eu_dsa",
+    table: Annotated[
+        str | None, typer.Option("--table", "-t", help="The table they belong to; by default what their names tell.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say what would become of them.")] = False,
+) -> None:
+    """Take files as deliveries at once, or check them against their contracts before they are delivered.
+
+    Parquet, CSV or JSON lines. A file belongs to the table that its name begins with, or that its folder is called
+    after. With --check nothing is loaded: each file is reported on, and the exit code is 4 if any row would be
+    rejected.
+    """
+    from health_pipeline.terminal.ingest import ingest as take
+
+    take(ecosystem, paths, table, check, Console())
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path | None, typer.Argument(help="A new folder for the files.")] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="A bundled scenario, or the path of your own.", show_default="counterfeit_wave")
+    ] = None,
+    creators: Annotated[int | None, typer.Option(min=1, max=5_000_000, show_default="1000")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=1000, show_default="90")] = None,
+    start: Annotated[str | None, typer.Option(help="First day.", show_default="2026-07-01")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another marketplace.", show_default="11")] = None,
+    files: Annotated[
+        str, typer.Option(help="`whole`: one file a table; `day`: one a table and day, in bounded memory.")
+    ] = "whole",
+    show: Annotated[bool, typer.Option("--list", help="List the scenarios and leave.")] = False,
+) -> None:
+    """Simulate a marketplace of creators, with incidents planted in it and the truth beside it.
+
+    Writes Parquet files of every table of the ecosystem `marketplace`, to be delivered with **health-pipeline inbox**,
+    and what was planted in the folder ground_truth, which the pipeline never reads.
+    """
+    from health_pipeline.terminal.simulate import list_scenarios, parse_day, run_simulation
+
+    if show:
+        list_scenarios(Console())
+        return
+    if out is None:
+        raise typer.BadParameter("Give a new folder for the files.", param_hint="OUT")
+    if files not in ("whole", "day"):
+        raise typer.BadParameter("It is `whole` or `day`.", param_hint="--files")
+    day = None if start is None else parse_day(start)
+    run_simulation(out, scenario, creators, days, day, seed, "day" if files == "day" else "whole", Console())
+
+
 @catalog_app.command("validate")
 def validate(
     ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
