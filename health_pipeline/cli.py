@@ -140,13 +140,11 @@ def ingest(
 @app.command()
 def simulate(
     out: Annotated[Path | None, typer.Argument(help="A new folder for the files.")] = None,
-    scenario: Annotated[
-        str | None, typer.Option(help="A bundled scenario, or the path of your own.", show_default="counterfeit_wave")
-    ] = None,
-    creators: Annotated[int | None, typer.Option(min=1, max=5_000_000, show_default="1000")] = None,
-    days: Annotated[int | None, typer.Option(min=1, max=1000, show_default="90")] = None,
-    start: Annotated[str | None, typer.Option(help="First day.", show_default="2026-07-01")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another marketplace.", show_default="11")] = None,
+    scenario: Annotated[str | None, typer.Option(help="A bundled scenario, or the path of your own.")] = None,
+    creators: Annotated[int | None, typer.Option(min=1, max=5_000_000, help="Creators at the start.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=1000, help="Length of the period.")] = None,
+    start: Annotated[str | None, typer.Option(help="First day, as 2026-07-01.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed gives another marketplace.")] = None,
     files: Annotated[
         str, typer.Option(help="`whole`: one file a table; `day`: one a table and day, in bounded memory.")
     ] = "whole",
@@ -155,7 +153,8 @@ def simulate(
     """Simulate a marketplace of creators, with incidents planted in it and the truth beside it.
 
     Writes Parquet files of every table of the ecosystem `marketplace`, to be delivered with **health-pipeline inbox**,
-    and what was planted in the folder ground_truth, which the pipeline never reads.
+    and what was planted in the folder ground_truth, which the pipeline never reads. What you leave out is as in the
+    bundled demonstration: 1,000 creators, 90 days.
     """
     from health_pipeline.terminal.simulate import list_scenarios, parse_day, run_simulation
 

@@ -28,7 +28,7 @@ FOUNDATION = ("errors", "stats", "catalog", "home", "storage")
 STAGES = ("raw", "metrics", "shifts", "incidents", "risks", "alerts")
 LEFT_TO_RIGHT = (*FOUNDATION, *STAGES)
 ECOSYSTEMS = frozenset({"eu_dsa", "marketplace"})
-"""Bundles of catalog, adapter and data: only ``pipeline`` knows any one of them, by its adapter."""
+"""Bundles of catalog, adapter and data: only ``pipeline`` and the command ``simulate`` know any one of them."""
 BESIDE: dict[str, frozenset[When]] = {
     "assets": frozenset(),  # makes a Dagster asset of any stage's derivation
     "charts": frozenset({"types"}),  # draws what any stage found
@@ -145,7 +145,7 @@ def _may_import(imported: Import, target: str) -> bool:
     if target in STAGES and imported.target.split(".")[2:3] in ([name] for name in ADAPTERS):
         return part == "build"  # the only assembly point; a stage's own modules never come here
     if target in ECOSYSTEMS:
-        return part == "pipeline"
+        return part == "pipeline" or (part, imported.module, target) == ("terminal", "simulate", "marketplace")
     if part in RIGHT_END:
         return target not in RIGHT_END or RIGHT_END.index(target) < RIGHT_END.index(part)
     if part in ECOSYSTEMS:

@@ -10,7 +10,7 @@ import datetime as dt
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -96,6 +96,14 @@ class _Effect(_Declared):
     title: str = Field("", description="what people read in the ground truth")
     metrics: tuple[str, ...] | None = Field(None, description="metrics it moves, when not the usual ones of its kind")
 
+    usual: ClassVar[tuple[str, ...]] = ()
+    """Metrics of the catalog that an effect of this kind moves."""
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The metrics it moves, by their names in the catalog."""
+        return self.usual if self.metrics is None else self.metrics
+
 
 class Violations(_Effect):
     """True violations become more frequent."""
@@ -105,7 +113,12 @@ class Violations(_Effect):
     multiplier: Factor
     terms: tuple[str, ...] = Field((), description="words that appear in the captions of these violations")
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("violative_view_rate", "violative_content_rate", "confirmed_violations_per_1k_posts")
+    usual: ClassVar[tuple[str, ...]] = (
+        "violative_view_rate",
+        "prevalence_by_policy",
+        "confirmed_violations",
+        "violations_per_1k_videos",
+    )
 
 
 class Ring(_Effect):
@@ -118,7 +131,12 @@ class Ring(_Effect):
     hashtags: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("violative_content_rate", "confirmed_violations_per_1k_posts", "near_duplicate_share")
+    usual: ClassVar[tuple[str, ...]] = (
+        "videos_published",
+        "confirmed_violations",
+        "violations_per_1k_videos",
+        "near_duplicate_share",
+    )
 
 
 class Farm(_Effect):
@@ -128,7 +146,7 @@ class Farm(_Effect):
     members: int = Field(ge=2, description="per 1,000 creators")
     views: Factor
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("violative_view_rate", "product_ctr", "gpm")
+    usual: ClassVar[tuple[str, ...]] = ("views", "violative_view_rate", "product_ctr", "watch_time_per_view", "gpm")
 
 
 class Threshold(_Effect):
@@ -138,7 +156,13 @@ class Threshold(_Effect):
     policies: tuple[Policy, ...]
     shift: float = Field(gt=0, le=5, description="by how much the threshold falls, in logits of the score")
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("false_positive_rate", "appeal_rate", "overturn_rate", "automation_rate")
+    usual: ClassVar[tuple[str, ...]] = (
+        "decisions_taken",
+        "false_positive_rate",
+        "appeals_filed",
+        "appeal_rate",
+        "overturn_rate",
+    )
 
 
 class Latency(_Effect):
@@ -147,7 +171,13 @@ class Latency(_Effect):
     what: Literal["latency"]
     multiplier: Factor
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("time_to_action_p90", "sla_breach_rate", "backlog_age_p90", "removed_within_24h")
+    usual: ClassVar[tuple[str, ...]] = (
+        "minutes_to_action_p90",
+        "sla_breach_rate",
+        "open_cases",
+        "backlog_age_p90",
+        "overdue_share",
+    )
 
 
 class Volume(_Effect):
@@ -159,7 +189,7 @@ class Volume(_Effect):
     orders: Factor = Field(1.0, description="on orders per click")
     event: str = Field("", description="name in the calendar, known ahead")
     cause: Cause = "none"
-    usual: tuple[str, ...] = ()
+    usual: ClassVar[tuple[str, ...]] = ("videos_published", "live_sessions_held", "views", "orders_placed")
 
 
 class Outage(_Effect):
@@ -170,7 +200,7 @@ class Outage(_Effect):
     recovered_days: int = Field(0, ge=0, description="the last so many days arrive after all")
     delay_days: int = Field(2, ge=1, le=6, description="so many days after the outage")
     cause: Cause = "data"
-    usual: tuple[str, ...] = ()
+    usual: ClassVar[tuple[str, ...]] = ("views",)
 
 
 class Quality(_Effect):
@@ -179,7 +209,12 @@ class Quality(_Effect):
     what: Literal["quality"]
     change: float = Field(ge=-0.9, le=0.9, description="relative change of the quality score on the last day")
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("content_quality_score", "low_quality_live_view_share", "not_interested_per_1k")
+    usual: ClassVar[tuple[str, ...]] = (
+        "video_quality_score",
+        "live_quality_score",
+        "not_interested_per_1k_impressions",
+        "quality_weighted_reach",
+    )
 
 
 class Expansion(_Effect):
@@ -190,7 +225,12 @@ class Expansion(_Effect):
     multiplier: Factor = Field(description="on the share of contents that violate, by definition")
     version: str = "2.0"
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("violative_content_rate", "violative_view_rate", "prevalence")
+    usual: ClassVar[tuple[str, ...]] = (
+        "violative_view_rate",
+        "prevalence_by_policy",
+        "confirmed_violations",
+        "violations_per_1k_videos",
+    )
 
 
 class Refunds(_Effect):
@@ -199,7 +239,11 @@ class Refunds(_Effect):
     what: Literal["refunds"]
     multiplier: Factor
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("refund_rate_not_buyer", "negative_review_rate")
+    usual: ClassVar[tuple[str, ...]] = (
+        "non_buyer_fault_refund_rate",
+        "negative_review_rate",
+        "complaints_per_1k_orders",
+    )
 
 
 class Reporting(_Effect):
@@ -208,7 +252,7 @@ class Reporting(_Effect):
     what: Literal["reporting"]
     multiplier: Factor
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("reports_per_1m_views", "report_action_rate")
+    usual: ClassVar[tuple[str, ...]] = ("reports_per_1m_views", "report_action_rate")
 
 
 class Churn(_Effect):
@@ -217,7 +261,7 @@ class Churn(_Effect):
     what: Literal["churn"]
     multiplier: Factor
     cause: Cause = "rate"
-    usual: tuple[str, ...] = ("creator_d30_retention", "weekly_active_selling_creators")
+    usual: ClassVar[tuple[str, ...]] = ("weekly_active_selling_creators", "creator_d30_retention")
 
 
 Effect = Annotated[

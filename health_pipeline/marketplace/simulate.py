@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ruamel.yaml import YAML
 
+from health_pipeline.catalog.model import Ecosystem, Simulation
 from health_pipeline.errors import InputError
 from health_pipeline.marketplace.audience import Traffic, logged, more_views, traffic
 from health_pipeline.marketplace.calendar import DAY, HOUR, DayFactors, day_factors, hour_tables, midnight
@@ -105,6 +107,19 @@ def simulate(
         planted = truth.finish()
         rows = dict(writer.rows)
     return Simulated(out, start, days, creators, rows, planted, time.perf_counter() - began)
+
+
+def demonstration(catalog_folder: Path) -> tuple[Simulation, dt.date]:
+    """What ``ecosystem.yaml`` says to simulate where nothing else is said, and the first day.
+
+    Raises:
+        InputError: it says nothing.
+    """
+    text = (catalog_folder / "ecosystem.yaml").read_text(encoding="utf-8")
+    ecosystem = Ecosystem.model_validate(YAML(typ="safe").load(text))
+    if ecosystem.simulation is None:
+        raise InputError(f"{catalog_folder / 'ecosystem.yaml'} has no `simulation`.", "Add one.")
+    return ecosystem.simulation, ecosystem.start
 
 
 @dataclass

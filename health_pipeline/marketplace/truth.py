@@ -94,7 +94,7 @@ def incidents(scenario: Scenario, first_day: int, days: int) -> list[dict[str, A
                 "to_the_end": last == days - 1,
                 "segment": segment,
                 "policies": ",".join(policies),
-                "metrics": ",".join(effect.usual if effect.metrics is None else effect.metrics),
+                "metrics": ",".join(effect.moved),
                 "multiplier": strength(effect),
                 "cause": effect.cause,
             })  # fmt: skip
