@@ -62,7 +62,7 @@ for line in sys.stdin:
         print(0, flush=True)
 """
 
-KILLS = 12
+KILLS = 8
 Pull = Callable[[Path, int], int]
 
 
@@ -91,10 +91,10 @@ def order(name: str, minutes_ago: int, gmv: float) -> str:
     )
 
 
-def test_a_pull_killed_at_any_moment_ends_in_the_same_facts(database: Database, tmp_path: Path, pull: Pull) -> None:
-    exports = tmp_path / "exports"
+def test_a_pull_killed_at_any_moment_ends_in_the_same_facts(database: Database, workplace: Path, pull: Pull) -> None:
+    home = Path(tempfile.mkdtemp(dir=workplace, prefix="killed-"))
+    exports = home / "exports"
     exports.mkdir()
-    home = tmp_path / "home"
     shop = Shop.open(
         home,
         f"  - {{name: warehouse, database: '{database.url}', tables: {{orders: orders, counts: counts}}}}\n"

@@ -179,9 +179,10 @@ class Folder:
 
 def identity(info: Mapping[str, Any]) -> str:
     """What of a file changes when it does: size and ETag, or size and time where the store knows no ETag."""
-    known = [key for key in VERSIONS if info.get(key)] or [key for key in CHANGED if info.get(key)]
-    said = "\0".join(f"{key}={info[key]}" for key in known)
-    return hashlib.sha256(f"{info.get('size')}\0{said}".encode()).hexdigest()[:24]
+    tags = [f"{key}={info[key]}" for key in VERSIONS if info.get(key)]
+    modified = _modified(info)  # listings and single looks write the same time differently
+    said = tags or ([modified.isoformat()] if modified else [])
+    return hashlib.sha256("\0".join([str(info.get("size")), *said]).encode()).hexdigest()[:24]
 
 
 def _modified(info: Mapping[str, Any]) -> dt.datetime | None:
