@@ -27,6 +27,7 @@ from health_pipeline.raw.reader import (
     Records,
     as_csv,
     first_character,
+    named,
     quoted,
     read_header,
     read_lines,
@@ -344,7 +345,7 @@ def check_parquet(
     try:
         header = tuple(pq.read_schema(path).names)
         where, ignored, drift = _columns(path.name, header, table)
-        source = f"read_parquet({quoted(path)}, file_row_number = true)"
+        source = f"read_parquet({named(path)}, file_row_number = true, hive_partitioning = false)"
         fields = [f'"#{i}"' for i in range(len(header))]
         described = engine.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         kinds = [_kind(row[1]) for row in described]
@@ -500,7 +501,7 @@ def count_days(engine: DuckDBPyConnection, rows: Path, table: Table) -> dict[dt.
     days: dict[dt.date, dict[str, int]] = {}
     for day, unit, number in engine.execute(
         f"SELECT day, CAST({_identifier(table.delivered_by)} AS VARCHAR), count(*) "
-        f"FROM read_parquet({quoted(rows)}) GROUP BY ALL ORDER BY ALL"
+        f"FROM read_parquet({named(rows)}) GROUP BY ALL ORDER BY ALL"
     ).fetchall():
         days.setdefault(day, {})[unit] = number
     return days

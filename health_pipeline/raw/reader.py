@@ -92,6 +92,11 @@ def quoted(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def named(path: Path) -> str:
+    """An SQL string literal of a file that DuckDB is to read, with nothing in its name taken for a pattern."""
+    return quoted(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
+
+
 def file_format(path: Path) -> str:
     """Which of :data:`FORMATS` a file's name promises.
 
@@ -204,11 +209,8 @@ def read_lines(engine: DuckDBPyConnection, part: Part, scratch: Path, consume: C
 
     Arguments, result and errors as of :func:`read_rows`. A line that is not UTF-8 or far too long is malformed.
     """
-    scan = (
-        f"read_csv({quoted(part.path)}, auto_detect = false, header = false, delim = '\x01', quote = '', escape = '', "
-        f"strict_mode = true, compression = '{_compression(part.path)}', max_line_size = {RECORD_BYTES}, "
-        "columns = {line: 'VARCHAR'})"
-    )
+    lines = f"header = false, delim = '\\x01', quote = '', escape = '', max_line_size = {RECORD_BYTES}"
+    scan = _read_csv(part.path, ["line"], lines)
     fast = f"SELECT row_number() OVER () AS row, line FROM {scan} WHERE regexp_matches(line, '[^ \t\r]')"
     return _read(engine, part, ["line"], fast, partial(_numbered_lines, part), scratch, consume)
 
@@ -245,7 +247,7 @@ def _read(
             raise _unreadable(part, error) from None
         rows = f"SELECT CAST(row AS BIGINT) AS row, * EXCLUDE (row) FROM {_scan(clean, ['row', *names])}"
         try:
-            return consume(Records(rows, f"FROM read_parquet({quoted(malformed)})"))
+            return consume(Records(rows, f"FROM read_parquet({named(malformed)})"))
         finally:
             clean.unlink(missing_ok=True)
             malformed.unlink(missing_ok=True)
@@ -262,10 +264,14 @@ def as_csv(fields: Sequence[str]) -> str:
 
 
 def _scan(path: Path, names: Sequence[str]) -> str:
+    dialect = "header = true, delim = ',', quote = '\"', escape = '\"', null_padding = false"
+    return _read_csv(path, names, f"{dialect}, max_line_size = {LINE_BYTES}")
+
+
+def _read_csv(path: Path, names: Sequence[str], dialect: str) -> str:
     types = ", ".join(f"{name}: 'VARCHAR'" for name in names)
-    dialect = "header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true, null_padding = false"
     return (
-        f"read_csv({quoted(path)}, auto_detect = false, {dialect}, max_line_size = {LINE_BYTES}, "
+        f"read_csv({named(path)}, auto_detect = false, hive_partitioning = false, strict_mode = true, {dialect}, "
         f"compression = '{_compression(path)}', columns = {{{types}}})"
     )
 

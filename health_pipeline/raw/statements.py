@@ -29,7 +29,7 @@ from health_pipeline.raw.contract import (
     spool,
     write_rows,
 )
-from health_pipeline.raw.reader import Part, Records, as_csv, quoted, read_header, read_rows
+from health_pipeline.raw.reader import Part, Records, as_csv, named, quoted, read_header, read_rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -143,16 +143,18 @@ def _reduce(
     uuid = f"coalesce(try_cast({field['uuid']} AS UUID), CAST(md5({field['uuid']}) AS UUID))"
     columns = {"uuid": uuid, "day": day, **form.reduce(field)}
     reduced = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
-    target = quoted(scratch / f"statements-{number:06}.parquet")
+    target = scratch / f"statements-{number:06}.parquet"
 
     def write(records: Records) -> tuple[int, pa.Table, Mapping[str, int]]:
         judged = f"(SELECT *, {first_broken(rules)} AS broken FROM ({records.rows}))"
         engine.execute(
             f"COPY (SELECT {number * PART_ROWS} + row AS number, {reduced}, broken FROM {judged}) "
-            f"TO {target} (FORMAT parquet)"
+            f"TO {quoted(target)} (FORMAT parquet)"
         )
         rejected = [f"SELECT row, '' AS \"column\", reason, raw FROM ({records.malformed})"]
-        if count(engine, f"FROM {target} WHERE broken IS NOT NULL"):  # else a second pass, over all columns, is saved
+        if count(
+            engine, f"FROM {named(target)} WHERE broken IS NOT NULL"
+        ):  # else a second pass, over all columns, is saved
             names = " ".join(f"WHEN {i} THEN {quoted(rule.column)}" for i, rule in enumerate(rules))
             says = " ".join(f"WHEN {i} THEN {quoted(rule.reason)}" for i, rule in enumerate(rules))
             raw = as_csv([f"c{i}" for i in range(len(header))])
@@ -166,7 +168,7 @@ def _reduce(
             QUARANTINE,
             scratch,
         )
-        delivered = count(engine, f"FROM {target}") + count(engine, f"FROM ({records.malformed})")
+        delivered = count(engine, f"FROM {named(target)}") + count(engine, f"FROM ({records.malformed})")
         reasons = {said["values"]: said["counts"] for said in bad["reason"].value_counts().to_pylist()}
         return delivered, bad, reasons
 
@@ -175,7 +177,8 @@ def _reduce(
 
 def _once(engine: DuckDBPyConnection, scratch: Path) -> tuple[str, int]:
     """SQL of the good statements, each ``uuid`` once, and how many they are."""
-    good = f"(FROM read_parquet({quoted(scratch / 'statements-*.parquet')}) WHERE broken IS NULL)"
+    files = ", ".join(map(named, sorted(scratch.glob("statements-*.parquet"))))
+    good = f"(FROM read_parquet([{files}]) WHERE broken IS NULL)"
     rows, uuids = count(engine, f"FROM {good}"), count(engine, f"FROM (SELECT DISTINCT uuid FROM {good})")
     if uuids == rows:
         return good, rows

@@ -190,7 +190,10 @@ def _span(days: Mapping[dt.date, Mapping[str, int]]) -> Iterator[str]:
         return
     first, last = min(days), max(days)
     number = (last - first).days + 1
-    yield f"{first}, one day" if first == last else f"{first} to {last}, {len(days):,} of {number:,} days with rows"
+    if len(days) < number:
+        yield f"{first} to {last}, rows on {len(days):,} of {number:,} days"
+    else:
+        yield f"{first} to {last}, {number:,} days" if number > 1 else f"{first}, one day"
     if len(days) < number <= LONGEST_SPAN:
         from health_pipeline.storage.engine import date_range
 
