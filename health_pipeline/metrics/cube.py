@@ -9,8 +9,8 @@ The catalog compiles to a list of statements, each materialised under its name (
 3. ``cube`` and ``histograms``: one SELECT per metric, which joins its numerator's and its denominator's cuts.
 
 The SQL needs sum, count, max, CASE, floor, ln, casts, GROUPING SETS and joins: no division, no quantile, no arithmetic
-of times, so that another engine reads it as it is. Columns of type ``number`` are summed as decimals: exact, so the
-cube is the same whatever the order of rows and the number of threads.
+of times, so that another engine reads it as it is. Columns of type ``number`` are summed exactly, their whole and
+their fractional part apart: the cube is the same whatever the order of rows and the number of threads.
 
 **Variance by 64 clusters.** A ratio of totals needs the variance of its numerator and denominator and how they vary
 together, when rows of one creator depend on each other. Each creator falls by a hash into one of 64 buckets, and the
@@ -36,7 +36,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from health_pipeline.catalog.model import Catalog, Metric, Sum, Table
+from health_pipeline.catalog.model import Catalog, Dimension, Metric, Sum, Table
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
 from health_pipeline.stats.bins import OPEN, bin_sql
 from health_pipeline.storage.derive import Derivation
@@ -45,8 +45,11 @@ from health_pipeline.storage.lake import LakeTable
 
 BATCH_ROWS = 5_000_000
 """Days are computed together until their facts have so many rows: small days fast, a large one alone."""
+BATCH_DAYS = 120
+"""And at most so many days."""
 SUM_TYPE, SQUARE_TYPE = "DECIMAL(38, 12)", "DECIMAL(38, 9)"
 """Exact sums of fractional values: up to 1e26 with 12 decimals, and of their squares up to 1e29 with 9."""
+LOGIC = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
 
 Cut = tuple[str, ...]
 
@@ -89,6 +92,21 @@ class Measure:
         return f"{alias}.{self.column}"
 
 
+@dataclass(frozen=True)
+class _Scanned:
+    """What one column of a fine table holds.
+
+    Attributes:
+        row: SQL over one row, summed.
+        fractional: it need not be a whole number.
+        where: SQL over the dimensions alone, which therefore need not be looked at in every row.
+    """
+
+    row: str
+    fractional: bool = False
+    where: str | None = None
+
+
 @dataclass
 class _Fine:
     """A fine table in the making: one scan of a fact table at the finest grain.
@@ -96,7 +114,7 @@ class _Fine:
     Attributes:
         key: SQL of a further grouping column ``key_``; rows where it is NULL are left out.
         function: how measures are aggregated in the scan; everywhere after it they are summed.
-        measures: SQL over one row -> column.
+        measures: what each column holds -> column.
         cuts: asked for, in order.
         clusters, clustered: measures and cuts that are also wanted per cluster.
     """
@@ -105,13 +123,14 @@ class _Fine:
     name: str
     key: str | None = None
     function: str = "sum"
-    measures: dict[str, str] = field(default_factory=dict)
+    measures: dict[_Scanned, str] = field(default_factory=dict)
     cuts: dict[Cut, None] = field(default_factory=dict)
     clusters: dict[str, None] = field(default_factory=dict)
     clustered: dict[Cut, None] = field(default_factory=dict)
 
-    def measure(self, sql: str) -> Measure:
-        return Measure(f"cuts_{self.name}", self.measures.setdefault(sql, f"m{len(self.measures)}"))
+    def measure(self, row: str, fractional: bool = False, where: str | None = None) -> Measure:
+        scanned = _Scanned(row, fractional, where)
+        return Measure(f"cuts_{self.name}", self.measures.setdefault(scanned, f"m{len(self.measures)}"))
 
     def want(self, cuts: Sequence[Cut]) -> None:
         self.cuts.update(dict.fromkeys(cuts))
@@ -274,12 +293,25 @@ class _Compiler:
         if part.distinct:
             fine = self._scan(table, "values", part.distinct, part.distinct)
             fine.function = "max"
-            sql = f"CASE WHEN {part.where} THEN 1 ELSE 0 END" if part.where else "1"
-        else:
-            fine = self._scan(table)
-            sql = exact_sql(part, table)
+            fine.want(cuts)
+            return fine.measure(f"CASE WHEN {part.where} THEN 1 ELSE 0 END" if part.where else "1")
+        fine = self._scan(table)
         fine.want(cuts)
-        return fine.measure(sql)
+        fractional = _fractional(str(part.sum), table)
+        if part.where and _words(part.where) <= self._plain_dimensions(table) | LOGIC:
+            return fine.measure(str(part.sum), fractional, part.where)
+        return fine.measure(value_sql(part), fractional)
+
+    def _plain_dimensions(self, table: Table) -> set[str]:
+        """Columns of a table that are dimensions as they are, and keys of its fine table of sums."""
+        keys: set[str] = set()
+        for metric in self.catalog.metrics:
+            cuts = self.catalog.cuts(metric)
+            over = cuts if metric.over is None else (metric.over,)
+            for part, by in ((metric.numerator, cuts), (metric.denominator, over)):
+                if part is not None and not part.distinct and self.catalog.table_of(metric, part) == table:
+                    keys.update(name for cut in by for name in cut)
+        return {d.name for d in self.catalog.dimensions if d.name in keys and d.expression == d.name}
 
     def _scan(self, table: Table, kind: str = "", column: str = "", key: str | None = None) -> _Fine:
         name = f"{kind}_{table.name}_{column}" if kind else table.name
@@ -296,21 +328,9 @@ class _Compiler:
     def _fine_statements(self, fine: _Fine) -> Iterator[Statement]:
         dims = [d for d in self.catalog.dimensions if any(d.name in cut for cut in fine.cuts)]
         named = [f"d_{d.name}" for d in dims]
-        keys = ["day", *(["cluster"] if fine.clusters else []), *(["key_"] if fine.key else []), *named]
-        rows = [*(k for k in ("day", "cluster") if k in keys), *([f"{fine.key} AS key_"] if fine.key else [])]
-        rows += [f"{d.expression} AS d_{d.name}" for d in dims]
-        rows += [f"{sql} AS {column}" for sql, column in fine.measures.items()]
-        wanted = ["superseded_at IS NULL"] if fine.table.version else []
-        wanted += [f"{fine.key} IS NOT NULL"] if fine.function == "max" else []
-        where = f"\n  WHERE {' AND '.join(wanted)}" if wanted else ""
         columns = list(fine.measures.values())
-        measures = ", ".join(f"{fine.function}({m}) AS {m}" for m in columns)
         name = f"fine_{fine.name}"
-        yield Statement(
-            name,
-            f"SELECT {', '.join(keys)}, {measures}\nFROM (\n  SELECT {', '.join(rows)}\n"
-            f"  FROM facts_{fine.table.name}{where}\n) GROUP BY {', '.join(keys)}",
-        )
+        yield Statement(name, self._scan_sql(fine, dims))
         if fine.clusters:
             some = [d for d in named if any(d[2:] in cut for cut in fine.clustered)]
             totals = self._cuts_sql(name, "sum", some, list(fine.clustered), ["cluster"], list(fine.clusters))
@@ -327,6 +347,36 @@ class _Compiler:
             keys = ["day", "cut", "segment", "unit", *named]
             cuts = f"SELECT {', '.join(keys)}, {counts}\nFROM (\n{cuts}\n) GROUP BY {', '.join(keys)}"
         yield Statement(f"cuts_{fine.name}", cuts)
+
+    def _scan_sql(self, fine: _Fine, dims: Sequence[Dimension]) -> str:
+        """The scan of a fact table: every value of a row once, grouped at the finest grain."""
+        named = [f"d_{d.name}" for d in dims]
+        keys = ["day", *(["cluster"] if fine.clusters else []), *(["key_"] if fine.key else []), *named]
+        pairs = dict.fromkeys((m.row, m.fractional) for m in fine.measures)
+        summed = {pair: f"s{i}" for i, pair in enumerate(pairs)}
+        rows = [*(k for k in ("day", "cluster") if k in keys), *([f"{fine.key} AS key_"] if fine.key else [])]
+        rows += [f"{d.expression} AS d_{d.name}" for d in dims]
+        rows += [f"{f'CAST({r} AS DOUBLE)' if fractional else r} AS {s}" for (r, fractional), s in summed.items()]
+        wanted = ["superseded_at IS NULL"] if fine.table.version else []
+        wanted += [f"{fine.key} IS NOT NULL"] if fine.function == "max" else []
+        where = f"\n    WHERE {' AND '.join(wanted)}" if wanted else ""
+        sums = [
+            f"{_exact_sum(s) if fractional else f'{fine.function}({s})'} AS {s}"
+            for (_, fractional), s in summed.items()
+        ]
+        conditions = " ".join(m.where for m in fine.measures if m.where)
+        plain = [f"d_{d.name} AS {d.name}" for d in dims if d.name in _words(conditions)]
+        measures = [
+            f"CASE WHEN {m.where} THEN {summed[m.row, m.fractional]} END AS {column}"
+            if m.where
+            else f"{summed[m.row, m.fractional]} AS {column}"
+            for m, column in fine.measures.items()
+        ]
+        return (
+            f"SELECT {', '.join([*keys, *measures])}\nFROM (\n  SELECT {', '.join([*keys, *plain, *sums])}\n  FROM (\n"
+            f"    SELECT {', '.join(rows)}\n    FROM facts_{fine.table.name}{where}\n"
+            f"  ) r GROUP BY {', '.join(keys)}\n) g"
+        )
 
     def _cuts_sql(
         self, source: str, function: str, dims: list[str], cuts: list[Cut], extra: list[str], measures: list[str]
@@ -406,11 +456,25 @@ def weighted_sql(metric: Metric) -> tuple[str, str, str]:
     return f"{weight} * ({y})", f"{weight} * ({x})", known
 
 
+def _exact_sum(value: str) -> str:
+    """SQL of a sum of doubles, exact to 12 decimals: as whole numbers, which cost less than decimals."""
+    fraction = f"CAST(floor(({value} - floor({value})) * 1e12 + 0.5) AS BIGINT)"
+    return (
+        f"CAST(sum(CAST(floor({value}) AS BIGINT)) AS {SUM_TYPE}) "
+        f"+ CAST(sum({fraction}) AS DECIMAL(25, 0)) * CAST(0.000000000001 AS DECIMAL(12, 12))"
+    )
+
+
+def _words(sql: str) -> frozenset[str]:
+    """Names and key words in an expression, in lower case."""
+    return frozenset(re.findall(r"[a-z_]\w*", re.sub(r"'[^']*'", "", sql).lower()))
+
+
 def _fractional(sql: str, table: Table) -> bool:
     """Whether an expression uses a column that need not be a whole number."""
     types = {c.name: c.type for c in table.columns} | {c.name: c.type for c in table.derived}
     names = {name for name, kind in types.items() if kind == "number"}
-    return bool(names & set(re.findall(r"\w+", sql)))
+    return bool(names & _words(sql))
 
 
 def _squares(a: str, b: str) -> str:
@@ -461,7 +525,7 @@ def batches(facts: Mapping[str, LakeTable], days: Sequence[dt.date], rows: int =
     for day in days:
         parts = [table.partition(day) for table in facts.values()]
         size = sum(p.rows for p in parts if p is not None)
-        if batch and held + size > rows:
+        if batch and (held + size > rows or len(batch) == BATCH_DAYS):
             yield batch
             batch, held = [], 0
         batch.append(day)
