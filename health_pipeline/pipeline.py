@@ -78,7 +78,7 @@ class Pipeline:
     def simulation(self) -> Simulation | None:
         """What is delivered when nothing else was, where the catalog wants it simulated."""
         wanted = self.catalog.ecosystem.simulation
-        if wanted is None:
+        if wanted is None or self.catalog.sources:
             return None
 
         def write(folder: Path, progress: Progress) -> None:

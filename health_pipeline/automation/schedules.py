@@ -7,7 +7,7 @@ import dagster as dg
 
 from health_pipeline.automation.jobs import job_name
 from health_pipeline.automation.sensors import request
-from health_pipeline.pipeline import Pipeline
+from health_pipeline.pipeline import Pipeline, Work
 from health_pipeline.raw import deliveries
 
 DAILY_CRON = "30 5 * * *"
@@ -54,6 +54,8 @@ def reconcile_schedule(pipeline: Pipeline, kind: Literal["land", "load", "judge"
     )
     def reconcile(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         work = pipeline.outstanding()
+        if kind == "land" and catalog.sources and (work is None or work.kind != "land"):
+            work = Work("land", why=f"whatever is new in {', '.join(s.name for s in catalog.sources)}")
         if work is None or work.kind != kind:
             return dg.SkipReason("Everything is up to date." if work is None else f"First: {work.kind} ({work.why}).")
         return request(catalog, work, key=f"reconcile:{kind}:{context.scheduled_execution_time.isoformat()}")

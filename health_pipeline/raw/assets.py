@@ -19,6 +19,7 @@ from health_pipeline.raw.checks import (
 )
 from health_pipeline.raw.landing import Landing
 from health_pipeline.raw.receive import Simulation, receive_all
+from health_pipeline.raw.sources import pull_all
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
@@ -92,9 +93,22 @@ def _landed_files(
         pool=catalog.name,
     )
     def landed_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        pulled = pull_all(catalog, landing)
         landed, refused = receive_all(catalog, landing, inbox, simulation, progress_of.get())
-        for error in refused:
+        for error in [*(problem for p in pulled for problem in p.problems), *refused]:
             context.log.error(f"{error.message} {error.hint}")
+        fetched = [
+            dg.TableRecord(
+                {
+                    "source": p.source,
+                    "table": p.table,
+                    "files": len(p.receipts),
+                    "rows": sum(r.delivered for r in p.receipts),
+                    "problems": " ".join(problem.message for problem in p.problems),
+                }
+            )
+            for p in pulled
+        ]
         records = [
             dg.TableRecord(
                 {
@@ -115,9 +129,10 @@ def _landed_files(
         return dg.MaterializeResult(
             metadata={
                 "inbox": dg.MetadataValue.path(str(inbox)),
-                "files landed now": landed,
+                "files landed now": landed + sum(len(p.receipts) for p in pulled),
                 "files refused": len(landing.rejections()),
                 "files": dg.MetadataValue.table(records) if records else "none",
+                **({"sources": dg.MetadataValue.table(fetched)} if fetched else {}),
             }
         )
 

@@ -20,6 +20,7 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
         InputError: a file to copy does not exist or can't be copied.
     """
     from health_pipeline.pipeline import Pipeline
+    from health_pipeline.raw.sources import problems
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
     for file in files:
@@ -57,5 +58,5 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
         console.print(table)
         if any(r.quarantined for r in receipts):
             console.print('[dim]Why rows were rejected: health-pipeline sql "FROM raw.quarantine"[/]')
-    for rejection in pipeline.landing.rejections():
+    for rejection in [*pipeline.landing.rejections(), *problems(pipeline.catalog, pipeline.landing)]:
         console.print(f"[yellow]![/] {rejection.message} {rejection.hint}", highlight=False, soft_wrap=True)

@@ -79,6 +79,7 @@ def main_job(ecosystem: str, days: int, console: Console) -> None:
     warnings.filterwarnings("ignore", module="dagster.*")
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     from health_pipeline.pipeline import Pipeline
+    from health_pipeline.raw.sources import problems
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
     c = pipeline.catalog
@@ -91,7 +92,7 @@ def main_job(ecosystem: str, days: int, console: Console) -> None:
     board = Board(console)
     board.seconds["start"] = time.perf_counter() - started
     worked = _work_off(pipeline, definitions, instance, board, days)
-    for rejection in pipeline.landing.rejections():
+    for rejection in [*pipeline.landing.rejections(), *problems(c, pipeline.landing)]:
         console.print(f"[yellow]![/] {rejection.message} {rejection.hint}", highlight=False, soft_wrap=True)
     if not pipeline.delivered_days():
         raise UserError("Nothing was delivered yet.", f"Drop a file into {pipeline.inbox} and run again.")
@@ -117,6 +118,9 @@ def _work_off(
     if pipeline.landing.new_files(pipeline.inbox, settled_seconds=0):
         time.sleep(SETTLED_SECONDS)  # a file dropped just now counts as whole after a moment
     try:
+        if pipeline.catalog.sources:
+            with board.stage("land"):
+                _execute(definitions, job_name(pipeline.catalog, "land"), instance, {})
         while (work := pipeline.outstanding(days)) is not None:
             if work == last:
                 raise RunError(

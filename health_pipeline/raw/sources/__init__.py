@@ -15,7 +15,7 @@ from pathlib import Path
 from health_pipeline.catalog.model import Catalog, Source, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError, UserError
-from health_pipeline.raw.landing import Landing, Receipt
+from health_pipeline.raw.landing import Landing, Receipt, Rejection
 from health_pipeline.raw.sources.memory import (
     Memory,
     Progressed,
@@ -94,14 +94,24 @@ def pull_all(
     found: list[Pulled] = []
     for source in catalog.sources if sources is None else sources:
         memory = Memory(landing.root, source.name)
-        try:
-            say(f"Connecting to {source.name}")
-            with memory.held():
-                pull = _pull_database if source.database else _pull_folder
-                found += pull(catalog, source, landing, memory, say)
-        except UserError as error:
-            found.append(Pulled(source.name, "", problems=(error,)))
+        say(f"Connecting to {source.name}")
+        with memory.held():
+            pull = _pull_database if source.database else _pull_folder
+            pulled: list[Pulled] = []
+            try:
+                for one in pull(catalog, source, landing, memory, say):
+                    pulled.append(one)  # those before a problem count
+            except UserError as error:
+                pulled.append(Pulled(source.name, "", problems=(error,)))
+            # What can't be read is remembered by the landing.
+            memory.note_problems([p for one in pulled for p in one.problems if not isinstance(p, InputError)])
+        found += pulled
     return found
+
+
+def problems(catalog: Catalog, landing: Landing) -> list[Rejection]:
+    """What the newest pull of each source could not fetch, but for files that can't be read."""
+    return [p for source in catalog.sources for p in Memory(landing.root, source.name).problems()]
 
 
 def look_all(

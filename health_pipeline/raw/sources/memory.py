@@ -2,10 +2,11 @@
 
 Below ``<landing>/_sources/<source>``::
 
-    <table>.json           how far a database's table was read (:class:`Watermark`), and the name of ...
-    <table>-<hash>.parquet ... the rows it may return again, by hash
-    files/<id>.json        a file of a folder that was fetched, and what became of it
-    .lock                  held while a process fetches
+    tables/<table>.json          how far a database's table was read (:class:`Watermark`), and the name of ...
+    tables/<table>-<id>.parquet  ... the rows it may return again, by hash
+    files/<id>.json              a file of a folder that was fetched, and what became of it
+    problems.json                what the newest pull could not fetch
+    .lock                        held while a process fetches
 
 Both are written after what they tell of has landed: a crash repeats work, and loses nothing.
 """
@@ -19,13 +20,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from health_pipeline.catalog.model import Catalog, Selection, Source, Table
+from health_pipeline.errors import UserError
+from health_pipeline.raw.landing import Rejection
 from health_pipeline.storage.lake import write_durably
 
 VERSION = "sources-1"
@@ -70,6 +73,7 @@ class Memory:
 
     def __init__(self, landing_root: Path, source: str) -> None:
         self.folder = landing_root / "_sources" / source
+        self._tables = self.folder / "tables"
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -82,16 +86,16 @@ class Memory:
     def progress(self, table: str, reading: str) -> Progressed | None:
         """How far a table was read, or ``None`` when it has to be read from its beginning."""
         try:
-            fields = json.loads((self.folder / f"{table}.json").read_bytes())
+            fields = json.loads((self._tables / f"{table}.json").read_bytes())
         except FileNotFoundError:
             return None
-        if fields["reading"] != reading or not (self.folder / fields["known"]).exists():
+        if fields["reading"] != reading or not (self._tables / fields["known"]).exists():
             return None
         mark = Watermark(**fields["watermark"]) if fields["watermark"] else None
         return Progressed(**fields | {"watermark": mark, "read_at": dt.datetime.fromisoformat(fields["read_at"])})
 
     def known(self, progressed: Progressed) -> Path:
-        return self.folder / progressed.known
+        return self._tables / progressed.known
 
     def remember(self, table: str, progressed: Progressed, known: Path) -> None:
         """Note that a table was read so far: all at once, and only now.
@@ -99,12 +103,32 @@ class Memory:
         Args:
             known: the file with hashes, which is copied in under the name ``progressed.known``.
         """
-        write_durably(self.folder / progressed.known, lambda path: shutil.copyfile(known, path))
+        self._tables.mkdir(parents=True, exist_ok=True)
+        write_durably(self._tables / progressed.known, lambda path: shutil.copyfile(known, path))
         fields = asdict(progressed) | {"read_at": progressed.read_at.isoformat()}
-        _write(self.folder / f"{table}.json", fields)
-        for other in self.folder.glob(f"{table}-*.parquet"):
+        _write(self._tables / f"{table}.json", fields)
+        for other in self._tables.glob(f"{table}-*.parquet"):
             if other.name != progressed.known:
                 other.unlink(missing_ok=True)
+
+    def note_problems(self, problems: Sequence[UserError]) -> None:
+        """Note what the newest pull could not fetch, in place of what the one before could not."""
+        file, now = self.folder / "problems.json", dt.datetime.now(dt.UTC).isoformat()
+        if problems:
+            _write(file, [{"message": p.message, "hint": p.hint, "rejected_at": now} for p in problems])
+        else:
+            file.unlink(missing_ok=True)
+
+    def problems(self) -> list[Rejection]:
+        """What the newest pull could not fetch."""
+        try:
+            noted = json.loads((self.folder / "problems.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        return [
+            Rejection(self.folder.name, p["message"], p["hint"], dt.datetime.fromisoformat(p["rejected_at"]))
+            for p in noted
+        ]
 
     def files(self) -> set[str]:
         """Ids of all files that were fetched."""
@@ -139,6 +163,6 @@ def file_id(relative: str, identity: str, contract: str) -> str:
     return hashlib.sha256(f"{relative}\0{identity}\0{contract}".encode()).hexdigest()[:24]
 
 
-def _write(path: Path, fields: Mapping[str, object]) -> None:
+def _write(path: Path, fields: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
     text = json.dumps(fields, indent=1).encode()
     write_durably(path, lambda file: file.write_bytes(text))
