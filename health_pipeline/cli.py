@@ -138,6 +138,22 @@ def ingest(
 
 
 @app.command()
+def pull(
+    ecosystem: Ecosystem = "eu_dsa",
+    source: Annotated[str | None, typer.Option("--source", "-s", help="Only this source.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Connect, and only say what there is.")] = False,
+) -> None:
+    """Fetch what is new in the sources of sources.yaml: folders, object stores and SQL databases.
+
+    The hourly schedule and every run do the same. Files are fetched once, and again when they change; tables are read
+    on from where the last read ended.
+    """
+    from health_pipeline.terminal.pull import pull as start
+
+    start(ecosystem, source, check, Console())
+
+
+@app.command()
 def simulate(
     out: Annotated[Path | None, typer.Argument(help="A new folder for the files.")] = None,
     scenario: Annotated[str | None, typer.Option(help="A bundled scenario, or the path of your own.")] = None,
