@@ -1,4 +1,6 @@
-"""The cube as an asset."""
+"""The cube and its histograms as assets."""
+
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -10,16 +12,29 @@ from health_pipeline.storage.lake import LakeTable
 
 
 def metric_assets(
-    catalog: Catalog, partitions: dg.DailyPartitionsDefinition, facts: LakeTable, cube: LakeTable
+    catalog: Catalog,
+    partitions: dg.DailyPartitionsDefinition,
+    facts: Mapping[str, LakeTable],
+    cube: LakeTable,
+    histograms: LakeTable,
 ) -> list[dg.AssetsDefinition]:
-    """``cube``: sums of every metric of the catalog, per day and segment."""
+    """``cube``: sums of every metric of the catalog, per day and segment; ``histograms`` of its quantiles."""
+    used = list(cube_of.compile_cube(catalog).tables)
     names = ", ".join(m.name for m in catalog.metrics)
-    output = Output(
-        "cube", cube, f"Additive sums per metric, day and segment. Metrics: {names}.", [catalog.table.name],
-        checks=[denominator_check(catalog, cube), reconciliation_check(catalog, facts, cube)],
-    )  # fmt: skip
+    quantiles = ", ".join(m.name for m in catalog.metrics if m.type == "quantile") or "none in this catalog"
+    outputs = [
+        Output(
+            "cube", cube, f"Additive sums per metric, day and segment. Metrics: {names}.", used,
+            checks=[denominator_check(catalog, cube), reconciliation_check(catalog, facts, cube, histograms)],
+        ),
+        Output("histograms", histograms, f"Counts per bin, of metrics that are quantiles: {quantiles}.", used),
+    ]  # fmt: skip
     return [
         derived_asset(
-            catalog, partitions, "metrics", [output], lambda engine: cube_of.derivation(catalog, engine, facts, cube)
+            catalog,
+            partitions,
+            "metrics",
+            outputs,
+            lambda engine: cube_of.derivation(catalog, engine, facts, cube, histograms),
         )
     ]

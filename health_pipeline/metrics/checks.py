@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from health_pipeline.assets import Check
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.metrics.reconcile import bad_denominators, disagreements, total_mismatches
+from health_pipeline.metrics.cube import batches
+from health_pipeline.metrics.reconcile import (
+    bad_denominators,
+    disagreements,
+    histogram_mismatches,
+    total_mismatches,
+)
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
@@ -19,21 +25,30 @@ def denominator_check(catalog: Catalog, cube: LakeTable) -> Check:
     """Every denominator is positive, and no proportion exceeds one."""
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
-        found = bad_denominators(catalog, engine, cube.read(days))
-        return not found, _listed([str(f) for f in found])
+        found = [
+            str(f)
+            for batch in batches({"cube": cube}, days)
+            for f in bad_denominators(catalog, engine, cube.read(batch))
+        ]
+        return not found, _listed(found)
 
     return Check(
         "denominators", "Denominators are positive and numerators of proportions do not exceed them.", evaluate, True
     )
 
 
-def reconciliation_check(catalog: Catalog, facts: LakeTable, cube: LakeTable) -> Check:
-    """Segments add up to their whole, and the cube's totals equal a direct scan of the facts."""
+def reconciliation_check(
+    catalog: Catalog, facts: Mapping[str, LakeTable], cube: LakeTable, histograms: LakeTable
+) -> Check:
+    """Segments add up to their whole, histograms to the cube, and totals equal a direct scan of the facts."""
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
-        rows = cube.read(days)
-        found = [str(f) for f in disagreements(catalog, engine, rows)]
-        found += total_mismatches(catalog, engine, facts, rows, days)
+        found: list[str] = []
+        for batch in batches({"cube": cube, "histograms": histograms}, days):
+            rows = cube.read(batch)
+            found += [str(f) for f in disagreements(catalog, engine, rows)]
+            found += [str(f) for f in histogram_mismatches(engine, rows, histograms.read(batch))]
+            found += total_mismatches(catalog, engine, facts, rows, batch)
         return not found, _listed(found)
 
     return Check(
