@@ -246,7 +246,7 @@ class Rows:
             path, rows = self._files[0].path, sum(f.rows for f in self._files)
             if known is not None:
                 path = self._scratch / "new.parquet"
-                self._copy(engine, f"FROM hashed ANTI JOIN {quoted(known)} USING ({HASH})", path)
+                self._copy(engine, f"FROM hashed ANTI JOIN read_parquet({quoted(known)}) USING ({HASH})", path)
                 rows = _count(engine, path)
             elif len(self._files) > 1:
                 path = self._scratch / "new.parquet"
@@ -275,7 +275,7 @@ class Rows:
                 f"CREATE TABLE digests AS SELECT {UNIT}, {DATE}, count(*) || ' ' || sum(md5_number_lower({TEXT})) "
                 f"|| ' ' || sum(md5_number_upper({TEXT})) AS digest FROM grouped GROUP BY ALL"
             )
-            past = f"FROM {quoted(known)}" if known is not None else "FROM digests LIMIT 0"
+            past = f"FROM read_parquet({quoted(known)})" if known is not None else "FROM digests LIMIT 0"
             engine.execute(f"CREATE TABLE known AS {past}")
             engine.execute(f"CREATE TABLE news AS FROM digests ANTI JOIN known USING ({UNIT}, {DATE}, digest)")
             path = self._scratch / "new.parquet"
