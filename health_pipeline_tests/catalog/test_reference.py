@@ -119,7 +119,7 @@ def test_a_page_names_what_the_declaration_says(marketplace: Catalog) -> None:
     for said in (
         "# Overturn rate",
         "| harmful | a rise |",
-        "| mature after | 28 days; younger days are not judged |",
+        "| mature after | 14 days; younger days are not judged |",
         "on days with at least 20 in the denominator",
         "EU Digital Services Act, Article 15(1)(d)",
         "÷ **number of rows of *Moderation decisions* with `action <> 'none'`**",
