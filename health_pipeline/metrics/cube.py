@@ -36,7 +36,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from health_pipeline.catalog.model import Catalog, Dimension, Metric, Sum, Table
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Dimension, Metric, Sum, Table
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
 from health_pipeline.stats.bins import OPEN, bin_sql
 from health_pipeline.storage.derive import Derivation
@@ -412,7 +412,7 @@ class _Compiler:
                 "day",
                 chosen({m: str(self.cuts[c]) for m, c in named.items()}) + " AS cut",
                 chosen({m: _segment_sql(c) for m, c in named.items()}) + " AS segment",
-                (f"CASE WHEN {unit} IS NULL THEN 'all' ELSE {unit} END" if unit in dims else "'all'") + " AS unit",
+                (f"coalesce({unit}, '{EVERY_UNIT}')" if unit in dims else f"'{EVERY_UNIT}'") + " AS unit",
                 *extra, *dims, *measures,
             ]  # fmt: skip
             some = f" WHERE mask IN ({', '.join(map(str, named))})" if len(named) < len(by_mask) else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from health_pipeline.catalog.model import Catalog, Metric, Table
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric, Table
 from health_pipeline.metrics.cube import weighted_sql
 from health_pipeline.storage.engine import Engine, literal, scan
 from health_pipeline.storage.lake import LakeTable
@@ -176,38 +176,37 @@ def total_mismatches(
                     wanted = ["segment = ''"] if () in cuts[total.metric] else []
                     wanted += ["segment <> ''"] if (catalog.unit,) in cuts[total.metric] else []
                     parts.append(
-                        f"SELECT day, '{total.metric}' AS metric, '{total.part}' AS part, segment, "
+                        f"SELECT day, '{total.metric}' AS metric, '{total.part}' AS part, segment, unit, "
                         f"CAST(v{i} AS DOUBLE) AS value FROM {name} WHERE v{i} IS NOT NULL AND ({' OR '.join(wanted)})"
                     )
         if not parts:
             return []
         connection.execute(f"CREATE TEMP TABLE direct AS {' UNION ALL '.join(parts)}")
         connection.register("cube", rows)
-        unit = literal(catalog.unit + "=")
+        prefix = literal(catalog.unit + "=")
         names = ", ".join(literal(name) for name in dict.fromkeys(t.metric for t in totals))
         quotients = ", ".join(literal(t.metric) for t in totals if t.part == "denominator") or "''"
         # A numerator over nothing has no row in the cube; a denominator or a count has one.
         found = connection.execute(f"""
             WITH held AS (
-                SELECT day, metric, segment, numerator, denominator FROM cube WHERE metric IN ({names})
-                AND (segment = '' OR (starts_with(segment, {unit}) AND NOT contains(segment, '|')))
+                SELECT day, metric, segment, unit, numerator, denominator FROM cube WHERE metric IN ({names})
+                AND (segment = '' OR (starts_with(segment, {prefix}) AND NOT contains(segment, '|')))
             ), long AS (
-                SELECT day, metric, segment, 'numerator' AS part, numerator AS value FROM held
+                SELECT day, metric, segment, unit, 'numerator' AS part, numerator AS value FROM held
                 UNION ALL
-                SELECT day, metric, segment, 'denominator', denominator FROM held WHERE denominator IS NOT NULL
+                SELECT day, metric, segment, unit, 'denominator', denominator FROM held WHERE denominator IS NOT NULL
             )
-            SELECT day, metric, part, substr(segment, length({unit}) + 1) AS unit,
-                coalesce(l.value, 0) AS cube, coalesce(d.value, 0) AS wanted
-            FROM long l FULL JOIN direct d USING (day, metric, part, segment)
+            SELECT day, metric, part, unit, coalesce(l.value, 0) AS cube, coalesce(d.value, 0) AS wanted
+            FROM long l FULL JOIN direct d USING (day, metric, part, segment, unit)
             WHERE abs(cube - wanted) > {TOLERANCE} AND (
                 l.value IS NOT NULL OR (part = 'denominator' AND d.value > 0)
                 OR (part = 'numerator' AND metric NOT IN ({quotients}))
             )
             ORDER BY 1, 2, 3, 4""").fetchall()
     return [
-        f"{day} {metric}{', denominator,' if part == 'denominator' else ''} of {unit_ or 'all'}: "
+        f"{day} {metric}{', denominator,' if part == 'denominator' else ''} of {unit}: "
         f"cube {cube:,.0f}, facts {wanted:,.0f}"
-        for day, metric, part, unit_, cube, wanted in found
+        for day, metric, part, unit, cube, wanted in found
     ]
 
 
@@ -237,22 +236,22 @@ def _totals(catalog: Catalog, metric: Metric) -> Iterator[_Total]:
 def _direct_sql(
     catalog: Catalog, table: Table, totals: Sequence[_Total], facts: Mapping[str, LakeTable], days: Sequence[dt.date]
 ) -> str:
-    """``day``, ``segment`` (empty: all units) and ``v0``, ``v1``, ...: the totals, from one scan of the facts."""
+    """``day``, ``segment`` (empty: all units), ``unit``, and the totals ``v0``, ``v1``, ...: one scan of the facts."""
     reached = table.name in catalog.reach[catalog.unit]
     unit = f"replace(CAST({catalog.dimension(catalog.unit).expression} AS VARCHAR), '|', '/')" if reached else "NULL"
     values = ", ".join(f"{t.sql} AS v{i}" for i, t in enumerate(totals))
     current = " WHERE superseded_at IS NULL" if table.version else ""
     source = f"(SELECT *, {unit} AS unit_ FROM {scan(facts[table.name], days)}{current})"
-    segment = f"{literal(catalog.unit + '=')} || unit_"
+    named = f"{literal(catalog.unit + '=')} || unit_ AS segment, unit_ AS unit"
     if totals[0].distinct:  # these do not add up over units
         return (
-            f"SELECT day, CASE WHEN grouping(unit_) = 1 THEN '' ELSE {segment} END AS segment, {values} FROM {source} "
-            "GROUP BY GROUPING SETS ((day, unit_), (day)) HAVING grouping(unit_) = 1 OR unit_ IS NOT NULL"
+            f"SELECT day, {named}, {values} FROM {source} WHERE unit_ IS NOT NULL GROUP BY day, unit_ "
+            f"UNION ALL SELECT day, '', '{EVERY_UNIT}', {values} FROM {source} GROUP BY day"
         )
     sums = ", ".join(f"sum(v{i})" for i in range(len(totals)))
     same = ", ".join(f"v{i}" for i in range(len(totals)))
     return (
         f"WITH units AS MATERIALIZED (SELECT day, unit_, {values} FROM {source} GROUP BY day, unit_) "
-        f"SELECT day, {segment} AS segment, {same} FROM units WHERE unit_ IS NOT NULL "
-        f"UNION ALL SELECT day, '', {sums} FROM units GROUP BY day"
+        f"SELECT day, {named}, {same} FROM units WHERE unit_ IS NOT NULL "
+        f"UNION ALL SELECT day, '', '{EVERY_UNIT}', {sums} FROM units GROUP BY day"
     )

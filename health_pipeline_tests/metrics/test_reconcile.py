@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.metrics.cube import cube, split_by_day
+from health_pipeline.metrics.cube import compile_cube, compute, split_by_day
 from health_pipeline.metrics.reconcile import Disagreement, bad_denominators, disagreements, total_mismatches
 from health_pipeline.metrics.schema import CUBE
 from health_pipeline.storage.engine import Engine
@@ -26,18 +26,18 @@ CATEGORY = "platform=TikTok|category=STATEMENT_CATEGORY_PROTECTION_OF_MINORS"
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> LakeTable:
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LakeTable]:
     rows = pq.read_table(CATALOG.sample)
     rows = rows.filter(pc.is_in(rows["day"], pa.array(DAYS, pa.date32()))).sort_by("day")
     facts = Tables.of(Lake(tmp_path_factory.mktemp("lake"), "eu_dsa"), CATALOG).facts
     for day, part in split_by_day(rows, DAYS):
-        facts.publish(day, part)
+        facts["statements"].publish(day, part)
     return facts
 
 
 @pytest.fixture(scope="module")
-def honest(facts: LakeTable) -> pa.Table:
-    return cube(CATALOG, ENGINE, facts, DAYS)
+def honest(facts: dict[str, LakeTable]) -> pa.Table:
+    return compute(compile_cube(CATALOG), ENGINE, facts, DAYS)[0]
 
 
 def tampered(rows: pa.Table, metric: str, segment: str, **changes: Any) -> pa.Table:
@@ -53,7 +53,7 @@ def tampered(rows: pa.Table, metric: str, segment: str, **changes: Any) -> pa.Ta
     return changed
 
 
-def findings(facts: LakeTable, rows: pa.Table) -> tuple[list[Disagreement], list[Disagreement], list[str]]:
+def findings(facts: dict[str, LakeTable], rows: pa.Table) -> tuple[list[Disagreement], list[Disagreement], list[str]]:
     return (
         disagreements(CATALOG, ENGINE, rows),
         bad_denominators(CATALOG, ENGINE, rows),
@@ -61,11 +61,13 @@ def findings(facts: LakeTable, rows: pa.Table) -> tuple[list[Disagreement], list
     )
 
 
-def test_an_honest_cube_passes(facts: LakeTable, honest: pa.Table) -> None:
+def test_an_honest_cube_passes(facts: dict[str, LakeTable], honest: pa.Table) -> None:
     assert findings(facts, honest) == ([], [], [])
 
 
-def test_a_part_that_is_missing_or_wrong_is_found_with_what_was_expected(facts: LakeTable, honest: pa.Table) -> None:
+def test_a_part_that_is_missing_or_wrong_is_found_with_what_was_expected(
+    facts: dict[str, LakeTable], honest: pa.Table
+) -> None:
     row = {"metric": "statements_by_category", "segment": CATEGORY}
     whole = next(r["numerator"] for r in honest.to_pylist() if r["metric"] == "statements" and r["unit"] == "TikTok")
     found = disagreements(CATALOG, ENGINE, tampered(honest, **row, drop=True))
@@ -81,7 +83,9 @@ def test_a_whole_without_any_part_is_found(honest: pa.Table) -> None:
     assert [(d.day, d.found) for d in disagreements(CATALOG, ENGINE, rows)] == [(day, 0.0) for day in DAYS]
 
 
-def test_a_proportion_above_one_and_a_denominator_of_nothing_are_found(facts: LakeTable, honest: pa.Table) -> None:
+def test_a_proportion_above_one_and_a_denominator_of_nothing_are_found(
+    facts: dict[str, LakeTable], honest: pa.Table
+) -> None:
     above = tampered(honest, "account_terminations", "platform=TikTok", numerator=1e9)
     assert [d.metric for d in findings(facts, above)[1]] == ["account_terminations"]
     for denominator in (0.0, -1.0):
@@ -89,26 +93,26 @@ def test_a_proportion_above_one_and_a_denominator_of_nothing_are_found(facts: La
         assert [(d.metric, d.wanted) for d in findings(facts, nothing)[1]] == [("moderation_delay", denominator)]
 
 
-def test_a_mean_may_exceed_one(facts: LakeTable, honest: pa.Table) -> None:
+def test_a_mean_may_exceed_one(facts: dict[str, LakeTable], honest: pa.Table) -> None:
     delays = honest.filter(pc.equal(honest["metric"], "moderation_delay"))
     assert pc.any(pc.greater(delays["numerator"], delays["denominator"])).as_py()
     assert bad_denominators(CATALOG, ENGINE, delays) == []
 
 
-def test_a_total_that_is_not_in_the_facts_is_found(facts: LakeTable, honest: pa.Table) -> None:
+def test_a_total_that_is_not_in_the_facts_is_found(facts: dict[str, LakeTable], honest: pa.Table) -> None:
     rows = tampered(honest, "statements", "platform=TikTok", numerator=107_412.0)
     found = findings(facts, rows)[2]
     assert found == ["2025-07-01 statements of TikTok: cube 107,412, facts 107,411"]
 
 
-def test_totals_swapped_between_units_are_found(facts: LakeTable, honest: pa.Table) -> None:
+def test_totals_swapped_between_units_are_found(facts: dict[str, LakeTable], honest: pa.Table) -> None:
     rows = tampered(honest, "statements", "platform=TikTok", unit="Pinterest")
     found = "\n".join(findings(facts, rows)[2])
     assert "2025-07-01 statements of TikTok: cube 0, facts 107,411" in found
     assert "2025-07-01 statements of Pinterest: " in found
 
 
-def test_a_day_of_facts_without_a_cube_is_found(facts: LakeTable, honest: pa.Table) -> None:
+def test_a_day_of_facts_without_a_cube_is_found(facts: dict[str, LakeTable], honest: pa.Table) -> None:
     rows = honest.filter(pc.equal(honest["day"], pa.scalar(DAYS[1], pa.date32())))
     found = total_mismatches(CATALOG, ENGINE, facts, rows, DAYS)
     assert any(line.startswith("2025-07-01 statements of ") for line in found)
