@@ -15,17 +15,22 @@ import pyarrow as pa
 import pytest
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import Catalog, Derived
 from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS
+from health_pipeline.raw.contract import facts_schema
+from health_pipeline.raw.facts import assemble
 from health_pipeline.raw.landing import QUARANTINED, Landing, Receipt
+from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
 
 CATALOG = load_catalog("eu_dsa")
+STATEMENTS = CATALOG.tables[0]
 HEADER = "day,platform,attribute,value,statements,mean_seconds"
 MONDAY, TUESDAY = dt.date(2025, 9, 1), dt.date(2025, 9, 2)
 LONG_AGO = dt.datetime(2025, 9, 3, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
+ENGINE = Engine()
 
 Volume = tuple[dt.date, str, int]
 
@@ -46,12 +51,23 @@ def write(path: Path, *volumes: Volume | str) -> Path:
     return path
 
 
+def declared(**changes: object) -> Catalog:
+    """The bundled catalog with another contract."""
+    return CATALOG.model_copy(update={"tables": (STATEMENTS.model_copy(update=changes),)})
+
+
 def volumes(landing: Landing, *days: dt.date) -> list[Volume]:
     return [
         (day, row["platform"], row["statements"])
-        for day, rows in landing.assemble(days or landing.days())
+        for day, rows in facts(landing, *(days or landing.days("statements")))
         for row in rows.to_pylist()
     ]
+
+
+def facts(landing: Landing, *days: dt.date) -> list[tuple[dt.date, pa.Table]]:
+    table = landing.catalog.tables[0]
+    schema = facts_schema(table)
+    return [(day, pa.Table.from_batches(rows, schema)) for day, rows in assemble(landing, ENGINE, table, days)]
 
 
 def balanced(receipt: Receipt) -> bool:
@@ -64,6 +80,7 @@ def test_a_receipt_tells_what_became_of_the_file(landing: Landing, tmp_path: Pat
     receipt = landing.receive(path)
     assert receipt == Receipt(
         key=receipt.key,
+        table="statements",
         name="a.csv",
         format="CSV",
         delivered_at=LONG_AGO,
@@ -72,8 +89,9 @@ def test_a_receipt_tells_what_became_of_the_file(landing: Landing, tmp_path: Pat
         duplicates=0,
         quarantined=1,
         ignored=(),
+        drift=(),
         reasons={"1 field where the header names 6": 1},
-        days={MONDAY: ("Joom", "TikTok"), TUESDAY: ("TikTok",)},
+        days={MONDAY: {"Joom": 1, "TikTok": 1}, TUESDAY: {"TikTok": 1}},
         contract=receipt.contract,
     )
     assert balanced(receipt)
@@ -86,8 +104,9 @@ def test_the_bundled_sample_lands_whole_and_comes_back_in_seconds(landing: Landi
     started = time.monotonic()
     receipt = landing.receive(CATALOG.sample)
     assert (receipt.delivered, receipt.accepted, receipt.quarantined) == (500_835, 500_835, 0)
-    assert len(landing.days()) == 737
-    assert sum(rows.num_rows for _, rows in landing.assemble(landing.days())) == 500_835
+    days = landing.days("statements")
+    assert len(days) == 737
+    assert sum(rows.num_rows for _, rows in facts(landing, *days)) == 500_835
     assert time.monotonic() - started < 20
 
 
@@ -99,34 +118,34 @@ def test_a_newer_file_replaces_all_a_unit_delivered_for_a_day_and_nothing_else(
         (MONDAY, "Joom", 1), (MONDAY, "TikTok", 2), f"{MONDAY},TikTok,category,STATEMENT_CATEGORY_OTHER,2,",
         (TUESDAY, "TikTok", 3),
     )  # fmt: skip
-    landing.receive(old, LONG_AGO)
-    landing.receive(write(tmp_path / "new.csv", (MONDAY, "TikTok", 20)), LONG_AGO + HOUR)
+    landing.receive(old, delivered_at=LONG_AGO)
+    landing.receive(write(tmp_path / "new.csv", (MONDAY, "TikTok", 20)), delivered_at=LONG_AGO + HOUR)
     assert volumes(landing) == [(MONDAY, "Joom", 1), (MONDAY, "TikTok", 20), (TUESDAY, "TikTok", 3)]
 
 
 def test_the_newest_delivery_wins_in_whatever_order_files_land(landing: Landing, tmp_path: Path) -> None:
-    landing.receive(write(tmp_path / "new.csv", (MONDAY, "TikTok", 20)), LONG_AGO + HOUR)
-    landing.receive(write(tmp_path / "old.csv", (MONDAY, "TikTok", 2)), LONG_AGO)
+    landing.receive(write(tmp_path / "new.csv", (MONDAY, "TikTok", 20)), delivered_at=LONG_AGO + HOUR)
+    landing.receive(write(tmp_path / "old.csv", (MONDAY, "TikTok", 2)), delivered_at=LONG_AGO)
     assert volumes(landing) == [(MONDAY, "TikTok", 20)]
 
 
 def test_dropping_the_older_file_again_undoes_a_mistaken_correction(landing: Landing, tmp_path: Path) -> None:
     right = write(tmp_path / "right.csv", (MONDAY, "TikTok", 2))
-    landing.receive(right, LONG_AGO)
-    first = landing.day_version(MONDAY)
-    landing.receive(write(tmp_path / "wrong.csv", (MONDAY, "TikTok", 20)), LONG_AGO + HOUR)
-    assert landing.day_version(MONDAY) != first
-    again = landing.receive(right.rename(tmp_path / "right again.csv"), LONG_AGO + 2 * HOUR)
+    landing.receive(right, delivered_at=LONG_AGO)
+    first = landing.day_version("statements", MONDAY)
+    landing.receive(write(tmp_path / "wrong.csv", (MONDAY, "TikTok", 20)), delivered_at=LONG_AGO + HOUR)
+    assert landing.day_version("statements", MONDAY) != first
+    again = landing.receive(right.rename(tmp_path / "right again.csv"), delivered_at=LONG_AGO + 2 * HOUR)
     assert (again.name, again.delivered_at) == ("right.csv", LONG_AGO + 2 * HOUR)
     assert volumes(landing) == [(MONDAY, "TikTok", 2)]
-    assert landing.day_version(MONDAY) == first
+    assert landing.day_version("statements", MONDAY) == first
     assert len(landing.receipts()) == 2
 
 
 def test_the_same_content_never_moves_back_in_time(landing: Landing, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", (MONDAY, "TikTok", 2))
-    landing.receive(path, LONG_AGO)
-    assert landing.receive(path, LONG_AGO - HOUR).delivered_at == LONG_AGO
+    landing.receive(path, delivered_at=LONG_AGO)
+    assert landing.receive(path, delivered_at=LONG_AGO - HOUR).delivered_at == LONG_AGO
 
 
 def test_a_file_from_the_future_counts_as_delivered_now(landing: Landing, tmp_path: Path) -> None:
@@ -136,32 +155,32 @@ def test_a_file_from_the_future_counts_as_delivered_now(landing: Landing, tmp_pa
 
 
 def test_a_days_version_changes_only_when_its_rows_may(landing: Landing, tmp_path: Path) -> None:
-    landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2)), LONG_AGO)
-    before = [landing.day_version(day) for day in (MONDAY, TUESDAY)]
-    landing.receive(write(tmp_path / "b.csv", (TUESDAY, "Joom", 2)), LONG_AGO + HOUR)
-    after = [landing.day_version(day) for day in (MONDAY, TUESDAY)]
+    landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2)), delivered_at=LONG_AGO)
+    before = [landing.day_version("statements", day) for day in (MONDAY, TUESDAY)]
+    landing.receive(write(tmp_path / "b.csv", (TUESDAY, "Joom", 2)), delivered_at=LONG_AGO + HOUR)
+    after = [landing.day_version("statements", day) for day in (MONDAY, TUESDAY)]
     assert after[0] == before[0]
     assert after[1] != before[1]
 
 
-def test_days_come_in_the_order_asked_for_and_a_day_without_delivery_is_empty(landing: Landing, tmp_path: Path) -> None:
+def test_days_come_in_order_and_a_day_without_delivery_is_empty(landing: Landing, tmp_path: Path) -> None:
     landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2)))
     never = dt.date(2025, 9, 5)
-    days = list(landing.assemble([TUESDAY, never, MONDAY]))
-    assert [(day, rows.num_rows) for day, rows in days] == [(TUESDAY, 1), (never, 0), (MONDAY, 1)]
-    assert all(rows.schema == landing.schema for _, rows in days)
+    days = facts(landing, MONDAY, TUESDAY, never)
+    assert [(day, rows.num_rows) for day, rows in days] == [(MONDAY, 1), (TUESDAY, 1), (never, 0)]
+    assert facts(landing, TUESDAY) == days[1:2]
 
 
 def test_every_rejected_row_is_kept_with_the_time_it_came(landing: Landing, tmp_path: Path) -> None:
     assert landing.quarantine() == QUARANTINED.empty_table()
-    landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", -1)), LONG_AGO)
-    landing.receive(write(tmp_path / "b.csv", "short", (MONDAY, "TikTok", 1)), LONG_AGO + HOUR)
+    landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", -1)), delivered_at=LONG_AGO)
+    landing.receive(write(tmp_path / "b.csv", "short", (MONDAY, "TikTok", 1)), delivered_at=LONG_AGO + HOUR)
     kept = landing.quarantine()
     assert kept.schema == QUARANTINED
     rows = kept.to_pylist()
-    assert [(r["file"], r["row"], r["column"], r["reason"], r["raw"]) for r in rows] == [
-        ("a.csv", 1, "statements", "statements: below 0", "2025-09-01,TikTok,rows,all,-1,"),
-        ("b.csv", 1, "", "1 field where the header names 6", "short"),
+    assert [(r["table"], r["file"], r["row"], r["column"], r["reason"], r["raw"]) for r in rows] == [
+        ("statements", "a.csv", 1, "statements", "statements: below 0", "2025-09-01,TikTok,rows,all,-1,"),
+        ("statements", "b.csv", 1, "", "1 field where the header names 6", "short"),
     ]
     assert all(dt.datetime.now(dt.UTC) - r["received_at"] < HOUR for r in rows)
 
@@ -232,7 +251,7 @@ def test_folders_missing_files_and_other_formats_are_refused(landing: Landing, t
         landing.receive(tmp_path / "nowhere.csv")
     assert landing.rejections() == []
     (tmp_path / "notes.docx").touch()
-    with pytest.raises(InputError, match=r"notes\.docx is neither Parquet nor CSV"):
+    with pytest.raises(InputError, match=r"notes\.docx is neither Parquet, CSV nor"):
         landing.receive(tmp_path / "notes.docx")
     assert [r.name for r in landing.rejections()] == ["notes.docx"]
 
@@ -253,12 +272,25 @@ def test_a_file_that_grows_while_it_is_read_is_neither_landed_nor_rejected(landi
 def test_a_change_of_the_contract_makes_every_file_new(landing: Landing, tmp_path: Path) -> None:
     path = write(tmp_path / "inbox" / "a.csv", (MONDAY, "TikTok", 0), (TUESDAY, "TikTok", 2))
     landing.receive(path)
-    columns = tuple(c.model_copy(update={"minimum": 1}) if c.name == "statements" else c for c in CATALOG.table.columns)
-    stricter = CATALOG.model_copy(update={"table": CATALOG.table.model_copy(update={"columns": columns})})
-    changed = open_landing(tmp_path, stricter)
+    columns = tuple(c.model_copy(update={"minimum": 1}) if c.name == "statements" else c for c in STATEMENTS.columns)
+    changed = open_landing(tmp_path, declared(columns=columns))
     assert changed.new_files(path.parent, settled_seconds=0) == [path]
     assert changed.receive(path).quarantined == 1
     assert volumes(changed) == [(TUESDAY, "TikTok", 2)]
+
+
+def test_what_is_said_about_a_table_for_people_and_later_stages_makes_no_file_new(
+    landing: Landing, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "inbox" / "a.csv", (MONDAY, "TikTok", 1))
+    landing.receive(path)
+    doubled = Derived(name="doubled", type="integer", sql="statements * 2", description="twice")
+    other = open_landing(
+        tmp_path, declared(title="Other", description="Other.", derived=(doubled,), cluster="value", sparse=True)
+    )
+    assert other.new_files(path.parent, settled_seconds=0) == []
+    [(_, rows)] = facts(other, MONDAY)
+    assert (rows["doubled"].to_pylist(), rows["cluster"].type) == ([2], pa.int32())
 
 
 def test_rows_landed_before_a_column_was_added_have_none_in_it(landing: Landing, tmp_path: Path) -> None:
@@ -266,14 +298,13 @@ def test_rows_landed_before_a_column_was_added_have_none_in_it(landing: Landing,
     landing.receive(path)
 
     def grown(required: bool) -> Landing:
-        column = CATALOG.table.columns[-1].model_copy(update={"name": "appeals", "required": required})
-        table = CATALOG.table.model_copy(update={"columns": (*CATALOG.table.columns, column)})
-        return open_landing(tmp_path, CATALOG.model_copy(update={"table": table}))
+        column = STATEMENTS.columns[-1].model_copy(update={"name": "appeals", "required": required})
+        return open_landing(tmp_path, declared(columns=(*STATEMENTS.columns, column)))
 
-    [(_, rows)] = grown(required=False).assemble([MONDAY])
+    [(_, rows)] = facts(grown(required=False), MONDAY)
     assert rows["appeals"].to_pylist() == [None]
     with pytest.raises(InputError) as caught:
-        list(grown(required=True).assemble([MONDAY]))
+        facts(grown(required=True), MONDAY)
     assert str(caught.value) == "a.csv was delivered before the contract had 'appeals'.\nDeliver it again."
 
 
@@ -284,41 +315,48 @@ KILLED = """
     from health_pipeline.raw import landing
     from health_pipeline.storage.lake import Lake
 
-    real, calls = landing.write_durably, 0
+    steps = 0
 
-    def write_or_die(path, write):
-        global calls
-        if calls == int(sys.argv[3]):
-            os.kill(os.getpid(), 9)
-        calls += 1
-        real(path, write)
+    def or_die(real):
+        def step(*arguments):
+            global steps
+            if steps == int(sys.argv[3]):
+                os.kill(os.getpid(), 9)
+            steps += 1
+            real(*arguments)
+        return step
 
-    landing.write_durably = write_or_die
+    landing.replace_durably, landing.write_durably = or_die(landing.replace_durably), or_die(landing.write_durably)
     landing.Landing(Lake(Path(sys.argv[1]) / "lake", "eu_dsa"), load_catalog()).receive(Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("writes", [2, 3])
+@pytest.mark.parametrize(("step", "before"), [(0, "its rows"), (2, "its receipt"), (3, "it is noted as seen")])
 def test_a_kill_at_any_time_leaves_a_whole_landing_or_one_that_is_done_again(
-    landing: Landing, tmp_path: Path, writes: int
+    landing: Landing, tmp_path: Path, step: int, before: str
 ) -> None:
     path = write(tmp_path / "inbox" / "a.csv", (MONDAY, "TikTok", 1))
-    script = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(path), str(writes)]
+    script = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(path), str(step)]
     assert subprocess.run(script, check=False).returncode == -9
-    assert volumes(landing) == ([] if writes < 3 else [(MONDAY, "TikTok", 1)])
+    assert volumes(landing) == ([(MONDAY, "TikTok", 1)] if before == "it is noted as seen" else [])
     assert landing.new_files(path.parent, settled_seconds=0) == [path]
+    scratch = list(tmp_path.rglob(".reading-*"))
+    assert bool(scratch) == (before == "its rows")
+    for left in scratch:
+        os.utime(left, (LONG_AGO.timestamp(),) * 2)
     landing.receive(path)
     assert volumes(landing) == [(MONDAY, "TikTok", 1)]
     assert landing.new_files(path.parent, settled_seconds=0) == []
+    assert list(tmp_path.rglob(".reading-*")) == [], "what a killed process left is swept"
 
 
 def test_ten_deliveries_over_each_other_are_read_in_one_pass_each(landing: Landing, tmp_path: Path) -> None:
     days = [MONDAY - dt.timedelta(days=n) for n in range(50)]
     for n in range(10):
         rows = [(day, f"unit {u}", n) for day in days[n * 5 :] for u in range(n, 10)]
-        landing.receive(write(tmp_path / f"{n}.csv", *rows), LONG_AGO + n * HOUR)
+        landing.receive(write(tmp_path / f"{n}.csv", *rows), delivered_at=LONG_AGO + n * HOUR)
     found = {(day, unit): count for day, unit, count in volumes(landing)}
     newest = {(day, f"unit {u}"): n for n in range(10) for day in days[n * 5 :] for u in range(n, 10)}
     assert found == newest
-    rows = pa.concat_tables(rows for _, rows in landing.assemble(landing.days()))
+    rows = pa.concat_tables(rows for _, rows in facts(landing, *landing.days("statements")))
     assert rows.sort_by([("day", "ascending"), ("platform", "ascending")]) == rows
