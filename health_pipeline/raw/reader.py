@@ -414,7 +414,8 @@ def _records(lines: Iterator[str], columns: int) -> Iterator[_Record]:
             record = _backslashed(tape, columns)
             reader = csv.reader(tape, strict=True)
             if not record:
-                yield _Record((), tape.rewind(keep=1), BROKEN_QUOTES)
+                line = tape.rewind(keep=1)
+                yield _Record((), line, TOO_LONG if len(line) > RECORD_BYTES else BROKEN_QUOTES)
                 continue
         if not record:
             continue

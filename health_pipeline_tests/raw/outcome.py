@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,9 @@ import pyarrow.parquet as pq
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.raw.contract import Checked, check_csv, check_json, check_parquet
 from health_pipeline.raw.reader import csv_parts, file_format, open_engine
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,17 @@ class Outcome(Checked):
         return cls(**vars(checked), good=pq.read_table(checked.rows))
 
 
+@cache
+def engine_for_all() -> DuckDBPyConnection:
+    """One engine for all files: opening one takes longer than to check a few rows, and what is left over must not
+    matter."""
+    return open_engine(Path(tempfile.gettempdir()))
+
+
 def check_file(path: Path, table: Table, catalog: Catalog, today: dt.date) -> Outcome:
     """Validate a file in a scratch folder of its own."""
-    with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
+    engine = engine_for_all()
+    with tempfile.TemporaryDirectory() as folder:
         scratch, form = Path(folder), file_format(path)
         if form == ".parquet":
             return Outcome.of(check_parquet(engine, path, table, catalog, today, scratch))
