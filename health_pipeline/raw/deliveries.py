@@ -103,11 +103,11 @@ def derivation(catalog: Catalog, engine: Engine, facts: Mapping[str, LakeTable],
     prefetched: dict[dt.date, Volumes] = {}
 
     def prefetch(day: dt.date) -> None:
-        published = sorted({d for table in tables for d in table.days() if d >= day})
-        ahead, rows = [day], 0
-        for following in published:
+        ahead: list[dt.date] = []
+        rows = 0
+        for following in sorted({day} | {d for table in tables for d in table.days() if d > day}):
             rows += sum(p.rows for t in tables if (p := t.partition(following)) is not None)
-            if rows > AHEAD_ROWS:
+            if ahead and rows > AHEAD_ROWS:
                 break
             ahead.append(following)
         prefetched.update({d: {} for d in ahead} | volumes(catalog, engine, facts, ahead))

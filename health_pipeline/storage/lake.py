@@ -118,8 +118,8 @@ class LakeTable:
         write_durably(pointer, lambda path: path.write_bytes(text))
 
     def files(self, days: Iterable[dt.date] | None = None) -> list[str]:
-        """Data files of the given days (all days by default), ascending by day."""
-        wanted = self.days() if days is None else sorted(days)
+        """Data files of the given days (all days by default), each once, ascending by day."""
+        wanted = self.days() if days is None else sorted(set(days))
         parts = (self.partition(day) for day in wanted)
         return [str(p.file) for p in parts if p is not None and p.file is not None]
 

@@ -280,6 +280,7 @@ def test_rows_come_in_day_order_whatever_the_order_of_publishing(table: LakeTabl
         table.publish(day, rows(day.day, 2, day))
     assert table.read()["version"].to_pylist() == [1, 1, 2, 2, 3, 3]
     assert table.read([WEDNESDAY, MONDAY], ["version"]).to_pydict() == {"version": [1, 1, 3, 3]}
+    assert table.read([MONDAY, MONDAY], ["version"]).to_pydict() == {"version": [1, 1]}, "a day asked for twice is one day"
     assert table.read([dt.date(1999, 1, 1)]).num_rows == 0
 
 
