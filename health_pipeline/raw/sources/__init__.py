@@ -95,7 +95,7 @@ def pull_all(
     for source in catalog.sources if sources is None else sources:
         memory = Memory(landing.root, source.name)
         say(f"Connecting to {source.name}")
-        with memory.held():
+        with memory.held(say):
             pull = _pull_database if source.database else _pull_folder
             pulled: list[Pulled] = []
             try:
@@ -229,7 +229,7 @@ def _look_at_database(catalog: Catalog, source: Source, memory: Memory, say: Pro
                 yield Looked(source.name, name, problem=error)
                 continue
             mark = before.watermark if before else None
-            note = f"read up to {mark.value}" if mark else "read whole each time" if before else "never read"
+            note = f"read up to {mark}" if mark else "read whole each time" if before else "never read"
             yield Looked(source.name, name, new, "rows", query.missing, (note,))
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 20_000
 """Rows held in memory at a time."""
 CONNECT_SECONDS = 10
-DRIVERS = {"psycopg": ("psycopg[binary]", "postgres"), "psycopg2": ("psycopg[binary]", "postgres")}
+TIMED_DRIVERS = {"psycopg", "psycopg2", "pymysql", "mysqldb"}
+"""Those that take a ``connect_timeout``."""
+DRIVERS = {"psycopg": ("psycopg[binary]", "postgres"), "psycopg2": ("psycopg2-binary", "")}
 """Module -> what to install, and this project's extra with it."""
 WRONG_PASSWORD = re.compile(r"password authentication|no password supplied|access denied|login failed", re.IGNORECASE)
 
@@ -164,7 +166,7 @@ def connect(catalog: Catalog, source: Source) -> Iterator[Database]:
     name = f"Source {source.name!r}"
     try:
         url = sa.make_url(revealed.database or "")
-        arguments = {"connect_timeout": CONNECT_SECONDS} if url.get_backend_name() in ("postgresql", "mysql") else {}
+        arguments = {"connect_timeout": CONNECT_SECONDS} if url.get_driver_name() in TIMED_DRIVERS else {}
         engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
     except sa.exc.NoSuchModuleError:
         kind = (source.database or "").partition(":")[0]
@@ -176,8 +178,8 @@ def connect(catalog: Catalog, source: Source) -> Iterator[Database]:
         raise UserError(
             f"{name}: its database is not an SQLAlchemy URL.", "Write it like postgresql+psycopg://user@host:5432/name."
         ) from None
-    except ModuleNotFoundError as error:
-        raise _no_driver(name, error.name or "") from None
+    except ImportError as error:
+        raise _no_driver(name, error.name or url.get_driver_name()) from None
     try:
         with _connected(name, engine, revealed) as connection:
             yield Database(catalog, source, connection, revealed)
@@ -192,8 +194,8 @@ def _connected(name: str, engine: sa.Engine, revealed: Revealed) -> Iterator[sa.
         raise UserError(f"{name}: there is no SQLite file {engine.url.database}.", "Check the path in sources.yaml.")
     try:
         connection = engine.connect()
-    except ModuleNotFoundError as error:
-        raise _no_driver(name, error.name or "") from None
+    except ImportError as error:
+        raise _no_driver(name, error.name or engine.url.get_driver_name()) from None
     except sa.exc.SQLAlchemyError as error:
         why = revealed.mask(said(error))
         if WRONG_PASSWORD.search(why):

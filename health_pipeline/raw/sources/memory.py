@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +47,10 @@ class Watermark:
 
     kind: Kind
     value: str
+
+    def __str__(self) -> str:
+        """To the minute."""
+        return self.value[:16].replace("T", " ") + (" UTC" if self.kind == "instant" else "")
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,15 @@ class Memory:
         self._tables = self.folder / "tables"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, say: Callable[[str], object]) -> Iterator[None]:
         """One process at a time fetches from a source. The lock ends with its process, however that ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"Waiting for another pull of {self.folder.name}")
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def progress(self, table: str, reading: str) -> Progressed | None:
