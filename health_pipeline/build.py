@@ -15,7 +15,7 @@ from health_pipeline.automation.schedules import daily_schedule, reconcile_sched
 from health_pipeline.automation.sensors import alert_sensor, failure_sensor, inbox_sensor
 from health_pipeline.home import Home
 from health_pipeline.incidents.assets import incident_assets
-from health_pipeline.metrics.assets import metric_assets
+from health_pipeline.metrics.assets import maturity_assets, metric_assets
 from health_pipeline.pipeline import Pipeline, pipelines
 from health_pipeline.raw.assets import raw_assets
 from health_pipeline.risks.assets import risk_assets
@@ -64,6 +64,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
                 catalog, partitions, pipeline.landing, pipeline.inbox, t.facts, t.deliveries, pipeline.simulation
             ),
             *metric_assets(catalog, partitions, t.facts, t.cube, t.histograms),
+            *maturity_assets(catalog, partitions, t.facts, t.arrivals, t.maturity),
             *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands),
             *incident_assets(catalog, partitions, t.shifts, t.bands, t.deliveries, t.incidents),
             *risk_assets(catalog, partitions, t.incidents, t.risks),

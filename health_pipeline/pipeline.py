@@ -14,7 +14,7 @@ from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.eu_dsa.adapter import DsaStatements
 from health_pipeline.home import Home
 from health_pipeline.incidents import incidents
-from health_pipeline.metrics import cube
+from health_pipeline.metrics import cube, maturity
 from health_pipeline.raw import deliveries, facts
 from health_pipeline.raw.landing import SETTLED_SECONDS, Landing
 from health_pipeline.raw.receive import Simulation
@@ -105,6 +105,17 @@ class Pipeline:
             **self._facts(engine, deliveries.judged(c)),
             "deliveries": deliveries.derivation(c, engine, t.facts, t.deliveries),
             "cube": cube.derivation(c, engine, t.facts, t.cube, t.histograms),
+            **self._maturity(engine),
+        }
+
+    def _maturity(self, engine: Engine) -> dict[str, Derivation]:
+        """How late what metrics count arrives; nothing where rows do not change."""
+        c, t = self.catalog, self.tables
+        if not maturity.versioned(c):
+            return {}
+        return {
+            "arrivals": maturity.arrivals_derivation(c, engine, t.facts, t.arrivals),
+            "maturity": maturity.maturity_derivation(c, t.arrivals, t.maturity),
         }
 
     def lasting_steps(self, engine: Engine) -> dict[str, Derivation]:

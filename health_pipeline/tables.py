@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import INCIDENTS
-from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
+from health_pipeline.metrics.schema import ARRIVALS, CUBE, HISTOGRAMS, MATURITY
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.schema import DELIVERIES
 from health_pipeline.risks.schema import RISKS
@@ -22,6 +22,8 @@ class Tables:
     deliveries: LakeTable
     cube: LakeTable
     histograms: LakeTable
+    arrivals: LakeTable
+    maturity: LakeTable
     shifts: LakeTable
     bands: LakeTable
     incidents: LakeTable
@@ -34,6 +36,8 @@ class Tables:
             deliveries=lake.table("raw", "deliveries", DELIVERIES),
             cube=lake.table("metrics", "cube", CUBE),
             histograms=lake.table("metrics", "histograms", HISTOGRAMS),
+            arrivals=lake.table("metrics", "arrivals", ARRIVALS),
+            maturity=lake.table("metrics", "maturity", MATURITY),
             shifts=lake.table("shifts", "shifts", SHIFTS),
             bands=lake.table("shifts", "bands", BANDS),
             incidents=lake.table("incidents", "incidents", INCIDENTS),
@@ -43,6 +47,7 @@ class Tables:
     def by_name(self) -> dict[str, LakeTable]:
         """``stage.table`` -> table."""
         derived = (
-            self.deliveries, self.cube, self.histograms, self.shifts, self.bands, self.incidents, self.risks
+            self.deliveries, self.cube, self.histograms, self.arrivals, self.maturity, self.shifts, self.bands,
+            self.incidents, self.risks,
         )  # fmt: skip
         return {t.name.replace("/", "."): t for t in (*self.facts.values(), *derived)}

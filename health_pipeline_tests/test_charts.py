@@ -334,3 +334,19 @@ def test_dark_rules_cover_every_colour_a_picture_uses() -> None:
     assert used
     css = charts.dark_css(".picture")
     assert all(f'[fill="{colour}"]' in css and f'[stroke="{colour}"]' in css for colour in used)
+
+
+def test_a_strip_of_maturity_is_darker_the_more_is_in() -> None:
+    curves = [charts.Maturity("overturn_rate", [0.0, 0.5, 1.2], 2), charts.Maturity("views", [0.97], 1)]
+    spec = charts.maturity_strips(curves)
+    cells = next(layer for layer in spec["layer"] if layer["name"] == "shares")["data"]["values"]
+    first = [c["colour"] for c in cells if c["top"] < 1]
+    assert first[0] == charts.LIGHT["gap"] and first[2] == charts.LIGHT["down"]
+    assert first[1] not in (first[0], first[2])
+    assert len(first) == 4  # up to the day after the last horizon
+    horizons = next(layer for layer in spec["layer"] if layer["name"] == "horizons")["data"]["values"]
+    assert [h["age"] for h in horizons] == [2, 1]
+    drawn = charts.svg(spec)
+    assert "overturn_rate" in drawn and "judged from here on" in drawn
+    with pytest.raises(ValueError, match="at least one metric"):
+        charts.maturity_strips([])

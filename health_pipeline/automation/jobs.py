@@ -5,6 +5,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from health_pipeline.assets import asset_key
 from health_pipeline.catalog.model import Catalog
+from health_pipeline.metrics.maturity import versioned
 
 KINDS = ("land", "load", "judge", "alert", "daily")
 
@@ -18,10 +19,13 @@ def jobs(catalog: Catalog) -> dict[str, UnresolvedAssetJobDefinition]:
     """Kind of work -> job."""
     assets = {
         "land": ["landed_files"],
-        "load": [*(table.name for table in catalog.tables), "deliveries", "cube", "histograms"],
+        "load": [
+            *(table.name for table in catalog.tables), "deliveries", "cube", "histograms",
+            *(["arrivals", "maturity"] if versioned(catalog) else []),
+        ],
         "judge": ["shifts", "bands", "incidents", "risks"],
         "alert": ["alerts"],
-    }
+    }  # fmt: skip
     assets["daily"] = [*assets["load"], *assets["judge"]]
     said = {
         "land": "Check and land every new file of the inbox.",

@@ -11,6 +11,7 @@ import dagster as dg
 from health_pipeline.assets import Check
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics.cube import batches
+from health_pipeline.metrics.maturity import MATURE, too_short
 from health_pipeline.metrics.reconcile import (
     bad_denominators,
     disagreements,
@@ -57,6 +58,27 @@ def reconciliation_check(
         evaluate,
         True,
     )
+
+
+def horizon_check(catalog: Catalog, maturity: LakeTable) -> Check:
+    """At its declared horizon a metric's value is nearly its final one; if not, days are judged too early."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
+        late = too_short(catalog, maturity.read(days[-1:]))
+        if not late:
+            return True, {"metrics with too short a horizon": 0}
+        rows = [
+            dg.TableRecord({"metric": f.metric, "horizon": f.horizon, "share": round(f.share, 3), "needed": f.needed})
+            for f in late
+        ]
+        return False, {
+            "metrics with too short a horizon": len(late),
+            "what to do": "Raise their `horizon` in metrics.yaml to the days needed, or find out why rows are late.",
+            "for example": str(late[0]),
+            "all": dg.MetadataValue.table(rows),
+        }
+
+    return Check("horizon", f"At its horizon a metric's value is within {1 - MATURE:.0%} of its final value.", evaluate)
 
 
 def _listed(found: Sequence[str]) -> dict[str, Any]:

@@ -301,31 +301,35 @@ class Late:
 
     def __str__(self) -> str:
         return (
-            f"{self.metric}: at its horizon of {self.horizon} days its value is at {self.share:.0%} of the final one; "
-            f"it needs {self.needed} days"
+            f"{self.metric}: at its horizon of {_days(self.horizon)} its value is at {self.share:.0%} of the final "
+            f"one; it needs {_days(self.needed)}"
         ).replace("%", " %")
 
 
-def horizons(catalog: Catalog, curves: pa.Table, part: str = "value") -> dict[str, tuple[float, int]]:
-    """Metric -> share at its declared horizon, and the age its part needs to be mature; of one day's curves."""
-    by_metric: dict[str, list[tuple[int, float]]] = {}
+def _days(count: int) -> str:
+    return f"{count} day{'s' if count != 1 else ''}"
+
+
+def value_curves(catalog: Catalog, curves: pa.Table) -> list[tuple[str, list[float], int]]:
+    """Of one day's curves: metric, share of its value by age, declared horizon."""
+    shares: dict[str, list[tuple[int, float]]] = {}
     for row in curves.to_pylist():
-        if row["part"] == part:
-            by_metric.setdefault(row["metric"], []).append((row["age"], row["share"]))
-    found = {}
-    for name, points in by_metric.items():
-        shares = [share for _, share in sorted(points)]
-        horizon = catalog.metric(name).horizon
-        off = [age for age, share in enumerate(shares) if not MATURE <= share <= 1 / MATURE]
-        found[name] = (shares[horizon] if horizon < len(shares) else 1.0, off[-1] + 1 if off else 0)
-    return found
+        if row["part"] == "value":
+            shares.setdefault(row["metric"], []).append((row["age"], row["share"]))
+    found = [(m.name, [share for _, share in sorted(shares.get(m.name, []))], m.horizon) for m in catalog.metrics]
+    return [curve for curve in found if curve[1]]
+
+
+def immature(shares: Sequence[float]) -> list[int]:
+    """Ages at which a value is not yet, or not any more, within :data:`MATURE` of its final one."""
+    return [age for age, share in enumerate(shares) if not MATURE <= share <= 1 / MATURE]
 
 
 def too_short(catalog: Catalog, curves: pa.Table) -> list[Late]:
     """Metrics whose declared horizon the learned curves of a day contradict, the worst first."""
-    found = [
-        Late(name, catalog.metric(name).horizon, share, needed)
-        for name, (share, needed) in horizons(catalog, curves).items()
-        if not MATURE <= share <= 1 / MATURE
-    ]
+    found = []
+    for name, shares, horizon in value_curves(catalog, curves):
+        off = immature(shares)
+        if horizon in off:
+            found.append(Late(name, horizon, shares[horizon], off[-1] + 1))
     return sorted(found, key=lambda late: -abs(np.log(max(late.share, 1e-9))))

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
+from dagster_duckdb import DuckDBResource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from health_pipeline.automation.partitions import daily
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics import maturity as m
+from health_pipeline.metrics.assets import maturity_assets
 from health_pipeline.metrics.schema import ARRIVALS
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.facts import derivation as facts_derivation
@@ -370,3 +374,36 @@ def test_horizons_that_the_curves_contradict_are_named(catalog: Catalog) -> None
     [late] = m.too_short(catalog, m.maturity(catalog, arriving(catalog, 40, LATE), [day]))
     assert (late.metric, late.horizon, late.needed) == ("wrong_rate", 3, 4)
     assert str(late) == ("wrong_rate: at its horizon of 3 days its value is at 75 % of the final one; it needs 4 days")
+
+
+def test_the_assets_warn_of_a_short_horizon_and_draw_what_is_late(catalog: Catalog, tmp_path: Path) -> None:
+    """A quarter of the cases is known to be wrong on the fourth day only; the horizons are three days and one."""
+    lake = Lake(tmp_path, "late")
+    facts = {"cases": lake.table("raw", "cases", FACTS)}
+    arrivals, table = lake.table("metrics", "arrivals", ARRIVALS), lake.table("metrics", "maturity", m.MATURITY)
+    days = [FIRST + dt.timedelta(days=i) for i in range(40)]
+    for i, day in enumerate(days):
+        versions = [Version(case, i, 1, "a", 1.0, False, 1) for case in range(20)]
+        versions += [Version(case, i, 24 + case // 5 * 24, "a", 1.0, True, 1) for case in range(20)]
+        last = dt.datetime.combine(days[-1] + dt.timedelta(days=1), MIDNIGHT)
+        rows = facts_rows([v for v in versions if v.arrived < last])
+        facts["cases"].publish(day, pa.Table.from_pylist(rows, FACTS))
+    derive(m.arrivals_derivation(catalog, Engine(), facts, arrivals), days)
+    assets = maturity_assets(catalog, daily(catalog), facts, arrivals, table)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            assets,
+            instance=instance,
+            partition_key=days[-1].isoformat(),
+            resources={"duckdb": DuckDBResource(database=":memory:")},
+        )
+        assert done.success
+        [checked] = done.get_asset_check_evaluations()
+        assert (checked.check_name, checked.passed, checked.severity) == ("horizon", False, dg.AssetCheckSeverity.WARN)
+        said = checked.metadata["all"].records  # type: ignore[attr-defined]
+        assert {r.data["metric"]: r.data["needed"] for r in said} == {"wrong_rate": 4, "wrong_weighted": 4}
+        assert str(checked.metadata["for example"].value).startswith("wrong_weighted: at its horizon of 1 day ")
+        [shown] = [e for e in done.get_asset_materialization_events() if e.asset_key.path[-1] == "maturity"]
+        picture = shown.materialization.metadata["metrics that are late"].value
+        assert str(picture).startswith("![Share of the value that is in by age")
+    assert maturity_assets(load_catalog("eu_dsa"), daily(catalog), facts, arrivals, table) == []
