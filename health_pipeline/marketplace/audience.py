@@ -132,11 +132,12 @@ def logged(
 ) -> dict[str, pa.Array]:
     """Rows of ``content_stats``: some are corrected within two days, some are lost or held up by an outage."""
     columns, arrived = statistics(p, contents, made, day, rng)
+    arrived = outage(active, "content_stats", offset, day, contents.market[made.content], arrived)
     restated = np.flatnonzero(rng.random(len(made)) < (p.restated if restate else 0.0))
+    restated = restated[arrived[restated] < (day + 5) * DAY]  # in time for the contract's lateness
     again = arrived[restated] + rng.integers(12, 48, len(restated)) * HOUR
     which = np.concatenate([np.arange(len(made)), restated])
     arrived = np.concatenate([arrived, again])
-    arrived = outage(active, "content_stats", offset, day, contents.market[made.content[which]], arrived)
     kept = np.flatnonzero(arrived < until)
     rows = {k: v.take(pa.array(which[kept])) for k, v in columns.items()}
     if (kept >= len(made)).any():  # a correction counts what had been missed

@@ -214,7 +214,7 @@ def _violations(
     policy_next = np.where(draw < chance[:, -1], (draw[:, None] >= chance).sum(axis=1), NOBODY).astype(np.int8)
     policy = policy_next.copy()
     for effect, share in expanding:
-        added = (policy_next == POLICIES.index(effect.policy)) & (rng.random(n) < share)
+        added = (policy_next == POLICIES.index(effect.policy)) & (world.rng(day, 22).random(n) < share)
         first, last = effect.when.days(active.days)
         if not first <= offset <= last:
             policy[added] = NOBODY

@@ -38,10 +38,10 @@ POLICY_SEVERITY = (0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3)
 """Of each policy; order of :data:`POLICIES`, codes of :data:`SEVERITIES`."""
 
 CATEGORY_RISK: dict[str, dict[str, float]] = {
-    "counterfeit": {"beauty": 2.0, "fashion": 1.5, "electronics": 1.4, "luxury": 4.0, "jewelry": 1.6, "food": 0.2},
+    "counterfeit": {"beauty": 2.0, "fashion": 1.5, "electronics": 1.4, "luxury": 6.0, "jewelry": 1.6, "food": 0.2},
     "intellectual_property": {"fashion": 1.6, "toys": 1.8, "luxury": 2.0, "food": 0.3},
-    "exaggerated_claims": {"beauty": 1.8, "health": 3.5, "baby": 1.2, "electronics": 0.5},
-    "prohibited_goods": {"health": 2.5, "beauty": 1.3, "auto": 1.2, "toys": 0.4},
+    "exaggerated_claims": {"beauty": 1.8, "health": 5.0, "baby": 1.2, "electronics": 0.5},
+    "prohibited_goods": {"health": 4.0, "beauty": 1.3, "auto": 1.2, "toys": 0.4},
     "misleading_promotion": {"electronics": 1.5, "home": 1.2},
     "off_platform": {"luxury": 1.8, "jewelry": 1.6, "electronics": 1.4},
 }

@@ -197,8 +197,8 @@ class Outage(_Effect):
 
     what: Literal["outage"]
     tables: tuple[Literal["content_stats", "orders", "reports"], ...] = ("content_stats",)
-    recovered_days: int = Field(0, ge=0, description="the last so many days arrive after all")
-    delay_days: int = Field(2, ge=1, le=6, description="so many days after the outage")
+    recovered_days: int = Field(0, ge=0, le=3, description="the last so many days arrive after all")
+    delay_days: int = Field(2, ge=1, le=4, description="so many days after the outage")
     cause: Cause = "data"
     usual: ClassVar[tuple[str, ...]] = ("views",)
 

@@ -26,6 +26,8 @@ from health_pipeline.marketplace.world import HISTORY_DAYS, World, random
 from health_pipeline.marketplace.writer import Writer
 
 VIOLATION, REVERSAL, QUIZ, ORDERS, DECAY = range(5)
+LIFTED_TO = 60
+"""Rating of a creator whose ban was reversed: above the milestone at which the permission to sell is lost."""
 REASONS = ("violation", "reversal", "quiz", "order_milestone", "decay")
 LADDER = tuple(ACTIONS.index(a) for a in ("restrict", "freeze_commission", "revoke", "ban"))
 """What happens at each milestone of the health rating."""
@@ -128,11 +130,18 @@ class Standing:
         for who in self._restored.pop(day, []):
             c.status[who] = ACTIVE
             c.gone[who] = NOBODY
-            c.rating[who] = np.maximum(c.rating[who], 60)
+            self._lift(who[c.rating[who] < LIFTED_TO], day)
         for who in self._educated.pop(day, []):
             c.educated[who] = day
         standing = self.history.take(self.history.until > day * DAY)
         self.counts = np.bincount(standing.creator, minlength=len(c))
+
+    def _lift(self, who: Array, day: int) -> None:
+        """Points back for those who were banned or restricted by mistake."""
+        n, reason = len(who), np.full(len(who), REVERSAL, np.int8)
+        delta = LIFTED_TO - self.world.creators.rating[who]
+        at, none = np.full(n, day * DAY + HOUR), np.full(n, NOBODY, np.int8)
+        self.schedule(Entries(who, delta, reason, none, np.zeros(n, np.int8), at, np.full(n, NEVER)))
 
     def prior(self, cases: Cases, day: int) -> tuple[Array, Array, Array]:
         """Violations of the 90 days before, of these under the same policy, and days since the last one."""
@@ -197,9 +206,7 @@ class Standing:
             if len(entries)
             else np.zeros(0, int)
         )
-        total = np.cumsum(entries.delta)
-        offset = np.repeat(total[starts] - entries.delta[starts], np.diff(np.r_[starts, len(entries)]))
-        balance = np.clip(before[entries.creator] + total - offset, 0, 1000)
+        balance = _balances(before[entries.creator], entries.delta, starts)
         c.rating[entries.creator] = balance  # the last of a creator stays
         arrived = entries.at + 10 * MINUTE
         kept = arrived < self.world.until
@@ -301,6 +308,24 @@ class Standing:
             day,
             day,
         )
+
+
+def _balances(before: Array, delta: Array, starts: Array) -> Array:
+    """Balance after each change of those of several creators side by side; none falls below 0 nor rises above 1000.
+
+    A sum that is held at zero is the free sum less its running minimum, where that is negative (Skorokhod reflection).
+
+    Args:
+        before: (changes,) balance of the creator before the first change.
+        starts: position of each creator's first change.
+    """
+    total = np.cumsum(delta)
+    group = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(delta)]))
+    free = before + total - (total[starts] - delta[starts])[group]
+    apart = group * 1_000_000_000  # each creator's values lie below those of all creators before
+    lowest = np.minimum.accumulate(free - apart) + apart
+    balances: Array = np.minimum(free - np.minimum(lowest, 0), 1000)
+    return balances
 
 
 def _present(world: World, day: int) -> Array:

@@ -65,7 +65,7 @@ def strength(effect: Any) -> float:
         case Farm():
             return effect.views
         case Volume():
-            return max(effect.posts, effect.views, effect.orders)
+            return max(effect.posts, effect.views, effect.orders, key=lambda factor: abs(np.log(factor)))
         case Threshold():
             return float(np.exp(effect.shift))
         case Outage():
