@@ -78,10 +78,12 @@ class Parameters:
     tier_posts: tuple[float, ...] = (0.42, 0.8, 1.1, 1.3, 1.5)  # contents a day
     tier_views: tuple[float, ...] = (180, 800, 3e3, 9e3, 3e4)  # mean views of a content in its whole life
     live_share: tuple[float, ...] = (0.1, 0.15, 0.2, 0.25, 0.3)  # livestreams among contents
+    tier_propensity: tuple[float, ...] = (1.05, 1.0, 0.9, 0.5, 0.3)  # factor on violations: the large have more to lose
     creator_spread: float = 0.5  # log standard deviation of creators' audiences
     content_spread: float = 0.7  # log standard deviation of contents' audiences around their creator's
     join_rate: float = 0.0035  # new creators a day, per creator at the start
     churn: float = 0.0022  # chance to leave on a day, of a creator of long standing
+    tier_churn: tuple[float, ...] = (1.1, 1.0, 0.5, 0.1, 0.05)  # factor on it: the large stay
     churn_new: float = 4.0  # added factor on the first day, fading with a time constant of 10 days
     churn_after_violation: float = 2.0  # factor in the 30 days after a violation
     evaders: float = 0.06  # share of new creators who were banned before
@@ -172,7 +174,7 @@ class Parameters:
     education_effect: float = 0.8  # factor on violations for 60 days after finishing
 
     # Orders.
-    order_rate: float = 0.055  # orders per product click
+    order_rate: float = 0.042  # orders per product click
     delivered_days: float = 3.0  # median
     refunded: float = 0.035
     refunded_violating: float = 0.22

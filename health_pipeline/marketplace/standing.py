@@ -26,6 +26,8 @@ from health_pipeline.marketplace.world import HISTORY_DAYS, World, random
 from health_pipeline.marketplace.writer import Writer
 
 VIOLATION, REVERSAL, QUIZ, ORDERS, DECAY = range(5)
+LONG_AGO = 730
+"""What creators learned so many days before the simulation begins does not count."""
 LIFTED_TO = 60
 """Rating of a creator whose ban was reversed: above the milestone at which the permission to sell is lost."""
 REASONS = ("violation", "reversal", "quiz", "order_milestone", "decay")
@@ -70,12 +72,15 @@ class Standing:
         self.entries = 0
 
     def _seed(self, day: int) -> History:
-        """Violations of the 90 days before the simulation begins, as often as they will be."""
+        """Violations of the 90 days before the simulation begins, as often as they will be; and who was educated."""
         p, c = self.world.parameters, self.world.creators
         rng = random(self.world.seed, 5)
         rates = policy_rates(p).mean(axis=2)[c.market, c.category]
         daily = c.posts * c.propensity * rates.sum(axis=1) * 0.55 * (c.joined < day)
         count = rng.poisson(daily * np.minimum(HISTORY_DAYS, np.maximum(day - c.joined, 0)))
+        since = rng.exponential(1.0, len(c)) / np.maximum(daily * p.assigned * p.viewed, 1e-12)
+        before = since < np.minimum(day - c.joined, LONG_AGO)
+        c.educated[before] = day - 1 - since[before].astype(np.int64)
         creator = np.repeat(np.arange(len(c), dtype=np.int32), count)
         chance = np.cumsum(rates, axis=1)[creator]
         policy = (rng.random(len(creator))[:, None] * chance[:, -1:] >= chance).sum(axis=1)

@@ -143,6 +143,7 @@ def make_creators(
     evader[creators:] = rng.random(n - creators) < p.evaders
     repeats = (rng.random(n) < p.repeaters) | evader
     propensity[repeats] = np.maximum(propensity[repeats], p.repeater_factor * rng.uniform(0.6, 1.4, repeats.sum()))
+    propensity *= np.array(p.tier_propensity)[tier]
     propensity /= 1 + p.repeaters * (p.repeater_factor - 1)
     spread = np.exp(p.creator_spread * rng.standard_normal(n) - p.creator_spread**2 / 2)
     return Creators(
@@ -232,7 +233,9 @@ def leave(world: World, day: int, churn: Array, violated_lately: Array) -> None:
     """
     p, creators = world.parameters, world.creators
     age = day - creators.joined
-    hazard = p.churn * (1 + p.churn_new * np.exp(-np.maximum(age, 0) / 10)) * churn
+    hazard = (
+        p.churn * np.array(p.tier_churn)[creators.tier] * (1 + p.churn_new * np.exp(-np.maximum(age, 0) / 10)) * churn
+    )
     hazard = np.where(violated_lately, hazard * p.churn_after_violation, hazard)
     leaving = creators.posting(day) & (world.rng(day, 11).random(len(creators)) < hazard)
     creators.status[leaving] = LEFT

@@ -1,0 +1,80 @@
+"""Samples are drawn with the chances they state, so that weighted estimates have no bias."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from health_pipeline.marketplace.samples import UNIFORM, WEIGHTED, draw, model_score
+from health_pipeline_tests.marketplace.conftest import Twin
+
+
+@pytest.mark.parametrize("arm", [WEIGHTED, UNIFORM])
+def test_hajek_estimates_cover_the_true_violative_view_rate(arm: int) -> None:
+    """Over 1,000 days of 150 draws: no bias, and the 95 % interval holds the truth about as often as it says."""
+    rng = np.random.default_rng(4)
+    contents = 2_000
+    views = rng.lognormal(4, 1.3, contents).astype(np.int64)
+    violative = rng.random(contents) < 0.05
+    score = model_score(np.where(violative, rng.normal(1, 1.6, contents), rng.normal(-3, 1.2, contents)), 0.01)
+    truth = views[violative].sum() / views.sum()
+    estimates, totals, held = [], [], 0
+    for _ in range(1_000):
+        drawn = draw(views, score, 150, 150, rng)
+        drawn = drawn.take(drawn.arm == arm)
+        weight, bad = 1 / drawn.chance, violative[drawn.burst]
+        rate = (weight * bad).sum() / weight.sum()
+        sd = np.sqrt(((weight * (bad - rate)) ** 2).sum()) / weight.sum()
+        estimates.append(rate)
+        totals.append(weight.sum())
+        held += abs(rate - truth) <= 1.96 * sd
+    error = np.std(estimates) / np.sqrt(len(estimates))
+    assert np.mean(estimates) == pytest.approx(truth, abs=4 * error + 0.002)  # a ratio's own bias is of order 1/n
+    assert np.mean(totals) == pytest.approx(views.sum(), rel=0.02)
+    assert held / 1_000 > 0.85
+
+
+def test_the_twins_samples_estimate_the_share_of_views_that_was_violative(quiet: Twin) -> None:
+    """Each arm over all days, against the true state of every content shown."""
+    truth = quiet.value(
+        "SELECT sum(views) FILTER (WHERE t.violative) / sum(views) FROM content_stats JOIN truth_contents t "
+        "USING (content_id)"
+    )
+    for arm in ("weighted", "uniform"):
+        rows = quiet.rows(
+            f"SELECT 1 / draw_probability, violative FROM review_samples WHERE arm = '{arm}' AND violative IS NOT NULL"
+        )
+        weight, bad = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+        rate = (weight * bad).sum() / weight.sum()
+        sd = np.sqrt(((weight * (bad - rate)) ** 2).sum()) / weight.sum()
+        assert abs(rate - truth) < 4 * sd + 0.002
+
+
+def test_the_weights_of_a_day_stand_for_its_views(quiet: Twin) -> None:
+    ratio = quiet.value(
+        "SELECT sum(1 / draw_probability) / (SELECT sum(views) FROM content_stats) FROM "
+        "(SELECT DISTINCT draw_id, draw_probability, arm FROM review_samples) WHERE arm = 'uniform'"
+    )
+    assert ratio == pytest.approx(1, rel=0.05)
+
+
+def test_labels_arrive_one_to_seven_days_after_the_draw(quiet: Twin) -> None:
+    least, most = quiet.rows(
+        "SELECT min(labelled_at - drawn_at), max(labelled_at - drawn_at) FROM review_samples "
+        "WHERE labelled_at IS NOT NULL"
+    )[0]
+    assert least >= dt.timedelta(days=1) and most <= dt.timedelta(days=7)
+
+
+def test_answers_weighted_by_their_propensity_correct_for_the_contented_who_answer_more(quiet: Twin) -> None:
+    raw, weighted = quiet.rows(
+        "SELECT avg(score), sum(score / response_propensity) / sum(1 / response_propensity) FROM surveys "
+        "WHERE topic = 'recommend' AND score IS NOT NULL"
+    )[0]
+    assert weighted < raw - 0.1
+    expected = np.clip(
+        np.round(7.2 + 2 * np.random.default_rng(1).normal(0, np.hypot(0.6, 0.5), 100_000)), 0, 10
+    ).mean()
+    assert weighted == pytest.approx(expected, abs=0.15)
