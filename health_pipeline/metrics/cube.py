@@ -5,15 +5,17 @@ The catalog compiles to a list of statements, each materialised under its name (
 1. ``fine_<table>``: one scan of each fact table, grouped by day and every dimension that any of its metrics is cut by.
    All that follows reads this small table. Distinct counts and histograms need their column as a further key and have
    a fine table, and a scan, of their own (``values_…``, ``bins_…``).
-2. ``cuts_…``: GROUPING SETS over it, for all cuts in use.
+2. ``cuts_…``: GROUPING SETS over it, for all cuts in use; small cuts from the large ones that contain them
+   (``wide_…``).
 3. ``cube`` and ``histograms``: one SELECT per metric, which joins its numerator's and its denominator's cuts.
 
 The SQL needs sum, count, max, CASE, floor, ln, casts, GROUPING SETS and joins: no division, no quantile, no arithmetic
 of times, so that another engine reads it as it is. Columns of type ``number`` are summed exactly, their whole and
 their fractional part apart: the cube is the same whatever the order of rows and the number of threads.
 
-**Variance by 64 clusters.** A ratio of totals needs the variance of its numerator and denominator and how they vary
-together, when rows of one creator depend on each other. Each creator falls by a hash into one of 64 buckets, and the
+**Variance by 64 clusters.** Rows of one creator depend on each other: a count that one creator makes is no count of
+independent events, and the totals of a ratio vary together. Where a table declares what its rows depend on within, a
+metric's second moments are kept. Each creator falls by a hash into one of 64 buckets, and the
 second moments are taken over the buckets' totals, not over creators. These are random groups of clusters: the variance
 estimated from them is unbiased like that over creators, with 63 degrees of freedom (Wolter, Introduction to Variance
 Estimation, 2nd ed. 2007, ch. 2). It needs one pass, a table whose size does not depend on the number of creators, and
@@ -30,7 +32,7 @@ import datetime as dt
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -175,9 +177,10 @@ class _Compiler:
             self._weighted(metric, cuts)
         elif metric.denominator is None:
             numerator = self._sum(metric, metric.numerator, cuts)
+            moments, joined = self._moments(metric, numerator, None, cuts)
             self.cube.append(
                 f"{_head(metric)}, n.segment AS whole, CAST({numerator.of('n')} AS DOUBLE) AS numerator, "
-                f"CAST(NULL AS DOUBLE) AS denominator, {NO_MOMENTS} FROM {numerator.cuts} n "
+                f"CAST(NULL AS DOUBLE) AS denominator, {moments} FROM {numerator.cuts} n{joined} "
                 f"WHERE {self._among('n', cuts)} AND {numerator.of('n')} IS NOT NULL"
             )
         elif metric.over is not None:
@@ -189,14 +192,11 @@ class _Compiler:
         """Numerator and denominator over the same segments: a row where the denominator is positive."""
         n = self._sum(metric, metric.numerator, cuts)
         d = self._sum(metric, metric.denominator, cuts)
-        joins, moments = "", NO_MOMENTS
-        source, numerator = f"{d.cuts} n", n.of("n")
+        joins, source, numerator = "", f"{d.cuts} n", n.of("n")
         if n.cuts != d.cuts:
             joins, numerator = f" LEFT JOIN {n.cuts} y ON y.day = n.day AND y.segment = n.segment", n.of("y")
-        if metric.type == "ratio":
-            table, columns = self._ratio_moments(metric, n, d, cuts)
-            joins += f" LEFT JOIN {table} v ON v.day = n.day AND v.segment = n.segment"
-            moments = ", ".join(f"v.{c} AS {name}" for c, name in zip(columns, MOMENTS, strict=True))
+        moments, joined = self._moments(metric, n, d, cuts)
+        joins += joined
         self.cube.append(
             f"{_head(metric)}, n.segment AS whole, CAST(coalesce({numerator}, 0) AS DOUBLE) AS numerator, "
             f"CAST({d.of('n')} AS DOUBLE) AS denominator, {moments} FROM {source}{joins} "
@@ -213,12 +213,18 @@ class _Compiler:
             f"WHERE {self._among('n', cuts)} AND {n.of('n')} IS NOT NULL AND {d.of('d')} > 0"
         )
 
-    def _ratio_moments(
-        self, metric: Metric, n: Measure, d: Measure, cuts: Sequence[Cut]
-    ) -> tuple[str, tuple[str, ...]]:
-        """A table of the second moments over clusters, and its four columns."""
-        tables = [self._fine_of(m).want_clusters(m, cuts) for m in (n, d)]
-        if tables[0] == tables[1]:
+    def _moments(self, metric: Metric, n: Measure, d: Measure | None, cuts: Sequence[Cut]) -> tuple[str, str]:
+        """SQL of the second moments over clusters, and a join to them; NULL where rows have no clusters to respect.
+
+        Distinct values have none: they do not add up over clusters.
+        """
+        parts = [self._fine_of(m) for m in (n, d) if m is not None]
+        if any(fine.table.cluster is None or fine.function != "sum" for fine in parts):
+            return NO_MOMENTS, ""
+        tables = [self._fine_of(m).want_clusters(m, cuts) for m in (n, d) if m is not None]
+        if d is None:
+            rows = f"SELECT day, segment, {n.column} AS y, CAST(NULL AS DOUBLE) AS x FROM {tables[0]}"
+        elif tables[0] == tables[1]:
             rows = f"SELECT day, segment, {n.column} AS y, {d.column} AS x FROM {tables[0]}"
         else:  # of two tables; a cluster may be missing in either
             rows = (
@@ -236,7 +242,10 @@ class _Compiler:
                 f"FROM (\n{rows}\n) GROUP BY day, segment",
             )
         )
-        return name, ("n", "yy", "xx", "yx")
+        columns = ("n", "yy", *(("xx", "yx") if d is not None else ()))
+        nothing = "" if d is not None else ", " + ", ".join(f"CAST(NULL AS DOUBLE) AS {m}" for m in MOMENTS[2:])
+        moments = ", ".join(f"v.{c} AS {m}" for c, m in zip(columns, MOMENTS, strict=False)) + nothing
+        return moments, f" LEFT JOIN {name} v ON v.day = n.day AND v.segment = n.segment"
 
     def _weighted(self, metric: Metric, cuts: Sequence[Cut]) -> None:
         """Sums of w y and w x, and their second moments, over the rows of a sample."""
@@ -333,20 +342,23 @@ class _Compiler:
         yield Statement(name, self._scan_sql(fine, dims))
         if fine.clusters:
             some = [d for d in named if any(d[2:] in cut for cut in fine.clustered)]
-            totals = self._cuts_sql(name, "sum", some, list(fine.clustered), ["cluster"], list(fine.clusters))
-            yield Statement(f"clusters_{fine.name}", totals)
+            yield from self._cut_statements(
+                f"clusters_{fine.name}", name, "sum", some, list(fine.clustered), ["cluster"], list(fine.clusters)
+            )
             # The sums need no clusters: what the grouping sets read becomes some dozens of times smaller.
             plain, keys = f"plain_{fine.name}", ["day", *named]
             sums = ", ".join(f"sum({m}) AS {m}" for m in columns)
             yield Statement(plain, f"SELECT {', '.join(keys)}, {sums}\nFROM {name} GROUP BY {', '.join(keys)}")
             name = plain
-        extra = ["key_"] if fine.key else []
-        cuts = self._cuts_sql(name, fine.function, named, list(fine.cuts), extra, columns)
-        if fine.function == "max":  # distinct values of each segment; now they are counted
-            counts = ", ".join(f"sum({m}) AS {m}" for m in columns)
-            keys = ["day", "cut", "segment", "unit", *named]
-            cuts = f"SELECT {', '.join(keys)}, {counts}\nFROM (\n{cuts}\n) GROUP BY {', '.join(keys)}"
-        yield Statement(f"cuts_{fine.name}", cuts)
+        cuts, extra = f"cuts_{fine.name}", ["key_"] if fine.key else []
+        if fine.function != "max":
+            yield from self._cut_statements(cuts, name, "sum", named, list(fine.cuts), extra, columns)
+            return
+        distinct = f"distinct_{fine.name}"  # values of each segment; then they are counted
+        yield from self._cut_statements(distinct, name, "max", named, list(fine.cuts), extra, columns)
+        counts = ", ".join(f"sum({m}) AS {m}" for m in columns)
+        keys = ["day", "cut", "segment", "unit", *named]
+        yield Statement(cuts, f"SELECT {', '.join(keys)}, {counts}\nFROM {distinct} GROUP BY {', '.join(keys)}")
 
     def _scan_sql(self, fine: _Fine, dims: Sequence[Dimension]) -> str:
         """The scan of a fact table: every value of a row once, grouped at the finest grain."""
@@ -378,46 +390,78 @@ class _Compiler:
             f"  ) r GROUP BY {', '.join(keys)}\n) g"
         )
 
-    def _cuts_sql(
-        self, source: str, function: str, dims: list[str], cuts: list[Cut], extra: list[str], measures: list[str]
-    ) -> str:
-        """GROUPING SETS: ``day``, ``cut``, ``segment``, ``unit``, the extra keys, the dimensions and the measures."""
-        keys = ["day", *extra, *dims]
+    def _cut_statements(
+        self,
+        name: str,
+        source: str,
+        function: str,
+        dims: list[str],
+        cuts: list[Cut],
+        extra: list[str],
+        measures: list[str],
+    ) -> Iterator[Statement]:
+        """GROUPING SETS: ``day``, ``cut``, ``segment``, ``unit``, the extra keys, the dimensions and the measures.
+
+        The cuts that no other contains are grouped first, into ``wide_<name>``; each of the rest from the smallest of
+        these that contains it, which has far fewer rows than the fine table.
+        """
+        by_set: dict[frozenset[str], list[Cut]] = {}
+        for cut in cuts:
+            by_set.setdefault(frozenset(f"d_{d}" for d in cut), []).append(cut)
+        widest = [s for s in by_set if not any(s < other for other in by_set)]
+        inside: dict[frozenset[str], list[frozenset[str]]] = {}
+        for some in by_set:
+            if some not in widest:
+                inside.setdefault(min((w for w in widest if some < w), key=len), []).append(some)
+
+        def left_out(some: frozenset[str]) -> int:
+            return sum(2**i for i, d in enumerate(dims) if d not in some)
+
+        def grouped(own: Sequence[str], sets: Sequence[frozenset[str]], mask: int, rows: str) -> str:
+            bits = "".join(f" + {2**i} * grouping({d})" for i, d in enumerate(dims) if d in own)
+            columns = [d if d in own else f"CAST(NULL AS STRING) AS {d}" for d in dims]
+            sums = [f"{function}({m}) AS {m}" for m in measures]
+            texts = [f"({', '.join(['day', *extra, *(d for d in own if d in some)])})" for some in sets]
+            return (
+                f"SELECT {', '.join(['day', *extra, *columns])}, {mask}{bits} AS mask, {', '.join(sums)}\n"
+                f"  FROM {rows}\n  GROUP BY GROUPING SETS ({', '.join(texts)})"
+            )
+
         # A bar separates the parts of a segment's name, so it can't stand inside one.
         texts = [f"replace(CAST({d} AS STRING), '|', '/') AS {d}" for d in dims]
-        rows = ", ".join(["day", *extra, *texts, *measures])
-        mask = " + ".join(f"{2**i} * grouping({d})" for i, d in enumerate(dims)) or "0"
-        by_mask: dict[int, list[Cut]] = {}
-        for cut in cuts:
-            by_mask.setdefault(sum(2**i for i, d in enumerate(dims) if d[2:] not in cut), []).append(cut)
-        sets = ", ".join(
-            "(" + ", ".join(["day", *extra, *(d for d in dims if d[2:] in cut)]) + ")" for cut, *_ in by_mask.values()
-        )
-        present = " AND ".join(f"(grouping({d}) = 1 OR {d} IS NOT NULL)" for d in dims)
-        having = f"\n  HAVING {present}" if present else ""
-        sums = ", ".join(f"{function}({m}) AS {m}" for m in measures)
-        grouped = (
-            f"SELECT {', '.join(keys)}, {mask} AS mask, {sums}\n"
-            f"  FROM (SELECT {rows} FROM {source}) s\n  GROUP BY GROUPING SETS ({sets}){having}"
-        )
-        parts = []
-        for turn in range(max(map(len, by_mask.values()))):  # a second turn only for cuts that differ in order
-            named = {m: same[turn] for m, same in by_mask.items() if turn < len(same)}
+        rows = f"(SELECT {', '.join(['day', *extra, *texts, *measures])} FROM {source}) s"
+        wide = f"wide_{name}"
+        yield Statement(wide, grouped(dims, widest, 0, rows))
+        parts = [f"SELECT * FROM {wide}"]
+        for some, sets in inside.items():
+            own = [d for d in dims if d in some]
+            parts.append(grouped(own, sets, left_out(some), f"(SELECT * FROM {wide} WHERE mask = {left_out(some)}) w"))
+        yield Statement(name, self._named_sql(parts, by_set, left_out, [*extra, *dims, *measures]))
 
-            def chosen(of: Mapping[int, str]) -> str:
-                return "CASE mask " + " ".join(f"WHEN {m} THEN {sql}" for m, sql in of.items()) + " END"
-
+    def _named_sql(
+        self,
+        parts: list[str],
+        by_set: Mapping[frozenset[str], list[Cut]],
+        left_out: Callable[[frozenset[str]], int],
+        columns: list[str],
+    ) -> str:
+        """Grouped rows with their cut, segment and unit; those without a value of a dimension are left out."""
+        selects = []
+        for turn in range(max(map(len, by_set.values()))):  # a second turn only for cuts that differ in order
+            named = {left_out(some): cuts[turn] for some, cuts in by_set.items() if turn < len(cuts)}
+            cut = " ".join(f"WHEN {mask} THEN {self.cuts[c]}" for mask, c in named.items())
+            segment = " ".join(f"WHEN {mask} THEN {_segment_sql(c)}" for mask, c in named.items())
             unit = f"d_{self.catalog.unit}"
-            columns = [
-                "day",
-                chosen({m: str(self.cuts[c]) for m, c in named.items()}) + " AS cut",
-                chosen({m: _segment_sql(c) for m, c in named.items()}) + " AS segment",
-                (f"coalesce({unit}, '{EVERY_UNIT}')" if unit in dims else f"'{EVERY_UNIT}'") + " AS unit",
-                *extra, *dims, *measures,
-            ]  # fmt: skip
-            some = f" WHERE mask IN ({', '.join(map(str, named))})" if len(named) < len(by_mask) else ""
-            parts.append(f"SELECT {', '.join(columns)} FROM grouped{some}")
-        return f"WITH grouped AS (\n  {grouped}\n)\n" + "\nUNION ALL ".join(parts)
+            unit = f"coalesce({unit}, '{EVERY_UNIT}')" if unit in columns else f"'{EVERY_UNIT}'"
+            selects.append(
+                f"SELECT day, CASE mask {cut} END AS cut, CASE mask {segment} END AS segment, {unit} AS unit, "
+                f"{', '.join(columns)} FROM grouped"
+            )
+        # Joining NULL to a text gives NULL: such a row has no segment.
+        return (
+            "WITH grouped AS (\n  " + "\n  UNION ALL ".join(parts) + "\n)\nSELECT * FROM (\n  "
+            "" + "\n  UNION ALL ".join(selects) + "\n) named WHERE segment IS NOT NULL"
+        )
 
 
 MOMENTS = ("n", "numerator_sq", "denominator_sq", "product")

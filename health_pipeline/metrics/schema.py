@@ -12,13 +12,11 @@ CUBE = pa.schema(
         column("unit", pa.string(), "value of the catalog's unit dimension; `all` where the cut does not have it"),
         column("whole", pa.string(), "the segment the denominator is taken over"),
         column("numerator", pa.float64(), "sum; for a quantile, how many have a value"),
-        column(
-            "denominator", pa.float64(), "sum; for a quantile, how many with open ones; null for counts"
-        ),
-        column("n", pa.int64(), "clusters of a ratio, rows of a weighted metric; null for the others"),
-        column("numerator_sq", pa.float64(), "sum of squares over these; null for the others"),
-        column("denominator_sq", pa.float64(), "sum of squares over these; null for the others"),
-        column("product", pa.float64(), "sum of numerator times denominator over these; null for the others"),
+        column("denominator", pa.float64(), "sum; for a quantile, how many with open ones; null for counts"),
+        column("n", pa.int64(), "rows of a weighted metric, else clusters; null where the rows have none"),
+        column("numerator_sq", pa.float64(), "sum of squares over these"),
+        column("denominator_sq", pa.float64(), "sum of squares over these"),
+        column("product", pa.float64(), "sum of numerator times denominator over these"),
     ]
 )
 

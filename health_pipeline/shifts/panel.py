@@ -16,6 +16,7 @@ from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.rolling import Array
 
 SUPPORT_DAYS = 28
+FEWEST_CLUSTERS = 5.0  # with fewer creators, by Kish's count, a day's share or ratio is theirs and not the segment's
 SMALLEST_EFFECT, LARGEST_EFFECT = 0.2, 5.0  # bounds of a sample's design effect beyond that of its weights
 
 
@@ -40,6 +41,8 @@ def build_panel(
     * A day whose denominator (for design-weighted samples: the number of draws) is below the metric's minimum is
       missing.
     * A series is late by its metric's horizon: column t holds the value of day t less the horizon, when it is mature.
+    * What a day's sample tells of its own precision goes along (``Panel.sampling``): where one creator makes most of a
+      day, the day says little. A share or ratio of fewer than ``FEWEST_CLUSTERS`` effective creators is missing.
     * Ratios are counted in effective events: their totals over the size whose Poisson variance is the delta method's.
       Design-weighted shares are counted in effective draws (Kish, *Survey Sampling*, 1965), corrected for how the
       weights of positives differ from the others'.
@@ -75,12 +78,16 @@ def build_panel(
     floor = np.array([0.0 if m.type in uncounted else m.minimum_denominator for m in metric_of])
     enough = denominator >= floor[:, None]
 
-    quantile = np.flatnonzero(types == "quantile")
-    if len(quantile):
-        numerator[quantile] = _quantiles(catalog, histograms, [names[i] for i in quantile], first, width)
-        numerator[quantile] *= denominator[quantile]
     size = np.ones(len(names))
     moments = {name: dense(_numbers(cube[name])) for name in ("n", "numerator_sq", "denominator_sq", "product")}
+    sampling = _sampling(scale, numerator, denominator, moments)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        clusters = denominator**2 / moments["denominator_sq"]
+    enough &= (types == "weighted")[:, None] | ~(clusters < FEWEST_CLUSTERS)
+    quantile = np.flatnonzero(types == "quantile")
+    if len(quantile):
+        value, sampling[quantile] = _quantiles(catalog, histograms, [names[i] for i in quantile], first, width)
+        numerator[quantile] = value * denominator[quantile]
     ratio = np.flatnonzero(types == "ratio")
     if len(ratio):
         size[ratio] = _event_size(numerator[ratio], denominator[ratio], _only(moments, ratio))
@@ -103,13 +110,13 @@ def build_panel(
     lag = np.array([m.horizon for m in metric_of], dtype=np.int64)
     for late in np.unique(lag[lag > 0]):
         rows = np.flatnonzero(lag == late)
-        for values in (numerator, denominator):
-            held = np.full((len(rows), width), np.nan)
+        for values in (numerator, denominator, sampling):
+            held = np.full((len(rows), width), 0.0 if values is sampling else np.nan)
             held[:, late:] = values[rows, : max(width - late, 0)]
             values[rows] = held
-    supported = _supported(scale, numerator, denominator, catalog.ecosystem.detection.minimum_support)
+    supported = _supported(scale, numerator, denominator, sampling, catalog.ecosystem.detection.minimum_support)
     at = np.array(days, dtype="datetime64[D]")
-    return Panel(tuple(names), at, scale, numerator, denominator, lag, size, supported), units
+    return Panel(tuple(names), at, scale, numerator, denominator, lag, size, supported, sampling), units
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
@@ -140,6 +147,30 @@ def _residual_squares(value: Array, moments: Mapping[str, Array]) -> Array:
     return moments["numerator_sq"] - 2.0 * value * moments["product"] + value**2 * moments["denominator_sq"]
 
 
+def _sampling(scale: NDArray[np.int8], numerator: Array, denominator: Array, moments: Mapping[str, Array]) -> Array:
+    """Variance of each day's value on its additive scale, over the clusters or draws it is made of.
+
+    Counts as a compound Poisson process (sum of squares over square of the sum), rates, shares and means by the delta
+    method. A value that a single cluster makes has no variance of its own to tell: it is given one of 1 on the log
+    scale, by which it says next to nothing. 0 where no moments are kept, and where there are no events.
+    """
+    value = np.where((scale == Scale.COUNT)[:, None], 0.0, numerator / np.where(denominator > 0, denominator, np.nan))
+    clusters = moments["n"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = np.where(
+            (scale == Scale.COUNT)[:, None],
+            moments["numerator_sq"],
+            _residual_squares(value, moments) * clusters / (clusters - 1.0),
+        )
+        slope = np.where(  # of the additive scale, in units of the numerator
+            (scale == Scale.PROPORTION)[:, None],
+            1.0 / (numerator * (1.0 - value)),
+            np.where((scale == Scale.MEAN)[:, None], 1.0 / (denominator + numerator), 1.0 / numerator),
+        )
+        variance = np.where(clusters <= 1, 1.0, squares * slope**2)
+    return np.where(np.isfinite(variance) & (numerator > 0), np.maximum(variance, 0.0), 0.0)
+
+
 def _event_size(numerator: Array, denominator: Array, moments: Mapping[str, Array]) -> Array:
     """How large an event is, were the numerator a Poisson number of equal events with the delta method's variance.
 
@@ -168,34 +199,51 @@ def _effective_draws(value: Array, weight: Array, moments: Mapping[str, Array]) 
     return effective
 
 
-def _quantiles(catalog: Catalog, histograms: pa.Table, series: Sequence[str], first: dt.date, width: int) -> Array:
-    """(series, days) of the quantile each metric asks for; NaN on a day without rows, or when it is still open."""
-    out = np.full((len(series), width), np.nan)
+def _quantiles(
+    catalog: Catalog, histograms: pa.Table, series: Sequence[str], first: dt.date, width: int
+) -> tuple[Array, Array]:
+    """(series, days) of the quantile each metric asks for, and its variance on the scale log(1 + value).
+
+    NaN on a day without rows, or when it is still open. The variance is Woodruff's: from the quantiles one standard
+    error of the level below and above (*Journal of the American Statistical Association* 47, 1952).
+    """
     place = {name: i for i, name in enumerate(series)}
     code, names = _codes(pc.binary_join_element_wise(histograms["metric"], histograms["segment"], "|"))
+    target = np.array([place.get(name, -1) for name in names], dtype=np.int64)[code] if names else code
+    rows = np.flatnonzero(target >= 0)
+    at = target[rows] * width + _day_columns(histograms["day"], first)[rows]
+    bins, counts = histograms["bin"].to_numpy().astype(np.int64)[rows], _numbers(histograms["count"])[rows]
     levels = {m.name: m.quantile.level for m in catalog.metrics if m.quantile is not None}
-    target = np.array([place.get(name, -1) for name in names], dtype=np.int64)
-    level = np.array([levels.get(name.split("|", 1)[0], np.nan) for name in names])
-    bins, counts = histograms["bin"].to_numpy().astype(np.int64), _numbers(histograms["count"])
-    place_of = target[code] * width + _day_columns(histograms["day"], first) if names else np.zeros(0, np.int64)
-    for wanted in sorted(set(levels.values())):
-        rows = np.flatnonzero((level[code] == wanted) & (target[code] >= 0)) if names else np.zeros(0, np.int64)
-        told = quantiles(place_of[rows], bins[rows], counts[rows], wanted, out.size).reshape(out.shape)
-        out = np.where(np.isfinite(told), told, out)
-    return out
+    level = np.repeat([levels[name.split("|", 1)[0]] for name in series], width)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.nan_to_num(np.sqrt(level * (1.0 - level) / np.bincount(at, counts, level.size)), posinf=0.0)
+    told, low, high = (
+        quantiles(at, bins, counts, np.clip(level + step * error, 1e-6, 1.0), level.size).reshape(-1, width)
+        for step in (0, -1, 1)
+    )
+    told = np.where(np.isfinite(told), told, np.nan)
+    with np.errstate(invalid="ignore"):
+        below, above = (np.log1p(told) - np.log1p(low)), (np.log1p(high) - np.log1p(told))
+    spread = np.where(np.isfinite(above), np.maximum(below, above), below)
+    return told, np.nan_to_num(spread**2)
 
 
-def _supported(scale: NDArray[np.int8], numerator: Array, denominator: Array, floor: float) -> NDArray[np.bool_]:
+def _supported(
+    scale: NDArray[np.int8], numerator: Array, denominator: Array, sampling: Array, floor: float
+) -> NDArray[np.bool_]:
     """Whether a series has, in the median of four weeks or on the day itself, at least ``floor`` things a day.
 
-    Things are what is counted, and for shares and means what they are out of. A burst in a small segment counts.
+    Things are what is counted, and for shares and means what they are out of; of counts that creators make, no more
+    than a Poisson process of equal events would need for the same precision. A burst in a small segment counts.
     """
     if floor <= 0:
         return np.ones(numerator.shape, dtype=np.bool_)
     import bottleneck as bn
 
     counted = np.isin(scale, (Scale.COUNT, Scale.RATE))[:, None]
-    things = np.where(counted, numerator, np.where(np.isnan(numerator), np.nan, denominator))
+    with np.errstate(divide="ignore"):
+        events = np.fmin(numerator, np.where(sampling > 0, 1.0 / sampling, np.inf))
+    things = np.where(np.isnan(numerator), np.nan, np.where(counted, events, denominator))
     usual = bn.move_median(things, min(SUPPORT_DAYS, things.shape[1]), min_count=1, axis=1)
     return np.asarray(np.fmax(usual, things) >= floor, dtype=np.bool_)
 

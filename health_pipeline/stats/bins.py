@@ -51,7 +51,7 @@ def edges(bins: Whole) -> tuple[Array, Array]:
     return np.select(special, [0.0, np.inf], low), np.select(special, [0.0, np.inf], high)
 
 
-def quantiles(series: Whole, bins: Whole, counts: Array, level: float, n: int) -> Array:
+def quantiles(series: Whole, bins: Whole, counts: Array, level: float | Array, n: int) -> Array:
     """The quantile of each of ``n`` series at once.
 
     The quantile is the smallest value that at least a share ``level`` of the series does not exceed.
@@ -60,7 +60,7 @@ def quantiles(series: Whole, bins: Whole, counts: Array, level: float, n: int) -
         series: (rows,) which series a row belongs to, 0 to n - 1, in any order.
         bins: (rows,) bin. The same bin may come several times: its counts are added.
         counts: (rows,) how many are in it.
-        level: 0 < level < 1.
+        level: above 0 and at most 1; one for all, or (n,).
 
     Returns:
         (n,): infinity where the quantile is still open, NaN where a series is empty.

@@ -240,6 +240,7 @@ def _band(scan: Scan, start: int, stop: int, widen: Array) -> Band:
     innovation = np.maximum(scan.base.innovation_sd[:, before], SMALLEST_SD)
     around = innovation**2 / (1.0 - scan.base.rho[:, now] ** 2)
     variance = np.maximum(around, scan.sampling_variance(scan.base.level[:, before], now))
+    variance = np.maximum(variance, np.where(np.isnan(scan.panel.numerator[:, now]), 0.0, scan.panel.sampling[:, now]))
     half = 1.96 * np.sqrt(variance) * widen
     natural = scan.panel.natural
     return Band(natural(centre), natural(centre - half), natural(centre + half))

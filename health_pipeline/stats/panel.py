@@ -35,6 +35,8 @@ class Panel:
         size: N; how much of the metric's own unit one of the numerator is (and of the denominator): a ratio is counted
             in effective events, whose variance is Poisson's.
         supported: (N, T); whether the series is large enough to be judged that day.
+        sampling: (N, T); variance of the day's value on the additive scale that its sample itself tells: of rows that
+            depend on each other within a creator, of unequal weights, of a quantile. 0 where nothing is told.
     """
 
     series: tuple[str, ...]
@@ -45,6 +47,7 @@ class Panel:
     lag: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     size: Array = field(default_factory=lambda: np.zeros(0))
     supported: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
+    sampling: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         for name, neutral in (("lag", np.zeros(len(self.series), dtype=np.int64)), ("size", np.ones(len(self.series)))):
@@ -52,6 +55,8 @@ class Panel:
                 object.__setattr__(self, name, neutral)
         if not self.supported.size:
             object.__setattr__(self, "supported", np.ones(self.numerator.shape, dtype=np.bool_))
+        if not self.sampling.size:
+            object.__setattr__(self, "sampling", np.zeros(self.numerator.shape))
         shape = (len(self.series), len(self.days))
         if self.numerator.shape != shape or self.denominator.shape != shape or self.scale.shape != shape[:1]:
             raise ValueError(f"numerator, denominator and scale must fit {shape[0]} series x {shape[1]} days")
@@ -61,7 +66,7 @@ class Panel:
         rows = slice(row, row + 1)
         return Panel(
             self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows],
-            self.lag[rows], self.size[rows], self.supported[rows],
+            self.lag[rows], self.size[rows], self.supported[rows], self.sampling[rows],
         )  # fmt: skip
 
     def day(self, row: int, column: int) -> dt.date:

@@ -2,9 +2,9 @@
 
 Relative to the level before the step, the model is ``value = level + step + noise`` with AR(1) noise. Whitening
 turns the step into 1 on its first day and ``1 - rho`` on the following ones; the estimate is the whitened
-regression. Its variance counts the innovations (robust, at least what sampling alone would give) and the error of
-the level. A missing day breaks the chain: the day after it starts afresh, with weight 1. So does a one-day spike, once
-it is over.
+regression. Its variance counts the innovations (robust, at least what sampling alone would give, by the model and by
+what the step's own days tell of their samples) and the error of the level. A missing day breaks the chain: the day
+after it starts afresh, with weight 1. So does a one-day spike, once it is over.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Scan:
         self._sum_wu = _prefix(np.where(self.kept, self.weight * self.whitened, 0.0))
         self._sum_ww = _prefix(np.where(self.kept, self.weight**2, 0.0))
         self._sum_kept = _prefix(self.kept.astype(float))
+        self._sampling = np.where(self.seen, panel.sampling, 0.0)
+        self._sum_sampling = _prefix(np.where(self.kept, self._sampling, 0.0))
 
     def step(self, days_ago: int, start: int, stop: int) -> Step:
         """The step that began ``days_ago`` >= 1 days ago, judged on columns ``start..stop-1`` (start >= days_ago)."""
@@ -95,6 +97,7 @@ class Scan:
         information = starts.copy()
         projected = starts * (self.whitened[:, first] - self.weight[:, first] * level)
         days = starts.copy()
+        sampling = starts * self._sampling[:, first]
         if days_ago > 1:
             second = slice(start - days_ago + 2, stop - days_ago + 2)
             today = self.weight[:, now]
@@ -103,12 +106,14 @@ class Scan:
             projected += self._sum_wu[:, now] - self._sum_wu[:, second] + today * self.whitened[:, now]
             projected -= squares * level
             days += self._sum_kept[:, now] - self._sum_kept[:, second] + self.seen[:, now]
+            sampling += self._sum_sampling[:, now] - self._sum_sampling[:, second] + self._sampling[:, now]
 
         enough = (days >= np.ceil(0.6 * days_ago)) & (self._sum_kept[:, first] >= WARM_UP) & self.seen[:, now]
         with np.errstate(divide="ignore", invalid="ignore"):
             size = np.where(enough, projected / information, np.nan)
             noise = np.maximum(self.base.innovation_sd[:, before], SMALLEST_SD) ** 2
             noise = np.maximum(noise, self.sampling_variance(level, now))
+            noise = np.maximum(noise, sampling / days)  # a day that one creator makes says little
             of_level = np.minimum(MEDIAN_VARIANCE / LEVEL_DAYS / (1.0 - rho) ** 2, 1.0)
             error = np.sqrt(noise * (1.0 / information + of_level))
         return Step(size, error, days)

@@ -158,12 +158,16 @@ class Straightforward:
         y_table = self.catalog.table_of(metric, metric.numerator).name
         numerator = self.totals(y_table, metric.numerator, cut).rename("numerator")
         if metric.denominator is None:
-            return numerator.dropna().reset_index()
+            out = numerator.dropna().to_frame()
+            if self.clustered(metric):
+                y = self.clusters(y_table, metric.numerator, cut).groupby(["day", "segment"])
+                out["n"], out["numerator_sq"] = y.size(), y.agg(lambda v: float((v**2).sum()))
+            return out.reset_index()
         x_table = self.catalog.table_of(metric, metric.denominator).name
         denominator = self.totals(x_table, metric.denominator, cut).rename("denominator")
         out = denominator[denominator > 0].to_frame().join(numerator)
         out["numerator"] = out["numerator"].fillna(0.0)
-        if metric.type == "ratio":
+        if self.clustered(metric):
             y = self.clusters(y_table, metric.numerator, cut).rename("y")
             x = self.clusters(x_table, metric.denominator, cut).rename("x")
             both = pd.concat([y, x], axis=1).dropna(how="all")
@@ -173,6 +177,11 @@ class Straightforward:
             sums = products.groupby(["day", "segment"])[["yy", "xx", "yx"]].sum()
             out[MOMENTS[1:]] = sums.reindex(out.index).to_numpy()
         return out.reset_index()
+
+    def clustered(self, metric: Metric) -> bool:
+        """Whether its rows have clusters to respect; distinct values do not add up over them."""
+        parts = [p for p in (metric.numerator, metric.denominator) if p is not None]
+        return all(self.catalog.table_of(metric, p).cluster is not None and p.distinct is None for p in parts)
 
     def _clusters(self, table: str, part: Sum, cut: Cut) -> pd.Series:
         rows, index = self.groups(table, cut, v=self.value(table, part), cluster=self.facts[table]["cluster"])

@@ -190,7 +190,7 @@ def published(catalog: Catalog, folder: Path, frames: Frames, days: Sequence[dt.
 class Wanted:
     numerator: float | None
     denominator: float | None = None
-    moments: tuple[int, float, float, float] | None = None
+    moments: tuple[int, float, float | None, float | None] | None = None
 
 
 def moments(y: pd.Series, x: pd.Series) -> tuple[int, float, float, float]:
@@ -208,6 +208,11 @@ def clustered(frame: pd.DataFrame, column: str) -> pd.Series:
     return frame.groupby("cluster")[column].sum().astype(float)
 
 
+def sizes(frame: pd.DataFrame) -> pd.Series:
+    """Rows of each cluster."""
+    return frame.groupby("cluster").size().astype(float)
+
+
 def quotient(top: float | None, bottom: float | None, *more: object) -> Wanted | None:
     return Wanted(top or 0.0, bottom, *more) if bottom is not None and bottom > 0 else None  # type: ignore[arg-type]
 
@@ -220,8 +225,9 @@ def weighted(frame: pd.DataFrame, y: pd.Series, x: pd.Series) -> Wanted | None:
     return Wanted(wy.sum(), wx.sum(), held) if wx.sum() > 0 else None
 
 
-def count(values: pd.Series) -> Wanted | None:
-    return Wanted(float(values.sum())) if len(values) else None
+def count(values: pd.Series, by_cluster: pd.Series) -> Wanted | None:
+    held = (len(by_cluster), float((by_cluster**2).sum()), None, None)
+    return Wanted(float(values.sum()), None, held) if len(values) else None
 
 
 def labelled(s: pd.DataFrame) -> Wanted | None:
@@ -232,12 +238,15 @@ def labelled(s: pd.DataFrame) -> Wanted | None:
 
 
 MEANINGS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Wanted | None]] = {
-    "sales": lambda v, s: count(pd.Series(1.0, s.index)),
-    "live_value": lambda v, s: count(s.value[(s.kind == "live") & (s.market != "SG")]),
+    "sales": lambda v, s: count(pd.Series(1.0, s.index), sizes(s)),
+    "live_value": lambda v, s: count(
+        s.value[(s.kind == "live") & (s.market != "SG")],
+        clustered(s[(s.kind == "live") & (s.market != "SG")], "value"),
+    ),
     "buyers": lambda v, s: Wanted(float(s.buyer[s.paid].nunique())) if len(s) else None,
     "sales_per_buyer": lambda v, s: quotient(float(s.paid.sum()), float(s.buyer[s.paid].nunique())),
-    "sales_per_view": lambda v, s: quotient(float(len(s)), total(v.views)),
-    "paid_rate": lambda v, s: quotient(float(s.paid.sum()), float(len(s))),
+    "sales_per_view": lambda v, s: quotient(float(len(s)), total(v.views), moments(sizes(s), clustered(v, "views"))),
+    "paid_rate": lambda v, s: quotient(float(s.paid.sum()), float(len(s)), moments(sizes(s[s.paid]), sizes(s))),
     "value_per_view": lambda v, s: quotient(
         total(s.value[s.paid]), total(v.views), moments(clustered(s[s.paid], "value"), clustered(v, "views"))
     ),
@@ -249,7 +258,9 @@ MEANINGS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Wanted | None]] = {
     "labelled": lambda v, s: labelled(s),
     "mean_value": lambda v, s: weighted(s, s.value.where(s.paid), pd.Series(1.0, s.index)),
     "hours_per_sale": lambda v, s: quotient(
-        total(s.hours.dropna().astype(float)), float((s.hours.dropna().astype(float) > 0).sum())
+        total(s.hours.dropna().astype(float)),
+        float((s.hours.dropna().astype(float) > 0).sum()),
+        moments(clustered(s[s.hours.notna()], "hours"), sizes(s[s.hours.astype(float) > 0])),
     ),
 }
 MOMENTS = ("n", "numerator_sq", "denominator_sq", "product")
@@ -322,11 +333,10 @@ def test_every_type_of_metric_equals_pandas_in_every_segment(
         assert (row["unit"], row["whole"]) == (unit, whole), key
         assert row["numerator"] == pytest.approx(values.numerator, rel=1e-9, abs=1e-9), key
         for columns, told in ((("denominator",), values.denominator), (MOMENTS, values.moments)):
-            held = tuple(row[name] for name in columns)
-            if told is None:
-                assert held == (None,) * len(columns), key
-            else:
-                assert held == pytest.approx(told if isinstance(told, tuple) else (told,), rel=1e-9, abs=1e-6), key
+            wants = told if isinstance(told, tuple) else (told,) * len(columns)
+            for name, want in zip(columns, wants, strict=True):
+                same = None if want is None else pytest.approx(want, rel=1e-9, abs=1e-6)
+                assert row[name] == same, (*key, name)
 
 
 def test_histograms_count_every_case_and_tell_the_quantile(frames: Frames, computed: tuple[pa.Table, pa.Table]) -> None:

@@ -326,3 +326,59 @@ def test_small_series_are_not_judged_but_a_burst_in_one_is() -> None:
     late = MARKET.metric("views").horizon
     panel = market_panel([r | {"day": r["day"] - dt.timedelta(days=late)} for r in rows if r["day"] >= LONG[late]])
     assert panel.supported[0].tolist() == [False] * 39 + [True]
+
+
+def clustered_day(metric: str, day: dt.date, y: Any, x: Any = None) -> dict[str, Any]:
+    """A cube row of a metric whose clusters have the values y, and x for its denominator."""
+    row = {"day": day, "metric": metric, "segment": "", "numerator": float(y.sum()), "n": len(y)}
+    row["numerator_sq"] = float((y**2).sum())
+    if x is not None:
+        row |= {"denominator": float(x.sum()), "denominator_sq": float((x**2).sum()), "product": float((x * y).sum())}
+    return row
+
+
+def test_a_day_that_one_creator_makes_says_little_of_a_count() -> None:
+    even, viral = np.full(50, 20.0), np.concatenate([np.full(49, 20.0), [19_020.0]])
+    panel = market_panel([clustered_day("views", day, viral if i == 10 else even) for i, day in enumerate(LONG)])
+    late = MARKET.metric("views").horizon
+    assert panel.sampling[0, late] == pytest.approx(1 / 50)
+    assert panel.sampling[0, late + 10] == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_rate_over_fewer_than_five_effective_creators_is_missing() -> None:
+    clicks, views = np.full(30, 5.0), np.full(30, 100.0)
+    one = np.concatenate([[30_000.0], np.full(29, 100.0)])
+    rows = [clustered_day("product_ctr", day, clicks, one if i == 10 else views) for i, day in enumerate(LONG)]
+    late = MARKET.metric("product_ctr").horizon
+    panel = market_panel(rows)
+    assert np.flatnonzero(np.isnan(panel.numerator[0, late:])).tolist() == [10]
+
+
+def test_the_variance_of_a_share_respects_its_clusters() -> None:
+    """Reports that are all right or all wrong within a creator know less than as many independent ones."""
+    rng = np.random.default_rng(8)
+    size, rate = 10.0, 0.3
+    found = []
+    for day in LONG:
+        wrong = rng.random(64) < rate
+        found.append(clustered_day("overturn_rate", day, size * wrong, np.full(64, size)))
+    panel = market_panel(found)
+    told = panel.sampling[0, MARKET.metric("overturn_rate").horizon :]
+    independent = 1 / (64 * size * rate * (1 - rate))
+    assert np.median(told) == pytest.approx(size * independent, rel=0.2)
+
+
+def test_a_quantile_knows_its_own_error() -> None:
+    """Woodruff's interval: of lognormal values the median's standard error on the log scale is 1.25 sigma / sqrt(n)."""
+    rng = np.random.default_rng(9)
+    name, n, sigma = "report_to_action_p50", 400, 0.5
+    rows, bins = [], []
+    for day in LONG:
+        rows.append({"day": day, "metric": name, "segment": "", "numerator": float(n), "denominator": float(n)})
+        held, counts = np.unique(np.floor(np.log(rng.lognormal(5, sigma, n)) * PER_E_FOLD), return_counts=True)
+        bins += [
+            {"day": day, "metric": name, "segment": "", "bin": int(b), "count": int(c)}
+            for b, c in zip(held, counts, strict=True)
+        ]
+    told = market_panel(rows, bins).sampling[0, MARKET.metric(name).horizon :]
+    assert np.sqrt(np.median(told)) == pytest.approx(1.25 * sigma / np.sqrt(n), rel=0.3)
