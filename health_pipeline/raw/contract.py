@@ -363,7 +363,7 @@ def check_parquet(
         return check(engine, delivery, table, catalog, today, scratch)
     except duckdb.OutOfMemoryException:
         raise
-    except (pa.ArrowException, duckdb.Error, OSError):
+    except (pa.ArrowException, duckdb.Error, OSError, UnicodeDecodeError):
         raise InputError(
             f"{path.name} can't be read as Parquet.", "Write or copy it again; it may be cut short."
         ) from None
@@ -621,7 +621,7 @@ def _describe_json(
     # Grouped as texts: DuckDB takes three times as long over lists.
     engine.execute(
         "CREATE OR REPLACE TABLE shapes AS SELECT json_extract_string(keys, '$[*]') AS keys, "
-        "string_split(trim(types, '[]'), ', ') AS types, count(*) AS objects, min(row) AS row "
+        "string_split(translate(types, '[]''', ''), ', ') AS types, count(*) AS objects, min(row) AS row "
         f'FROM (SELECT "#row" AS row, CAST(to_json(json_keys("#line")) AS VARCHAR) AS keys, '
         f'CAST(json_type("#line", {paths}) AS VARCHAR) AS types FROM {objects}) GROUP BY ALL'
     )

@@ -900,6 +900,7 @@ PARQUET_FILES: list[tuple[str, bytes, str | tuple[int, int, list[str]]]] = [
     ("cut short at its beginning", WHOLE_PARQUET[100:], UNREADABLE),
     ("damaged pages", WHOLE_PARQUET[:4] + b"\xff" * 400 + WHOLE_PARQUET[404:], UNREADABLE),
     ("damaged at its end", WHOLE_PARQUET[:-60] + b"\xff" * 50 + WHOLE_PARQUET[-10:], UNREADABLE),
+    ("names that are not UTF-8", WHOLE_PARQUET.replace(b"note", b"n\xffte"), UNREADABLE),
     ("encrypted", WHOLE_PARQUET[:-4] + b"PARE", UNREADABLE),
     ("a text that is not UTF-8", parquet(native().set_column(7, "note", pa.StringArray.from_buffers(
         1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")))), UNREADABLE),
