@@ -417,25 +417,25 @@ class _Compiler:
         def left_out(some: frozenset[str]) -> int:
             return sum(2**i for i, d in enumerate(dims) if d not in some)
 
-        def grouped(own: Sequence[str], sets: Sequence[frozenset[str]], mask: int, rows: str) -> str:
+        def grouped(sets: Sequence[frozenset[str]], rows: str) -> str:
+            own = [d for d in dims if any(d in some for some in sets)]
             bits = "".join(f" + {2**i} * grouping({d})" for i, d in enumerate(dims) if d in own)
             columns = [d if d in own else f"CAST(NULL AS STRING) AS {d}" for d in dims]
             sums = [f"{function}({m}) AS {m}" for m in measures]
             texts = [f"({', '.join(['day', *extra, *(d for d in own if d in some)])})" for some in sets]
             return (
-                f"SELECT {', '.join(['day', *extra, *columns])}, {mask}{bits} AS mask, {', '.join(sums)}\n"
-                f"  FROM {rows}\n  GROUP BY GROUPING SETS ({', '.join(texts)})"
+                f"SELECT {', '.join(['day', *extra, *columns])}, {left_out(frozenset(own))}{bits} AS mask, "
+                f"{', '.join(sums)}\n  FROM {rows}\n  GROUP BY GROUPING SETS ({', '.join(texts)})"
             )
 
         # A bar separates the parts of a segment's name, so it can't stand inside one.
         texts = [f"replace(CAST({d} AS STRING), '|', '/') AS {d}" for d in dims]
         rows = f"(SELECT {', '.join(['day', *extra, *texts, *measures])} FROM {source}) s"
         wide = f"wide_{name}"
-        yield Statement(wide, grouped(dims, widest, 0, rows))
+        yield Statement(wide, grouped(widest, rows))
         parts = [f"SELECT * FROM {wide}"]
         for some, sets in inside.items():
-            own = [d for d in dims if d in some]
-            parts.append(grouped(own, sets, left_out(some), f"(SELECT * FROM {wide} WHERE mask = {left_out(some)}) w"))
+            parts.append(grouped(sets, f"(SELECT * FROM {wide} WHERE mask = {left_out(some)}) w"))
         yield Statement(name, self._named_sql(parts, by_set, left_out, [*extra, *dims, *measures]))
 
     def _named_sql(
