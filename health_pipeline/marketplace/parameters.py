@@ -77,9 +77,9 @@ class Parameters:
     tier_followers: tuple[float, ...] = (2e3, 2e4, 1.5e5, 8e5, 4e6)  # medians
     tier_posts: tuple[float, ...] = (0.42, 0.8, 1.1, 1.3, 1.5)  # contents a day
     tier_views: tuple[float, ...] = (180, 800, 3e3, 9e3, 3e4)  # mean views of a content in its whole life
-    live_share: tuple[float, ...] = (0.1, 0.15, 0.2, 0.25, 0.3)  # livestreams among contents
+    live_share: tuple[float, ...] = (0.12, 0.16, 0.2, 0.2, 0.2)  # livestreams among contents
     tier_propensity: tuple[float, ...] = (1.05, 1.0, 0.9, 0.5, 0.3)  # factor on violations: the large have more to lose
-    creator_spread: float = 0.5  # log standard deviation of creators' audiences
+    creator_spread: float = 0.4  # log standard deviation of creators' audiences
     content_spread: float = 0.7  # log standard deviation of contents' audiences around their creator's
     join_rate: float = 0.0035  # new creators a day, per creator at the start
     churn: float = 0.0022  # chance to leave on a day, of a creator of long standing
@@ -109,7 +109,7 @@ class Parameters:
     view_rate: tuple[float, ...] = (0.55, 0.09)  # views per impression; for livestreams the enter-room rate
     watch_seconds: tuple[float, ...] = (14.0, 95.0)  # per view
     not_interested: float = 0.003  # per impression
-    click_rate: tuple[float, ...] = (0.026, 0.06)  # product clicks per view
+    click_rate: tuple[float, ...] = (0.028, 0.05)  # product clicks per view
     restated: float = 0.01  # share of content_stats rows that are corrected within two days
 
     # Violations. Base rates per content; static_live among livestreams, unoriginal among videos.

@@ -11,7 +11,7 @@ from health_pipeline.marketplace.calendar import DAY, HOUR, midnight, occasions
 from health_pipeline.marketplace.columns import NEVER, dates, identifiers, instants, names, versions
 from health_pipeline.marketplace.parameters import CATEGORIES, MARKETS
 from health_pipeline.marketplace.scenario import Expansion, Volume
-from health_pipeline.marketplace.truth import date
+from health_pipeline.marketplace.truth import date, placebos
 from health_pipeline.marketplace.world import World
 from health_pipeline.marketplace.writer import Writer
 
@@ -80,16 +80,25 @@ def _write_products(world: World, writer: Writer) -> None:
 
 
 def _write_policy_events(world: World, writer: Writer) -> None:
-    for number, effect in world.active.of(Expansion):
-        day = world.first_day + effect.when.days(world.active.days)[0]
-        title = effect.title or f"{effect.policy.replace('_', ' ').capitalize()}: version {effect.version}"
+    """Expansions of the scenario, and :func:`placebos`."""
+    events = [
+        (
+            world.first_day + effect.when.days(world.active.days)[0],
+            effect.policy,
+            "expand",
+            ",".join(effect.where.market or MARKETS),
+            effect.title or f"{effect.policy.replace('_', ' ').capitalize()}: version {effect.version}",
+        )
+        for _, effect in world.active.of(Expansion)
+    ] + [(day, policy, "workflow", ",".join(MARKETS), title) for day, policy, title in placebos(world)]
+    for number, (day, policy, kind, markets, title) in enumerate(sorted(events), 1):
         writer.add(
             "policy_events",
             {
                 "event_id": pa.array([f"v{number:03d}"]),
-                "policy": pa.array([effect.policy]),
-                "event_kind": pa.array(["expand"]),
-                "markets": pa.array([",".join(effect.where.market or MARKETS)]),
+                "policy": pa.array([policy]),
+                "event_kind": pa.array([kind]),
+                "markets": pa.array([markets]),
                 "title": pa.array([title]),
                 "effective_at": instants(np.array([day * DAY])),
                 "ingested_at": instants(np.array([max(day - 14, world.first_day) * DAY])),

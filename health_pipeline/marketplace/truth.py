@@ -101,6 +101,15 @@ def incidents(scenario: Scenario, first_day: int, days: int) -> list[dict[str, A
     return rows
 
 
+def placebos(world: World) -> list[tuple[int, str, str]]:
+    """Policy events without any effect: day, policy, title. What is measured of them is noise."""
+    days = world.active.days
+    return [
+        (world.first_day + days // 3, "unoriginal", "Unoriginal content: wording made clearer"),
+        (world.first_day + 2 * days // 3, "false_giveaway", "False giveaways: reviewers' guide rearranged"),
+    ]
+
+
 class Truth:
     """Writes the tables of ground truth, contents day by day. Used as a context, like the writer."""
 
@@ -144,7 +153,8 @@ class Truth:
                 schema=CREATORS,
             ),
         )  # fmt: skip
-        clusters, terms, changes = [], [], []
+        clusters, terms = [], []
+        changes = [[p, date(d), ",".join(MARKETS), "1.0", 1.0, title] for d, p, title in placebos(world)]
         for number, effect in enumerate(scenario.effects):
             first, last = (date(world.first_day + d) for d in effect.when.days(days))
             if isinstance(effect, Ring | Farm):

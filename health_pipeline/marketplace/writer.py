@@ -130,13 +130,10 @@ class Writer:
                 self._open.pop(key).finish()
 
     def finish(self) -> None:
-        """Write what is still waiting, and finish all files; tables without rows get an empty one."""
+        """Write what is still waiting, and finish all files. A table without rows gets none."""
         for day in sorted(self._later):
             self.begin_day(day)
             self.end_day(day)
-        if self.files == "whole":
-            for table in contracts():
-                self._file(table, 0)
         for file in self._open.values():
             file.finish()
         self._open = {}
