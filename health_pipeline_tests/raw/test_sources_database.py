@@ -13,6 +13,7 @@ import pytest
 
 from health_pipeline.errors import UserError
 from health_pipeline.raw.sources import database as database_module
+from health_pipeline.raw.sources import pull_all
 from health_pipeline_tests.raw.conftest import Shop, age
 from health_pipeline_tests.raw.servers import PASSWORD, Database, free_port
 
@@ -221,6 +222,27 @@ def test_two_pulls_at_once_fetch_everything_once(shop: Shop, database: Database)
     for pull in pulls:
         pull.join()
     assert [r.delivered for r in shop.landing.receipts()] == [50]
+
+
+def test_a_connection_that_breaks_loses_nothing(
+    shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "CHUNK_ROWS", 5)
+    database.execute(*(order(f"o{i}", NOW - HOUR) for i in range(20)))
+
+    def cut(says: str) -> None:
+        if says == "Reading orders from warehouse: 10 rows":
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    orders, counts = pull_all(shop.catalog, shop.landing, cut)
+    assert counts.problems == (), "the next table has a connection of its own"
+    (problem,) = orders.problems
+    assert problem.message.startswith("Source 'warehouse', table 'orders': the connection broke: ")
+    assert shop.landing.receipts() == []
+    assert shop.pull_rows() == {"orders": 20}
 
 
 def test_sqlite_with_its_loose_types_is_a_source_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
 
 from health_pipeline.raw.sources.folder import identity
@@ -109,6 +110,24 @@ def test_an_unreadable_file_is_named_once_and_the_others_go_on(tmp_path: Path) -
     put(folder, "counts_1.csv", counts(("SG", 1)), seconds_ago=30)
     assert shop.pull_rows() == {"counts": 1}
     assert shop.landing.rejections() == []
+
+
+def test_a_file_that_changes_while_it_is_fetched_waits_for_the_next_pull(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = local(tmp_path, counts_1_dot_csv=counts(("ID", 1)))
+    shop = shop_over(tmp_path, str(folder))
+    fetch = LocalFileSystem.get_file
+
+    def fetch_while_written(files: LocalFileSystem, *arguments: Any, **options: Any) -> None:
+        fetch(files, *arguments, **options)
+        put(folder, "counts_1.csv", counts(("ID", 2), ("SG", 2)), seconds_ago=30)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFileSystem, "get_file", fetch_while_written)
+        assert shop.pull_rows() == {}
+    assert shop.landing.receipts() == []
+    assert shop.pull_rows() == {"counts": 2}
 
 
 def test_under_another_contract_all_files_are_fetched_again(tmp_path: Path) -> None:
