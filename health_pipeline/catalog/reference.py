@@ -15,6 +15,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Column, Derived, Metric, Sum, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import UserError
+from health_pipeline.stats.bins import RELATIVE_ERROR
 
 DOCUMENTATION = "../.."
 """From a page to the folder of the hand-written documentation, when pages are written to ``docs/metrics``."""
@@ -32,20 +33,24 @@ TYPES = {
     "mean": "mean",
 }
 CERTAINTY = {
-    "count": "The number of independent events is taken to vary by its square root (Poisson); what varies beyond that "
-    "is learned from the past of the series.",
+    "count": "The number of independent events is taken to vary by its square root (Poisson).",
     "rate": "The numerator is taken to vary as a number of independent events does (Poisson), the denominator to be "
-    "known; what varies beyond that is learned from the past of the series.",
-    "proportion": "Binomial; what varies beyond that is learned from the past of the series.",
-    "ratio": "Delta method over {cluster}: rows of one {cluster} depend on each other, so the squares and products of "
-    "both totals are kept over 64 groups of them (random groups: Wolter, Introduction to Variance Estimation, 2007), "
-    "63 degrees of freedom.",
-    "quantile": "Read from a histogram with logarithmic bins, which is off by at most 5 % of the value "
-    "(`health_pipeline/stats/bins.py`). How much a day varies is learned from the past of the series.",
+    "known.",
+    "proportion": "Binomial.",
+    "ratio": "Delta method: both totals of a day vary, and together.",
+    "quantile": "Read from a histogram with logarithmic bins, which tells the bin exactly and is off by "
+    "{error:.1%} of the value at most (`health_pipeline/stats/bins.py`). A day's variance is Woodruff's: from the "
+    "quantiles one standard error of the level below and above.",
     "weighted": "Hájek's estimate with the weight `{weight}`: Σ weight × y ÷ Σ weight × x, with the variance of its "
     "linearisation over draws; judged as if it came from the effective number of draws (Kish, Survey Sampling, 1965).",
     "mean": "Only totals are known, so how much a day varies is learned from the past of the series alone.",
 }
+CLUSTERED = (
+    "Rows of one {cluster} depend on each other, so how a day is made up is kept: squares and products of its totals "
+    "over 64 groups of {cluster}s (random groups: Wolter, Introduction to Variance Estimation, 2007). A day that a few "
+    "of them make says little."
+)
+BEYOND = "What varies beyond that from day to day is learned from the past of the series."
 BAD = {
     "up": "a rise",
     "down": "a fall",
@@ -311,11 +316,15 @@ def _maturity(catalog: Catalog, metric: Metric) -> str:
 
 
 def _certainty(catalog: Catalog, metric: Metric) -> list[str]:
-    table = catalog.table_of(metric, metric.numerator)
-    cluster = next((c for c in table.columns if c.name == table.cluster), None)
-    name = cluster.name.removesuffix("_id").replace("_", " ") if cluster else "cluster"
-    said = CERTAINTY[metric.type].format(cluster=name, weight=metric.weight)
-    return [f"{said} See [Statistics]({DOCUMENTATION}/statistics.md)."]
+    said = [CERTAINTY[metric.type].format(weight=metric.weight, error=RELATIVE_ERROR).replace("%", " %")]
+    parts = [p for p in (metric.numerator, metric.denominator) if p is not None]
+    clusters = {catalog.table_of(metric, p).cluster for p in parts if not p.distinct}
+    summed = metric.over is None and not any(p.distinct for p in parts) and metric.type != "weighted"
+    if parts and summed and len(clusters) == 1 and None not in clusters:
+        said.append(CLUSTERED.format(cluster=str(clusters.pop()).removesuffix("_id").replace("_", " ")))
+    if metric.type != "mean":
+        said.append(BEYOND)
+    return [" ".join([*said, f"See [Statistics]({DOCUMENTATION}/statistics.md)."])]
 
 
 def _segments(catalog: Catalog, metric: Metric) -> list[str]:
