@@ -17,9 +17,11 @@ from dagster_duckdb import DuckDBResource
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.derive import Derivation, Derived, Progress, derive
-from health_pipeline.storage.engine import Engine
+from health_pipeline.storage.engine import Engine, date_range
 from health_pipeline.storage.lake import LakeTable
 
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 progress_of: ContextVar[Callable[[str], Progress] | None] = ContextVar("progress_of", default=None)
@@ -55,6 +57,17 @@ class Output:
     columns: Mapping[str, str] = field(default_factory=dict)  # descriptions
 
 
+def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:
+    """Tags that make a run cover all days from ``first`` to ``last`` at once."""
+    return {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+
+
+def days_of(tags: Mapping[str, str]) -> list[dt.date] | None:
+    """The days a run with these tags covers; ``None`` when it has none."""
+    first, last = tags.get(RANGE_START, tags.get(PARTITION)), tags.get(RANGE_END, tags.get(PARTITION))
+    return date_range(dt.date.fromisoformat(first), dt.date.fromisoformat(last)) if first and last else None
+
+
 def asset_key(catalog: Catalog, name: str) -> dg.AssetKey:
     return dg.AssetKey([catalog.name, name])
 
@@ -66,7 +79,8 @@ def derived_asset(
     outputs: Sequence[Output],
     derivation: Callable[[Engine], Derivation],
     pictures: Callable[[Sequence[dt.date]], dict[str, Any]] | None = None,
-    whole: Callable[[], Sequence[dt.date]] | None = None,
+    every_day: Callable[[], Sequence[dt.date]] | None = None,
+    beyond: bool = False,
 ) -> dg.AssetsDefinition:
     """One Dagster asset (or several computed together) for a derivation.
 
@@ -76,8 +90,10 @@ def derived_asset(
     Args:
         derivation: given the engine, how the tables follow.
         pictures: days asked for -> more metadata, for instance charts, of the first output.
-        whole: for tables whose days are no days of the pipeline (they lie before its start, or ahead): the days there
-            are. The asset has no partitions, and every run brings all of it up to date.
+        every_day: the days there are, for an asset without partitions. Dagster writes two events for each partition of
+            a run, ten milliseconds each, and does not need those of tables that are brought up to date by their state.
+        beyond: these days may lie outside a run's range, before the ecosystem's start or in the future, and every run
+            brings all of them up to date. Otherwise a run that has a range is about the days in it.
     """
     own = {o.name for o in outputs}
 
@@ -111,15 +127,18 @@ def derived_asset(
             for o in outputs
             for c in o.checks
         ],
-        partitions_def=None if whole else partitions,
-        backfill_policy=None if whole else dg.BackfillPolicy.single_run(),
+        partitions_def=None if every_day else partitions,
+        backfill_policy=None if every_day else dg.BackfillPolicy.single_run(),
         pool=catalog.name,
         can_subset=False,
     )
     def _materialize(
         context: dg.AssetExecutionContext, duckdb: DuckDBResource
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        days = list(whole()) if whole else [dt.date.fromisoformat(key) for key in context.partition_keys]
+        if every_day:
+            days = (None if beyond else days_of(context.run.tags)) or list(every_day())
+        else:
+            days = [dt.date.fromisoformat(key) for key in context.partition_keys]
         engine = Engine(duckdb.get_connection)
         report = progress_of.get()
         stopped: list[str] = []

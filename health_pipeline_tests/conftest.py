@@ -91,8 +91,8 @@ class Deployment:
 
     def run(self, kind: str, first: dt.date | None = None, last: dt.date | None = None) -> Run:
         """Run a job in this process, over a range of days where it takes one."""
+        from health_pipeline.assets import range_tags
         from health_pipeline.automation.jobs import job_name
-        from health_pipeline.automation.partitions import range_tags
 
         return self.execute(job_name(self.pipeline.catalog, kind), range_tags(first, last or first) if first else {})
 

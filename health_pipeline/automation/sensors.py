@@ -17,9 +17,8 @@ from health_pipeline.alerts.deliver import deliver
 from health_pipeline.alerts.message import failure_message
 from health_pipeline.alerts.post import base_url
 from health_pipeline.alerts.slack import Slack
-from health_pipeline.assets import asset_key
+from health_pipeline.assets import asset_key, range_tags
 from health_pipeline.automation.jobs import KINDS, job_name
-from health_pipeline.automation.partitions import range_tags
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.pipeline import Pipeline, Work
 from health_pipeline.storage.state import open_state

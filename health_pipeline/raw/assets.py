@@ -77,8 +77,10 @@ def _facts(
     def derivation(engine: Engine) -> Derivation:
         return facts_of.derivation(landing, engine, table, facts[table.name])
 
-    whole = None if daily else lambda: landing.days(table.name)
-    return derived_asset(catalog, partitions, "raw", [output], derivation, whole=whole)
+    return derived_asset(
+        catalog, partitions, "raw", [output], derivation,
+        every_day=lambda: landing.days(table.name), beyond=not daily,
+    )  # fmt: skip
 
 
 def _landed_files(

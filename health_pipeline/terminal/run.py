@@ -108,9 +108,8 @@ def _work_off(
     pipeline: Pipeline, definitions: dg.Definitions, instance: dg.DagsterInstance, board: Board, days: int
 ) -> bool:
     """Run jobs until nothing is outstanding; whether there was anything to do."""
-    from health_pipeline.assets import progress_of
+    from health_pipeline.assets import progress_of, range_tags
     from health_pipeline.automation.jobs import job_name
-    from health_pipeline.automation.partitions import range_tags
     from health_pipeline.raw.landing import SETTLED_SECONDS
 
     token = progress_of.set(board.report)
