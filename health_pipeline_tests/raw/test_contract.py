@@ -308,7 +308,9 @@ def test_a_file_that_cannot_be_read_says_why_and_what_to_do(
 
 def test_other_extensions_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "facts.xlsx").touch()
-    with pytest.raises(InputError, match=r"^facts\.xlsx is neither Parquet, CSV nor lines of JSON\.\nSave it as one of \.parquet, "):
+    with pytest.raises(
+        InputError, match=r"^facts\.xlsx is neither Parquet, CSV nor lines of JSON\.\nSave it as one of \.parquet, "
+    ):
         file_format(tmp_path / "facts.xlsx")
     with pytest.raises(InputError, match="is a folder, not a file"):
         file_format(tmp_path)
