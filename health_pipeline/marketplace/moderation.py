@@ -181,8 +181,14 @@ class Reports(Records):
     filed: Array
 
 
-def report(world: World, contents: Contents, made: Traffic, day: int, rng: np.random.Generator) -> Reports:
-    """Reports by those who viewed: honest ones, mistaken ones, and brigades against a few contents."""
+def report(
+    world: World, contents: Contents, made: Traffic, day: int, share: float, rng: np.random.Generator
+) -> Reports:
+    """Reports by those who viewed: honest ones, mistaken ones, and brigades against a few contents.
+
+    Args:
+        share: of the day's brigades that fall on these contents.
+    """
     p, n = world.parameters, len(contents)
     guilty = contents.policy != NOBODY
     rate = np.where(guilty, np.array(p.report_violating)[SEVERITY[np.maximum(contents.policy, 0)]], p.report_benign)
@@ -190,7 +196,7 @@ def report(world: World, contents: Contents, made: Traffic, day: int, rng: np.ra
     rate *= world.active.factor(Reporting, "multiplier", day - world.first_day, n, **codes)
     honest = rng.poisson(made.views * rate[made.content])
     if len(made):
-        brigades = rng.poisson(p.brigades * world.scale * n / max(_alive(world), 1))
+        brigades = rng.poisson(p.brigades * world.scale * share)
         attacked = rng.integers(0, len(made), brigades)
         extra = np.bincount(attacked, weights=rng.poisson(p.brigade_size, brigades), minlength=len(made)).astype(
             np.int64
@@ -208,11 +214,6 @@ def report(world: World, contents: Contents, made: Traffic, day: int, rng: np.ra
     reporter = market * 100_000_000 + np.minimum(rng.zipf(1.5, m), pool)  # a few report much
     trusted = (contents.policy[content] != NOBODY) & (rng.random(m) < p.trusted)
     return Reports(content, made.surface[row], policy, reporter, trusted, filed)
-
-
-def _alive(world: World) -> float:
-    """Contents a day's traffic comes from, roughly: brigades are spread over them evenly."""
-    return world.scale * 1000 * 0.62 * world.parameters.life_days
 
 
 def open_reported(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -228,16 +228,16 @@ class _Run:
                 self.numbers.order += len(sales)
                 if offset >= 0:
                     self.writer.add("orders", columns, day, day)
-                today.sales.append(_shifted(sales, begin))
+                today.sales.append(replace(sales, content=sales.content + begin))
             rng = world.rng(day, 63, number)
-            reports = report(world, contents, made, day, rng)
+            reports = report(world, contents, made, day, len(contents) / len(pool), rng)
             cases = open_reported(world, contents, reports, day, self.numbers.case, rng)
             self.numbers.case += len(cases)
             today.cases.append(cases)
             if offset >= 0:
                 write_reports(world, self.writer, contents, reports, day, self.numbers.report, rng)
             self.numbers.report += len(reports)
-            today.traffic.append(_shifted(made, begin))
+            today.traffic.append(replace(made, content=made.content + begin))
         return today
 
     def _decide(self, day: int, pool: Contents, shown: Traffic, sales: Sales, opened: list[Cases]) -> Cases:
@@ -271,14 +271,11 @@ class _Run:
         pool.restored[at[known]] = reinstated[known]
 
 
-def _together(parts: list[Any]) -> Any:
+Part = TypeVar("Part", bound=Records)
+
+
+def _together(parts: list[Part]) -> Part:
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.followed_by(part)
     return whole
-
-
-def _shifted(part: Any, begin: int) -> Any:
-    assert isinstance(part, Records)
-    part.content = part.content + begin  # type: ignore[attr-defined]
-    return part

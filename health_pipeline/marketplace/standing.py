@@ -197,28 +197,21 @@ class Standing:
                     np.zeros(n, np.int8), np.full(n, (day + 1) * DAY - HOUR), np.full(n, NEVER),
                 )
             )  # fmt: skip
-        due = self._entries.pop(day, [])
         before = c.rating.copy()
-        if not due:
-            return self._ladder(np.zeros(0, np.int64), np.zeros(0, np.int64), due, day, first_number)
-        entries = due[0]
-        for more in due[1:]:
-            entries = entries.followed_by(more)
+        entries = Entries.none()
+        for due in self._entries.pop(day, []):
+            entries = entries.followed_by(due)
         entries = entries.take(_present(self.world, day)[entries.creator])
         entries = entries.take(np.lexsort((entries.delta, entries.at, entries.creator)))
-        starts = (
-            np.flatnonzero(np.r_[True, entries.creator[1:] != entries.creator[:-1]])
-            if len(entries)
-            else np.zeros(0, int)
-        )
+        starts = np.flatnonzero(np.diff(entries.creator, prepend=NOBODY))
         balance = _balances(before[entries.creator], entries.delta, starts)
         c.rating[entries.creator] = balance  # the last of a creator stays
         arrived = entries.at + 10 * MINUTE
         kept = arrived < self.world.until
         if day >= self.world.first_day:
             self._write(writer, entries.take(kept), balance[kept], arrived[kept], day)
-        ends = np.r_[starts[1:], len(entries)] - 1 if len(entries) else starts
-        return self._ladder(ends, before, [entries], day, first_number)
+        last = np.flatnonzero(np.diff(entries.creator, append=NOBODY))
+        return self._ladder(entries.take(last), before, day, first_number)
 
     def _write(self, writer: Writer, entries: Entries, balance: Array, arrived: Array, day: int) -> None:
         c = self.world.creators
@@ -241,15 +234,17 @@ class Standing:
         )
         self.entries += len(entries)
 
-    def _ladder(self, ends: Array, before: Array, due: list[Entries], day: int, first_number: int) -> Cases:
-        """Decisions on creators, at the position of each creator's last entry of the day."""
+    def _ladder(self, last: Entries, before: Array, day: int, first_number: int) -> Cases:
+        """Decisions on creators, by each one's last entry of the day.
+
+        Args:
+            before: (creators,) ratings at the start of the day.
+        """
         p, c = self.world.parameters, self.world.creators
-        last = due[0].take(ends) if due else Entries(*[np.zeros(0, np.int64)] * 7)
         who = last.creator
         step = np.full(len(who), NOBODY)
-        if len(who):
-            for number, milestone in enumerate(p.milestones):
-                step = np.where((before[who] > milestone) & (c.rating[who] <= milestone), number, step)
+        for number, milestone in enumerate(p.milestones):
+            step[(before[who] > milestone) & (c.rating[who] <= milestone)] = number
         fallen = (step != NOBODY) & (c.status[who] <= RESTRICTED) & (last.policy != NOBODY)
         last, who, step = last.take(fallen), who[fallen], step[fallen]
         n = len(who)

@@ -7,8 +7,9 @@ import datetime as dt
 import numpy as np
 import pytest
 
+from health_pipeline.marketplace.parameters import Parameters
 from health_pipeline.marketplace.samples import UNIFORM, WEIGHTED, draw, model_score
-from health_pipeline_tests.marketplace.conftest import Twin
+from health_pipeline_tests.marketplace.conftest import Make, Twin
 
 
 @pytest.mark.parametrize("arm", [WEIGHTED, UNIFORM])
@@ -68,13 +69,15 @@ def test_labels_arrive_one_to_seven_days_after_the_draw(quiet: Twin) -> None:
     assert least >= dt.timedelta(days=1) and most <= dt.timedelta(days=7)
 
 
-def test_answers_weighted_by_their_propensity_correct_for_the_contented_who_answer_more(quiet: Twin) -> None:
-    raw, weighted = quiet.rows(
-        "SELECT avg(score), sum(score / response_propensity) / sum(1 / response_propensity) FROM surveys "
-        "WHERE topic = 'recommend' AND score IS NOT NULL"
+def test_answers_weighted_by_their_propensity_correct_for_the_contented_who_answer_more(make: Make) -> None:
+    many = Parameters(survey_users=30_000)
+    asked = make({"name": "asked", "title": "", "description": ""}, creators=50, days=20, parameters=many)
+    raw, weighted, answers = asked.rows(
+        "SELECT avg(score), sum(score / response_propensity) / sum(1 / response_propensity), count(*) FROM surveys "
+        "WHERE topic = 'recommend' AND score IS NOT NULL AND invited_at < '2026-07-12'"
     )[0]
-    assert weighted < raw - 0.1
-    expected = np.clip(
-        np.round(7.2 + 2 * np.random.default_rng(1).normal(0, np.hypot(0.6, 0.5), 100_000)), 0, 10
-    ).mean()
-    assert weighted == pytest.approx(expected, abs=0.15)
+    mood = np.random.default_rng(1).normal(0, np.hypot(0.6, 0.5), 200_000)
+    everyone = np.clip(np.round(7.2 + 2 * mood), 0, 10).mean()
+    assert answers > 2_000
+    assert weighted == pytest.approx(everyone, abs=0.12)
+    assert raw > everyone + 0.25
