@@ -87,9 +87,7 @@ def dump(rows: Iterable[Mapping[str, str]], header: list[str] = BEFORE_JULY_2025
 def read(path: Path) -> Outcome:
     with tempfile.TemporaryDirectory() as folder, open_engine(Path(folder)) as engine:
         parts = csv_parts(path, Path(folder))
-        return Outcome.of(
-            aggregate(engine, parts, DSA_STATEMENTS, TABLE, CATALOG, TODAY, Path(folder), lambda _: None)
-        )
+        return Outcome.of(aggregate(engine, parts, DSA_STATEMENTS, TABLE, CATALOG, TODAY, Path(folder), lambda _: None))
 
 
 def read_text(folder: Path, text: str) -> Outcome:
