@@ -14,8 +14,9 @@ import pyarrow as pa
 from health_pipeline.marketplace.calendar import DAY, HOUR, MINUTE, DayFactors
 from health_pipeline.marketplace.columns import Array, Records, instants, names
 from health_pipeline.marketplace.contents import Contents, common_columns
+from health_pipeline.marketplace.effects import Outage, Volume
 from health_pipeline.marketplace.parameters import LIVE, SURFACES, Parameters
-from health_pipeline.marketplace.scenario import Active, Outage, Volume
+from health_pipeline.marketplace.scenario import Active
 
 CELLS = len(SURFACES) * 24
 

@@ -21,8 +21,8 @@ from health_pipeline.marketplace.columns import (
     versions,
 )
 from health_pipeline.marketplace.contents import COUNTERFEIT, Contents, common_columns
+from health_pipeline.marketplace.effects import Refunds, Volume
 from health_pipeline.marketplace.parameters import POLICIES, SURFACES
-from health_pipeline.marketplace.scenario import Refunds, Volume
 from health_pipeline.marketplace.world import World
 
 STATES = ("paid", "delivered", "cancelled", "refunded")

@@ -17,6 +17,7 @@ from health_pipeline.marketplace.columns import (
     identifiers,
     names,
 )
+from health_pipeline.marketplace.effects import Expansion, Farm, Quality, Ring, Violations, Volume
 from health_pipeline.marketplace.parameters import (
     CATEGORIES,
     CATEGORY_RISK,
@@ -31,7 +32,6 @@ from health_pipeline.marketplace.parameters import (
     VIDEO,
     Parameters,
 )
-from health_pipeline.marketplace.scenario import Expansion, Farm, Quality, Ring, Violations, Volume
 from health_pipeline.marketplace.world import World
 
 COUNTERFEIT, FAKE = POLICIES.index("counterfeit"), POLICIES.index("fake_engagement")

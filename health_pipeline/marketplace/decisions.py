@@ -20,6 +20,7 @@ from health_pipeline.marketplace.columns import (
     versions,
 )
 from health_pipeline.marketplace.contents import common_columns
+from health_pipeline.marketplace.effects import Expansion
 from health_pipeline.marketplace.moderation import HUMAN, NONE, REMOVE, RULES, Cases
 from health_pipeline.marketplace.parameters import (
     ACTIONS,
@@ -31,7 +32,6 @@ from health_pipeline.marketplace.parameters import (
     SOURCES,
     TIERS,
 )
-from health_pipeline.marketplace.scenario import Expansion
 from health_pipeline.marketplace.standing import QUIZ, Entries, Standing
 from health_pipeline.marketplace.world import World
 from health_pipeline.marketplace.writer import Writer

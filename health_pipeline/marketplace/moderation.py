@@ -11,6 +11,7 @@ from health_pipeline.marketplace.audience import Traffic, outage
 from health_pipeline.marketplace.calendar import DAY, HOUR, MINUTE
 from health_pipeline.marketplace.columns import NEVER, NOBODY, Array, Records, identifiers, instants, names, versions
 from health_pipeline.marketplace.contents import Contents, common_columns
+from health_pipeline.marketplace.effects import Latency, Reporting, Threshold
 from health_pipeline.marketplace.parameters import (
     ACTIONS,
     KINDS,
@@ -20,7 +21,6 @@ from health_pipeline.marketplace.parameters import (
     POLICY_SEVERITY,
     SURFACES,
 )
-from health_pipeline.marketplace.scenario import Latency, Reporting, Threshold
 from health_pipeline.marketplace.world import World
 from health_pipeline.marketplace.writer import Writer
 

@@ -10,8 +10,8 @@ from health_pipeline.marketplace import language as words
 from health_pipeline.marketplace.calendar import HOUR, MINUTE
 from health_pipeline.marketplace.columns import NEVER, NOBODY, hexadecimal, identifiers, instants, versions
 from health_pipeline.marketplace.contents import Contents, common_columns
+from health_pipeline.marketplace.effects import Ring, Violations
 from health_pipeline.marketplace.parameters import LIVE, POLICIES, VIDEO
-from health_pipeline.marketplace.scenario import Ring, Violations
 from health_pipeline.marketplace.world import World
 from health_pipeline.marketplace.writer import Writer
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from health_pipeline.marketplace.calendar import DAY, HOUR, midnight, occasions
 from health_pipeline.marketplace.columns import NEVER, dates, identifiers, instants, names, versions
+from health_pipeline.marketplace.effects import Expansion, Volume
 from health_pipeline.marketplace.parameters import CATEGORIES, MARKETS
-from health_pipeline.marketplace.scenario import Expansion, Volume
 from health_pipeline.marketplace.truth import date, placebos
 from health_pipeline.marketplace.world import World
 from health_pipeline.marketplace.writer import Writer

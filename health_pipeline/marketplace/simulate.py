@@ -23,12 +23,13 @@ from health_pipeline.marketplace.columns import NOBODY, Array, Records
 from health_pipeline.marketplace.commerce import Sales, order
 from health_pipeline.marketplace.contents import Contents, publish
 from health_pipeline.marketplace.decisions import record
+from health_pipeline.marketplace.effects import Churn
 from health_pipeline.marketplace.moderation import Cases, detect, open_reported, report, write_queue, write_reports
 from health_pipeline.marketplace.parameters import DEFAULT, Parameters
 from health_pipeline.marketplace.published import write
 from health_pipeline.marketplace.registers import write_registers
 from health_pipeline.marketplace.samples import write_samples, write_surveys
-from health_pipeline.marketplace.scenario import Active, Churn, Scenario
+from health_pipeline.marketplace.scenario import Active, Scenario
 from health_pipeline.marketplace.standing import Standing
 from health_pipeline.marketplace.truth import Truth, date
 from health_pipeline.marketplace.world import World, create, leave

@@ -12,18 +12,9 @@ import pyarrow as pa
 
 from health_pipeline.marketplace.columns import NOBODY, dates, identifiers, names
 from health_pipeline.marketplace.contents import Contents, common_columns
+from health_pipeline.marketplace.effects import Expansion, Farm, Outage, Quality, Ring, Threshold, Violations, Volume
 from health_pipeline.marketplace.parameters import MARKETS, POLICIES, TIERS
-from health_pipeline.marketplace.scenario import (
-    Expansion,
-    Farm,
-    Outage,
-    Quality,
-    Ring,
-    Scenario,
-    Threshold,
-    Violations,
-    Volume,
-)
+from health_pipeline.marketplace.scenario import Scenario
 from health_pipeline.marketplace.world import World
 from health_pipeline.marketplace.writer import ParquetFile
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from health_pipeline.marketplace.columns import NOBODY, Array
+from health_pipeline.marketplace.effects import Farm, Ring
 from health_pipeline.marketplace.parameters import ACTIVE, BANNED, CATEGORIES, LEFT, MARKETS, RESTRICTED, Parameters
-from health_pipeline.marketplace.scenario import Active, Farm, Ring
+from health_pipeline.marketplace.scenario import Active
 
 HISTORY_DAYS = 90
 

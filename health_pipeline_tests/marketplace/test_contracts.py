@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from health_pipeline.catalog.model import Table
+from health_pipeline.marketplace import parameters
 from health_pipeline.marketplace.writer import contracts
 from health_pipeline_tests.marketplace.conftest import DAYS, START, Twin
 
@@ -160,3 +161,24 @@ def test_the_ledger_adds_up(busy: Twin) -> None:
         "AND balance <> least(greatest(before + delta, 0), 1000) LIMIT 1"
     )
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "known"),
+    [
+        ("videos", "market", parameters.MARKETS),
+        ("videos", "kind", parameters.KINDS),
+        ("videos", "category", parameters.CATEGORIES),
+        ("videos", "tier", parameters.TIERS),
+        ("videos", "language", parameters.LANGUAGES),
+        ("content_stats", "surface", parameters.SURFACES),
+        ("decisions", "policy", parameters.POLICIES),
+        ("decisions", "severity", parameters.SEVERITIES),
+        ("decisions", "action", parameters.ACTIONS),
+        ("decisions", "actor", parameters.ACTORS),
+        ("decisions", "source_type", parameters.SOURCES),
+        ("creators", "status", parameters.STATUSES),
+    ],
+)
+def test_the_simulation_knows_all_values_of_the_contract(table: str, column: str, known: tuple[str, ...]) -> None:
+    assert contracts()[table].column(column).values == known

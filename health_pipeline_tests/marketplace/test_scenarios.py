@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from health_pipeline.errors import InputError
 from health_pipeline.marketplace import scenario as scenarios
-from health_pipeline.marketplace.scenario import Where, bundled, load_scenario
+from health_pipeline.marketplace.effects import Where
+from health_pipeline.marketplace.scenario import bundled, load_scenario
 from health_pipeline.marketplace.simulate import demonstration
 from health_pipeline.marketplace.truth import incidents
 from health_pipeline_tests.marketplace.conftest import DAYS, START, Make, Twin
