@@ -8,10 +8,28 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from pydantic import BaseModel
 
 from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.loader import bundled_ecosystems, load_catalog
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.catalog.model import (
+    Alerts,
+    Catalog,
+    Column,
+    Derived,
+    Detection,
+    Dimension,
+    Ecosystem,
+    Event,
+    Metric,
+    Metrics,
+    Quantile,
+    Reference,
+    Simulation,
+    Sum,
+    Table,
+    TimeZones,
+)
 from health_pipeline.catalog.reference import find_metric, formula_sql, pages, write
 from health_pipeline.errors import UserError
 from health_pipeline_tests.conftest import command
@@ -142,3 +160,31 @@ def test_an_unknown_metric_of_a_small_catalog_is_answered_with_all_of_them() -> 
     with pytest.raises(UserError, match="eu_dsa has no metric 'zzz'") as error:
         find_metric(load_catalog("eu_dsa"), "zzz")
     assert "statements" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("section", "prefix", "model"),
+    [
+        ("### ecosystem.yaml", "", Ecosystem),
+        ("### ecosystem.yaml", "simulation.", Simulation),
+        ("### ecosystem.yaml", "time_zones.", TimeZones),
+        ("### ecosystem.yaml", "detection.", Detection),
+        ("### ecosystem.yaml", "alerts.", Alerts),
+        ("### tables.yaml", "", Table),
+        ("Each column:", "", Column),
+        ("Each reference.", "", Reference),
+        ("Each derived column.", "", Derived),
+        ("### metrics.yaml", "", Metrics),
+        ("Each dimension:", "", Dimension),
+        ("Each metric:", "", Metric),
+        ("A sum:", "", Sum),
+        ("A quantile:", "", Quantile),
+        ("### calendar.yaml", "", Event),
+    ],
+)
+def test_every_key_is_documented_and_no_other(section: str, prefix: str, model: type[BaseModel]) -> None:
+    text = (REFERENCE.parent / "catalog.md").read_text(encoding="utf-8")
+    rows = text.split(f"\n{section}", 1)[1].split("| --- |", 1)[1].split("\n\n", 1)[0]
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", rows, re.MULTILINE))
+    inside = {name.removeprefix(prefix) for name in documented if name.startswith(prefix)}
+    assert {name for name in inside if "." not in name} == set(model.model_fields)
