@@ -20,6 +20,7 @@ STAGE_OF = {
     "statements": "raw",
     "deliveries": "raw",
     "cube": "metrics",
+    "histograms": "metrics",
     "shifts": "shifts",
     "bands": "shifts",
     "incidents": "incidents",
@@ -87,15 +88,16 @@ def test_tables_show_their_columns_and_what_they_follow_from(defs: dg.Definition
         assert node.kinds == {"duckdb", "parquet"}
         columns = node.metadata["dagster/column_schema"].columns
         assert columns[0].name == "day"
-        assert node.partitions_def == daily(load_catalog("eu_dsa"))
+        assert node.partitions_def == (None if name == "statements" else daily(load_catalog("eu_dsa")))
     parents = {name: {k.path[-1] for k in graph.get(dg.AssetKey(["eu_dsa", name])).parent_keys} for name in STAGE_OF}
     assert parents == {
         "landed_files": set(),
         "statements": {"landed_files"},
         "deliveries": {"statements", "deliveries"},
         "cube": {"statements"},
-        "shifts": {"cube", "deliveries"},
-        "bands": {"cube", "deliveries"},
+        "histograms": {"statements"},
+        "shifts": {"cube", "histograms", "deliveries"},
+        "bands": {"cube", "histograms", "deliveries"},
         "incidents": {"shifts", "bands", "deliveries", "incidents"},
         "risks": {"incidents"},
         "alerts": {"incidents", "risks"},
@@ -114,6 +116,7 @@ def test_the_checks_that_guard_wrong_numbers_block(defs: dg.Definitions) -> None
     blocking = {key.name: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
     assert blocking == {
         "contract": True,
+        "schema_drift": False,
         "freshness": False,
         "volume": False,
         "denominators": True,

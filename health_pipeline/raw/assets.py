@@ -1,6 +1,7 @@
 """Assets of the raw stage: files received, the facts of every table, deliveries."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from health_pipeline.raw.checks import (
     reference_check,
     volume_check,
 )
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landing import Landing, Receipt
 from health_pipeline.raw.receive import Simulation, receive_all
 from health_pipeline.raw.sources import pull_all
 from health_pipeline.storage.derive import Derivation
@@ -134,8 +135,20 @@ def _landed_files(
                 "files landed now": landed + sum(len(p.receipts) for p in pulled),
                 "files refused": len(landing.rejections()),
                 "files": dg.MetadataValue.table(records) if records else "none",
+                "quarantine": _by_reason(landing.receipts()[-100:]),
                 **({"sources": dg.MetadataValue.table(fetched)} if fetched else {}),
             }
         )
 
     return landed_files
+
+
+def _by_reason(receipts: Sequence[Receipt]) -> dg.TableMetadataValue | str:
+    counts = Counter[tuple[str, str]]()
+    for receipt in receipts:
+        counts.update({(receipt.table, reason): rows for reason, rows in receipt.reasons.items()})
+    records = [
+        dg.TableRecord({"table": table, "reason": reason, "rows": rows})
+        for (table, reason), rows in counts.most_common(100)
+    ]
+    return dg.MetadataValue.table(records) if records else "none"

@@ -25,14 +25,17 @@ Verdict = tuple[bool | Literal["warn"], dict[str, Any]]
 
 
 def contract_check(landing: Landing, table: Table) -> Check:
-    """Rows rejected by the contract, in each file that supplies any of the days asked for.
+    """Rows rejected by the contract, in each file that holds any of the days asked for, and in the newest of all.
 
     Each file counts by itself, or a long history would hide a day that is all wrong. A file whose every day has been
-    delivered again since no longer counts: that is how a mistake is mended.
+    delivered again since no longer counts: that is how a mistake is mended. The newest file may hold no day at all,
+    for all of its rows were rejected; it is told of, and stops nothing.
     """
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
-        receipts = _supplying(landing, table, days)
+        counting = landing.unmended(table.name, set(days))
+        blocks = any(_share(r) > QUARANTINE_BLOCKS for r in counting)
+        receipts = list({r.key: r for r in [*counting, *landing.receipts(table.name)[-1:]]}.values())
         worst = max(receipts, key=_share, default=None)
         share = _share(worst) if worst else 0.0
         reasons: dict[str, int] = {}
@@ -57,7 +60,7 @@ def contract_check(landing: Landing, table: Table) -> Check:
             )
         if rows:
             about["reasons"] = dg.MetadataValue.table(rows[:50])
-        return False if share > QUARANTINE_BLOCKS else "warn" if share > QUARANTINE_WARNS else True, about
+        return False if blocks else "warn" if share > QUARANTINE_WARNS else True, about
 
     return Check(
         "contract",
@@ -73,7 +76,7 @@ def drift_check(landing: Landing, table: Table) -> Check:
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
         said: dict[str, list[str]] = {}
-        for receipt in _supplying(landing, table, days):
+        for receipt in landing.unmended(table.name, set(days)):
             for sentence in receipt.drift:
                 said.setdefault(sentence, []).append(receipt.name)
         about: dict[str, Any] = {"columns that differ": len(said)}
@@ -88,12 +91,6 @@ def drift_check(landing: Landing, table: Table) -> Check:
         return not said, about
 
     return Check("schema_drift", "Delivered files have the contract's columns, in the contract's types.", evaluate)
-
-
-def _supplying(landing: Landing, table: Table, days: Sequence[dt.date]) -> list[Receipt]:
-    """The deliveries whose rows count on any of the days, oldest first."""
-    keys = {supply.receipt.key for day in days for supply in landing.supplies(table.name, day)}
-    return [r for r in landing.receipts(table.name) if r.key in keys]
 
 
 def _share(receipt: Receipt) -> float:

@@ -22,7 +22,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -257,6 +257,25 @@ class Landing:
         holds rows of the day.
         """
         return self._read(table).supplies.get(day, ())
+
+    def unmended(self, table: str, days: Collection[dt.date]) -> list[Receipt]:
+        """Deliveries that hold any of the days and were not delivered again since, oldest first.
+
+        Where rows are a day's result, those that still supply one of the days. Where they have versions a delivery
+        stays among the suppliers for ever, and late rows of its days are no correction of it: it is delivered again
+        when newer ones hold at least as many rows of each of its days and units.
+        """
+        receipts = self._read(table).receipts
+        if self.catalog.table(table).version is None:
+            keys = {supply.receipt.key for day in days for supply in self.supplies(table, day)}
+            return [r for r in receipts if r.key in keys]
+        found, since = [], dict[tuple[dt.date, str], int]()
+        for receipt in reversed(receipts):
+            rows = {(day, unit): n for day, units in receipt.days.items() for unit, n in units.items()}
+            if any(day in days for day in receipt.days) and any(since.get(at, 0) < n for at, n in rows.items()):
+                found.append(receipt)
+            since |= {at: max(n, since.get(at, 0)) for at, n in rows.items()}
+        return found[::-1]
 
     def day_version(self, table: str, day: dt.date) -> str:
         """Fingerprint of which delivery supplies what: while it holds, so do the day's rows."""

@@ -37,7 +37,7 @@ class Board:
         self.progress = Progress(
             TextColumn("  {task.description:<12}"),
             BarColumn(bar_width=32),
-            TextColumn("{task.completed:>5.0f} of {task.total:.0f} days"),
+            TextColumn("{task.completed:>5.0f} of {task.total:.0f} {task.fields[unit]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -51,7 +51,8 @@ class Board:
 
         def told(done: int, total: int) -> None:
             if asset not in self._tasks:
-                self._tasks[asset] = self.progress.add_task(asset, total=total)
+                unit = "files" if asset == "landed_files" else "days"
+                self._tasks[asset] = self.progress.add_task(asset, total=total, unit=unit)
             self.progress.update(self._tasks[asset], completed=done, total=total)
 
         return told
