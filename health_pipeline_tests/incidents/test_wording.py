@@ -312,7 +312,7 @@ MARKET = load_catalog("marketplace")
         ("overturn_rate", "policy=counterfeit", "All markets: overturn rate in counterfeit"),
         (
             "overturn_rate", "market=ID|kind=live|category=beauty",
-            "Indonesia: overturn rate in livestream, beauty",
+            "Indonesia: overturn rate in livestreams, beauty",
         ),
     ],
 )  # fmt: skip

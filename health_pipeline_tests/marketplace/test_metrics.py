@@ -79,7 +79,7 @@ def test_values_people_read_have_no_underscores(catalog: Catalog) -> None:
             assert "_" not in label and label.strip(), (dimension.name, value)
         assert set(dimension.labels) <= set(values.get(dimension.name, ()))  # no label for a value that can't come
     assert catalog.dimension("market").label("ID") == "Indonesia"
-    assert catalog.dimension("kind").label("live") == "livestream"
+    assert catalog.dimension("kind").label("live") == "livestreams"
 
 
 def test_families_hold_metrics_that_can_move_together(catalog: Catalog) -> None:
