@@ -245,6 +245,9 @@ def write_reports(
     with_case = (decided != NEVER) & (decided < reports.filed + 30 * DAY)
     resolved = np.where(with_case, np.maximum(decided, reports.filed + 5 * MINUTE), looked)
     actioned = with_case & contents.acted[at]
+    in_time = np.lexsort((reports.filed, at))
+    first = np.zeros(n, dtype=np.bool_)
+    first[in_time[np.unique(at[in_time], return_index=True)[1]]] = True
     arrived = reports.filed + (np.exp(rng.normal(np.log(1.5), 0.6, n)) * HOUR).astype(np.int64)
     arrived = outage(world.active, "reports", day - world.first_day, day, contents.market[at], arrived)
     seen = versions(arrived, [resolved + 30 * MINUTE], world.until)
@@ -257,6 +260,7 @@ def write_reports(
         "policy": names(POLICIES, reports.policy[row]),
         "reporter_id": identifiers("u", reports.reporter[row]),
         "trusted_flagger": reports.trusted[row],
+        "first_report": first[row],
         "filed_at": instants(reports.filed[row]),
         "resolved_at": instants(seen.when(0, resolved)),
         "actioned": actioned[row] & known,
