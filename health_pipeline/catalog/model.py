@@ -188,8 +188,8 @@ class Metric(Declared):
 
     @property
     def is_share(self) -> bool:
-        """Whether its values are shares, 0 to 1; a weighted mean is one when its unit says `share of`."""
-        return self.type == "proportion" or (self.type == "weighted" and self.unit.startswith("share"))
+        """Whether its values are shares, 0 to 1; a weighted mean or a ratio is one when its unit says `share of`."""
+        return self.type == "proportion" or (self.type in ("weighted", "ratio") and self.unit.startswith("share"))
 
 
 class Event(Declared):
