@@ -1,7 +1,7 @@
 """Seconds of the main job and of the daily step on the bundled sample.
 
-Run ``python -m benchmarks.performance``; writes docs/performance.md. Every timing stands beside a baseline of the same
-run: one bare DuckDB scan of the sample with a single GROUP BY.
+Run ``python -m benchmarks.performance``; writes its part of docs/performance.md. Every timing stands beside a baseline
+of the same run: one bare DuckDB scan of the sample with a single GROUP BY.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.page import PERFORMANCE, write_part
 from health_pipeline.catalog import load_catalog
 from health_pipeline.home import VARIABLE, Home
 from health_pipeline.pipeline import Pipeline
@@ -26,7 +27,6 @@ from health_pipeline.storage.engine import Engine
 
 ANEW = "one day judged anew: shifts, incidents, risks"
 AGAIN = "the same day again"
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def baseline() -> float:
@@ -91,8 +91,6 @@ def main() -> None:
         again, again_stages = main_job(home)
         daily = one_day(home)
     lines = [
-        "# Performance",
-        "",
         f"Written by `python -m benchmarks.performance` on {dt.date.today()}: {os.cpu_count()} cores, "
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}. Baseline: one bare DuckDB "
         f"scan of the sample (500,835 rows) with a single GROUP BY, {base:.3f} s.",
@@ -111,10 +109,8 @@ def main() -> None:
         "Most of `load` is Dagster's bookkeeping: the first run records some 2,200 partitions, each a planned and a "
         "materialised event in SQLite. The work itself (facts, deliveries, cube) is a fraction of it; see "
         "`seconds` in the metadata of the assets.",
-        "",
     ]
-    PAGE.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    write_part(PERFORMANCE, "benchmarks.performance", lines)
 
 
 if __name__ == "__main__":
