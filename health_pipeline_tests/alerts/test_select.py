@@ -93,7 +93,14 @@ def test_a_hole_is_told_from_its_second_day_on() -> None:
 def test_a_hole_of_a_single_day_is_not_told_when_the_data_are_already_back() -> None:
     """It stays open for some complete days, since a backlog may still come: that makes it no longer."""
     complete = [
-        {"table": "statements", "unit": unit, "finding": "complete", "volume": 9.0, "expected": 9.0, "incomplete_since": None}
+        {
+            "table": "statements",
+            "unit": unit,
+            "finding": "complete",
+            "volume": 9.0,
+            "expected": 9.0,
+            "incomplete_since": None,
+        }
         for unit in ("Ada", "Bob")
     ]
     late = [complete[0] | {"finding": "missing", "volume": None, "incomplete_since": ago(1)}, complete[1]]

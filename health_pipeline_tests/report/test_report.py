@@ -65,7 +65,8 @@ def bands(onset: dt.date, change: float, level: float = 2_000_000.0) -> list[dic
         day = FIRST + dt.timedelta(days=n)
         usual = level * (1 + 0.08 * math.sin(n * 2 * math.pi / 7))
         observed = usual * (1 + change) if day >= onset else usual
-        rows.append({"value_day": day, "observed": observed, "expected": level, "low": 0.8 * level, "high": 1.2 * level})
+        band = {"expected": level, "low": 0.8 * level, "high": 1.2 * level}
+        rows.append({"value_day": day, "observed": observed} | band)
     return rows
 
 
