@@ -149,7 +149,9 @@ class Pipeline:
         """The next thing to do so that the last ``days`` are judged, or ``None`` when everything is up to date."""
         files = self.new_files()
         if files:
-            return Work("land", why=f"{len(files)} new: {', '.join(map(self.landing.label, files[:5]))}")
+            simulated = self.simulation is not None and files[0].is_relative_to(self.simulation.folder)
+            shown = ", ".join(map(self.landing.label, files[:5]))
+            return Work("land", why=f"{len(files)} new{'' if simulated else ' in the inbox'}: {shown}")
         if not self.landing.receipts():
             if self.catalog.sample is not None:
                 return Work("land", why="the bundled sample")

@@ -47,9 +47,7 @@ def contract_check(landing: Landing, table: Table) -> Check:
             "files": len(receipts),
             "rows delivered": sum(r.delivered for r in receipts),
             "rows in quarantine": sum(r.quarantined for r in receipts),
-            "rows repeated": sum(r.duplicates for r in receipts),
             "largest share in quarantine": round(share, 4),
-            "warns above": QUARANTINE_WARNS,
             "blocks above": QUARANTINE_BLOCKS,
         }
         if worst is not None and worst.quarantined:
