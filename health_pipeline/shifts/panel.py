@@ -15,7 +15,7 @@ from health_pipeline.stats.bins import quantiles
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.rolling import Array
 
-SUPPORT_DAYS = 28
+SUPPORT_DAYS = 28  # what is usual for a series is the median of so many days
 FEWEST_CLUSTERS = 5.0  # with fewer creators, by Kish's count, a day's share or ratio is theirs and not the segment's
 SMALLEST_EFFECT, LARGEST_EFFECT = 0.2, 5.0  # bounds of a sample's design effect beyond that of its weights
 
@@ -78,7 +78,7 @@ def build_panel(
     floor = np.array([0.0 if m.type in uncounted else m.minimum_denominator for m in metric_of])
     enough = denominator >= floor[:, None]
 
-    size = np.ones(len(names))
+    size = np.ones(numerator.shape)
     moments = {name: dense(_numbers(cube[name])) for name in ("n", "numerator_sq", "denominator_sq", "product")}
     sampling = _sampling(scale, numerator, denominator, moments)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,8 +91,8 @@ def build_panel(
     ratio = np.flatnonzero(types == "ratio")
     if len(ratio):
         size[ratio] = _event_size(numerator[ratio], denominator[ratio], _only(moments, ratio))
-        numerator[ratio] /= size[ratio, None]
-        denominator[ratio] /= size[ratio, None]
+        numerator[ratio] /= size[ratio]
+        denominator[ratio] /= size[ratio]
     weighted = np.flatnonzero(types == "weighted")
     if len(weighted):
         draws = np.nan_to_num(moments["n"][weighted])
@@ -110,8 +110,8 @@ def build_panel(
     lag = np.array([m.horizon for m in metric_of], dtype=np.int64)
     for late in np.unique(lag[lag > 0]):
         rows = np.flatnonzero(lag == late)
-        for values in (numerator, denominator, sampling):
-            held = np.full((len(rows), width), 0.0 if values is sampling else np.nan)
+        for values, none in ((numerator, np.nan), (denominator, np.nan), (sampling, 0.0), (size, 1.0)):
+            held = np.full((len(rows), width), none)
             held[:, late:] = values[rows, : max(width - late, 0)]
             values[rows] = held
     supported = _supported(scale, numerator, denominator, sampling, catalog.ecosystem.detection.minimum_support)
@@ -174,16 +174,14 @@ def _sampling(scale: NDArray[np.int8], numerator: Array, denominator: Array, mom
 def _event_size(numerator: Array, denominator: Array, moments: Mapping[str, Array]) -> Array:
     """How large an event is, were the numerator a Poisson number of equal events with the delta method's variance.
 
-    A series' own median over the days, so that a day's size does not follow its value.
+    A series' own median over four weeks, so that a day's size hardly follows its value.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = _residual_squares(numerator / denominator, moments)
         clusters = moments["n"]
         size = np.where((clusters > 1) & (numerator > 0), squares * clusters / (clusters - 1) / numerator, np.nan)
-    known = ~np.isnan(size).all(axis=1)
-    out = np.ones(len(size))
-    out[known] = np.maximum(np.nanmedian(size[known], axis=1), 1e-9)
-    return out
+    usual = _usual(size)
+    return np.where(np.isnan(usual), 1.0, np.maximum(usual, 1e-9))
 
 
 def _effective_draws(value: Array, weight: Array, moments: Mapping[str, Array]) -> Array:
@@ -192,11 +190,17 @@ def _effective_draws(value: Array, weight: Array, moments: Mapping[str, Array]) 
         kish = weight**2 / moments["denominator_sq"]
         variance = _residual_squares(value, moments) / weight**2
         effect = np.where((value > 0) & (value < 1), variance * kish / (value * (1.0 - value)), np.nan)
-    own = np.ones(len(effect))
-    known = ~np.isnan(effect).all(axis=1)
-    own[known] = np.clip(np.nanmedian(effect[known], axis=1), SMALLEST_EFFECT, LARGEST_EFFECT)
-    effective: Array = kish / own[:, None]
+    usual = _usual(effect)
+    effective: Array = kish / np.where(np.isnan(usual), 1.0, np.clip(usual, SMALLEST_EFFECT, LARGEST_EFFECT))
     return effective
+
+
+def _usual(values: Array) -> Array:
+    """Median of the last four weeks, each day included: of the past alone, so that a replay tells what living did."""
+    import bottleneck as bn
+
+    usual: Array = bn.move_median(values, min(SUPPORT_DAYS, values.shape[1]), min_count=1, axis=1)
+    return usual
 
 
 def _quantiles(
@@ -238,14 +242,11 @@ def _supported(
     """
     if floor <= 0:
         return np.ones(numerator.shape, dtype=np.bool_)
-    import bottleneck as bn
-
     counted = np.isin(scale, (Scale.COUNT, Scale.RATE))[:, None]
     with np.errstate(divide="ignore"):
         events = np.fmin(numerator, np.where(sampling > 0, 1.0 / sampling, np.inf))
     things = np.where(np.isnan(numerator), np.nan, np.where(counted, events, denominator))
-    usual = bn.move_median(things, min(SUPPORT_DAYS, things.shape[1]), min_count=1, axis=1)
-    return np.asarray(np.fmax(usual, things) >= floor, dtype=np.bool_)
+    return np.asarray(np.fmax(_usual(things), things) >= floor, dtype=np.bool_)
 
 
 def _complete(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.shifts.panel import build_panel
+from health_pipeline.shifts.panel import SUPPORT_DAYS, build_panel
 from health_pipeline.shifts.schema import BANDS, SHIFTS
 from health_pipeline.stats.detect import LOOKBACK, Detection, Shift, detect
 from health_pipeline.stats.panel import Panel, Scale
@@ -23,7 +23,7 @@ DIGITS = 9  # significant digits kept: a batch of days and a single day differ i
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-14-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-15-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:
@@ -49,6 +49,9 @@ def derivation(
             bins = histograms.read(needed if binned else [])
             panel, units = build_panel(catalog, cube.read(needed), bins, deliveries.read(needed), needed)
             width = min(len(batch), len(needed) - 1)  # the very first day has no past: it can't be judged
+            since = max(0, len(needed) - width - SUPPORT_DAYS)
+            large = np.flatnonzero(panel.supported[:, since:].any(axis=1)).tolist()
+            panel, units = panel.only(*large), [units[i] for i in large]  # most segments are too small to be judged
             found = _detect(panel, width, catalog)
             for i, day in enumerate(batch):
                 column = i - (len(batch) - width)
@@ -93,7 +96,9 @@ def _rows(
     k, n = panel.numerator[:, at], panel.denominator[:, at]
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.where(panel.scale == Scale.COUNT, k, k / n)
-    known = np.flatnonzero(~np.isnan(found.band.expected[:, column]))
+    # A series that was large enough lately keeps its band: an incident needs it to be seen recovering.
+    lately = panel.supported[:, max(0, at - SUPPORT_DAYS) : at + 1].any(axis=1)
+    known = np.flatnonzero(~np.isnan(found.band.expected[:, column]) & lately)
     order = sorted(known.tolist(), key=lambda i: panel.series[i])
     split = [panel.series[i].split("|", 1) for i in order]
     bands = pa.table(
@@ -126,16 +131,16 @@ def _excess(scale: int, shift: Shift) -> float:
     if scale == Scale.COUNT:
         return shift.observed - shift.expected
     if scale in (Scale.PROPORTION, Scale.RATE):
-        return (shift.observed - shift.expected) * shift.denominator
+        return (shift.observed - shift.expected) * shift.exposure
     return float(np.clip(shift.change, -1.0, 1.0)) * shift.denominator
 
 
 def _shift_row(panel: Panel, units: Sequence[str], shift: Shift, day: dt.date) -> dict[str, object]:
     metric, segment = panel.series[shift.row].split("|", 1)
-    scale, size = int(panel.scale[shift.row]), float(panel.size[shift.row])
+    scale = int(panel.scale[shift.row])
     numbers = {
         "expected": shift.expected, "observed": shift.observed, "change": shift.change, "change_low": shift.low,
-        "change_high": shift.high, "numerator": shift.numerator * size, "excess": _excess(scale, shift),
+        "change_high": shift.high, "numerator": shift.numerator, "excess": _excess(scale, shift),
         "z": shift.score, "p_value": shift.p, "q_value": shift.q,
     }  # fmt: skip
     return {
@@ -150,7 +155,7 @@ def _shift_row(panel: Panel, units: Sequence[str], shift: Shift, day: dt.date) -
         "onset_low": panel.day(shift.row, shift.onset_low),
         "onset_high": panel.day(shift.row, shift.onset_high),
         "days": shift.days,
-        "denominator": None if scale == Scale.COUNT else float(f"{shift.denominator * size:.{DIGITS}g}"),
+        "denominator": None if scale == Scale.COUNT else float(f"{shift.denominator:.{DIGITS}g}"),
         "tested": shift.tested,
         **{name: float(f"{value:.{DIGITS}g}") for name, value in numbers.items()},
     }

@@ -56,7 +56,7 @@ def inflation(scan: Scan, start: int, stop: int) -> tuple[Array, Array]:
             peak = np.where(today > 0, sides[0], sides[1]) / normal
             spread = MAD_TO_SD * lag(median(np.abs(score), HISTORY, 42), days_ago)[:, columns]
             own: Array = np.asarray(np.fmax(np.fmax(peak, SPREAD_MARGIN * spread), 0.9))
-        judged = ~np.isnan(today)
+        judged = ~np.isnan(today) & scan.panel.supported[:, start:stop]
         cohort = np.array(
             [
                 np.median(c[j]) if (j := k & ~np.isnan(p)).any() else 1.5

@@ -45,7 +45,8 @@ class Shift:
         expected, observed: a typical day since onset, without and with the step: a count, a share, or a mean.
         change, low, high: observed / expected - 1, with its 95 % interval; half a thing is added to counts, a second to
             means.
-        numerator, denominator: means per observed day since onset.
+        numerator, denominator: means per observed day since onset, in the metric's own unit.
+        exposure: the same of the panel's denominator: for a ratio in effective events.
         score, p, q: calibrated score, p-value over all lags, and Benjamini-Hochberg adjusted p-value.
         tested: series judged that day.
     """
@@ -63,6 +64,7 @@ class Shift:
     high: float
     numerator: float
     denominator: float
+    exposure: float
     score: float
     p: float
     q: float
@@ -217,8 +219,8 @@ def _describe(
     plus = {Scale.COUNT: 0.5, Scale.MEAN: 1.0, Scale.PROPORTION: 0.0, Scale.RATE: 0.0}[
         Scale(int(scan.panel.scale[row]))
     ]
-    denominator = float(np.mean(scan.panel.denominator[row, since]))
-    base = max(float(expected) + plus, 0.5 / denominator if plus == 0.0 else plus)
+    exposure = float(np.mean(scan.panel.denominator[row, since]))
+    base = max(float(expected) + plus, 0.5 / exposure if plus == 0.0 else plus)
 
     def change(value: float) -> float:
         return (value + plus) / base - 1.0
@@ -227,8 +229,9 @@ def _describe(
         row=row, column=today, onset=onset, onset_low=earliest, onset_high=max(onset, today - onsets.latest + 1),
         days=len(since), expected=float(expected), observed=float(observed), change=change(float(observed)),
         low=change(float(low)), high=change(float(high)),
-        numerator=float(np.mean(scan.panel.numerator[row, since])),
-        denominator=denominator,
+        numerator=float(np.mean(scan.panel.numerator[row, since] * scan.panel.size[row, since])),
+        denominator=float(np.mean(scan.panel.denominator[row, since] * scan.panel.size[row, since])),
+        exposure=exposure,
         score=score, p=p, q=q, tested=tested,
     )  # fmt: skip
 

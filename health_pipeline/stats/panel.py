@@ -32,8 +32,8 @@ class Panel:
         numerator: (N, T); NaN where the day is missing, incomplete, or before the series' first event.
         denominator: (N, T); what the numerator is out of; ignored for counts.
         lag: N days; column t of a series holds its value of day t less its lag, because younger ones are not mature.
-        size: N; how much of the metric's own unit one of the numerator is (and of the denominator): a ratio is counted
-            in effective events, whose variance is Poisson's.
+        size: (N, T); how much of the metric's own unit one of the numerator is (and of the denominator): a ratio is
+            counted in effective events, whose variance is Poisson's.
         supported: (N, T); whether the series is large enough to be judged that day.
         sampling: (N, T); variance of the day's value on the additive scale that its sample itself tells: of rows that
             depend on each other within a creator, of unequal weights, of a quantile. 0 where nothing is told.
@@ -45,28 +45,30 @@ class Panel:
     numerator: Array
     denominator: Array
     lag: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    size: Array = field(default_factory=lambda: np.zeros(0))
+    size: Array = field(default_factory=lambda: np.zeros((0, 0)))
     supported: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
     sampling: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
-        for name, neutral in (("lag", np.zeros(len(self.series), dtype=np.int64)), ("size", np.ones(len(self.series)))):
+        neutral = {
+            "lag": np.zeros(len(self.series), dtype=np.int64),
+            "size": np.ones(self.numerator.shape),
+            "supported": np.ones(self.numerator.shape, dtype=np.bool_),
+            "sampling": np.zeros(self.numerator.shape),
+        }
+        for name, values in neutral.items():
             if not getattr(self, name).size:
-                object.__setattr__(self, name, neutral)
-        if not self.supported.size:
-            object.__setattr__(self, "supported", np.ones(self.numerator.shape, dtype=np.bool_))
-        if not self.sampling.size:
-            object.__setattr__(self, "sampling", np.zeros(self.numerator.shape))
+                object.__setattr__(self, name, values)
         shape = (len(self.series), len(self.days))
         if self.numerator.shape != shape or self.denominator.shape != shape or self.scale.shape != shape[:1]:
             raise ValueError(f"numerator, denominator and scale must fit {shape[0]} series x {shape[1]} days")
 
-    def only(self, row: int) -> Panel:
-        """The panel of a single series."""
-        rows = slice(row, row + 1)
+    def only(self, *rows: int) -> Panel:
+        """The panel of some of the series."""
+        at = list(rows)
         return Panel(
-            self.series[rows], self.days, self.scale[rows], self.numerator[rows], self.denominator[rows],
-            self.lag[rows], self.size[rows], self.supported[rows], self.sampling[rows],
+            tuple(self.series[i] for i in at), self.days, self.scale[at], self.numerator[at], self.denominator[at],
+            self.lag[at], self.size[at], self.supported[at], self.sampling[at],
         )  # fmt: skip
 
     def day(self, row: int, column: int) -> dt.date:

@@ -35,7 +35,8 @@ OUTAGE = (dt.date(2024, 6, 4), dt.date(2024, 6, 19))
 
 
 def judge(tables: Tables, days: list[dt.date]) -> Derived:
-    return derive(derivation(CATALOG, tables.cube, tables.deliveries, tables.shifts, tables.bands), days)
+    t = tables
+    return derive(derivation(CATALOG, t.cube, t.histograms, t.deliveries, t.shifts, t.bands), days)
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +44,12 @@ def tables(workplace: Path) -> Tables:
     """Cube and deliveries of three platforms from the sample's first day on, and the judgements of two seasons."""
     days = date_range(CATALOG.ecosystem.start, SUMMER[-1])
     tables = Tables.of(Lake(workplace / "real-shifts", "eu_dsa"), CATALOG)
-    rows = pq.read_table(CATALOG.sample).sort_by([(name, "ascending") for name in CATALOG.table.key])
+    rows = pq.read_table(CATALOG.sample).sort_by([(name, "ascending") for name in CATALOG.tables[0].key])
     rows = rows.filter(pc.is_in(rows["platform"], pa.array(PLATFORMS)))
-    sums = ENGINE.query(cube.cube_sql(CATALOG, "facts"), facts=rows)
-    for day, part in cube.split_by_day(sums, days):
-        tables.cube.publish(day, part)
-    volumes: dict[dt.date, dict[str, float]] = {}
-    for row in rows.filter(pc.equal(rows["attribute"], "rows")).to_pylist():
-        volumes.setdefault(row["day"], {})[row["platform"]] = float(row["statements"])
-    yesterday = tables.deliveries.schema.empty_table()
-    for day in days:
-        yesterday = deliveries.verdicts(day, yesterday, volumes.get(day, {}))
-        tables.deliveries.publish(day, yesterday)
+    for day, part in cube.split_by_day(rows, days):
+        tables.facts["statements"].publish(day, part)
+    derive(cube.derivation(CATALOG, ENGINE, tables.facts, tables.cube, tables.histograms), days)
+    derive(deliveries.derivation(CATALOG, ENGINE, tables.facts, tables.deliveries), days)
     judge(tables, SPRING)
     judge(tables, SUMMER)
     return tables
@@ -182,7 +177,7 @@ def test_the_rows_keep_their_promises(shifts: pd.DataFrame) -> None:
 def test_a_day_judged_alone_has_the_content_it_has_in_a_season(tables: Tables, tmp_path: Path) -> None:
     other = Tables.of(Lake(tmp_path, "eu_dsa"), CATALOG)
     for day in (dt.date(2024, 3, 6), dt.date(2024, 5, 9), dt.date(2025, 6, 1), dt.date(2025, 7, 1)):
-        derive(derivation(CATALOG, tables.cube, tables.deliveries, other.shifts, other.bands), [day])
+        derive(derivation(CATALOG, tables.cube, tables.histograms, tables.deliveries, other.shifts, other.bands), [day])
         for alone, season in ((other.shifts, tables.shifts), (other.bands, tables.bands)):
             one, among = alone.partition(day), season.partition(day)
             assert one is not None
@@ -194,7 +189,9 @@ def test_the_first_day_of_an_ecosystem_is_judged_without_reports(tables: Tables,
     other = Tables.of(Lake(tmp_path, "eu_dsa"), CATALOG)
     first = date_range(CATALOG.ecosystem.start, CATALOG.ecosystem.start + dt.timedelta(days=10))
     for days in (first[:1], first[:2], first):
-        result = derive(derivation(CATALOG, tables.cube, tables.deliveries, other.shifts, other.bands), days)
+        result = derive(
+            derivation(CATALOG, tables.cube, tables.histograms, tables.deliveries, other.shifts, other.bands), days
+        )
         assert set(result.rows) == set(days)
     assert other.shifts.days() == first
     assert other.shifts.read().schema == SHIFTS

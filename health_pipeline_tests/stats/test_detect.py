@@ -193,6 +193,16 @@ def test_a_series_too_small_to_be_judged_is_neither_reported_nor_counted() -> No
     assert found.tested.tolist() == [20] * WIDTH
 
 
+def test_series_too_small_to_be_judged_change_nothing_for_the_others(eventful: Panel) -> None:
+    large = np.arange(0, 60, 2)
+    supported = np.zeros(eventful.numerator.shape, dtype=np.bool_)
+    supported[large] = True
+    among = judge(dataclasses.replace(eventful, supported=supported), 40)
+    alone = judge(dataclasses.replace(eventful, supported=supported).only(*large), 40)
+    assert among.shifts
+    assert [dataclasses.replace(s, row=int(large[s.row])) for s in alone.shifts] == among.shifts
+
+
 def test_a_mean_that_doubles_is_found() -> None:
     rng = np.random.default_rng(6)
     mean = 3_600 * np.exp(autoregressive(rng, SERIES, DAYS, 0.1, 0.3))
