@@ -187,7 +187,7 @@ def market_panel(
     units: Sequence[str] = ("ID", "VN"),
     days: Sequence[dt.date] = LONG,
 ) -> Panel:
-    """A panel of forty days, or of some, over two markets whose every table is complete but where a finding says otherwise."""
+    """A panel over two markets whose every table is complete, but where a finding says otherwise."""
     deliveries = [
         {"day": day, "table": t.name, "unit": unit, "finding": (findings or {}).get((t.name, unit, i), "complete")}
         for t in MARKET.tables
