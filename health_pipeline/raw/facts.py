@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.model import Catalog, Derived, Table
 from health_pipeline.errors import CatalogError, InputError
-from health_pipeline.raw.contract import content_order, facts_schema, identity, landed_schema, sort_order
+from health_pipeline.raw.contract import facts_schema, identity, landed_schema, sort_order
 from health_pipeline.raw.landing import Landing, Supply
 from health_pipeline.storage.derive import Derivation, Rows
 from health_pipeline.storage.engine import Engine, literal, sql_type
@@ -184,8 +184,6 @@ def facts_sql(table: Table, source: str, in_order: bool) -> str:
         added.append(f"{first_byte} % {CLUSTERS} AS cluster")
     selected = ", ".join(["*", *added])
     order = ", ".join(f'"{name}"' for name in sort_order(table))
-    if table.version:
-        order += f", {content_order(table)}"
     return f"SELECT {selected} FROM ({source})" + ("" if in_order else f" ORDER BY {order}")
 
 
@@ -223,27 +221,59 @@ def succeeded(batches: Iterable[pa.RecordBatch], table: Table) -> Batches:
     """Each version of each key once, with ``superseded_at``.
 
     Args:
-        batches: rows sorted by day, key and version; of rows with the same ones the one that counts comes first.
+        batches: rows sorted by day, key and version.
     """
     assert table.version is not None
-    same_key, version = identity(table), table.version
+    key, version = identity(table), table.version
     schema = pa.schema([f for f in facts_schema(table) if f.name != "superseded_at"])
-    held = schema.empty_table()  # the last row, which waits for its successor
+    held = schema.empty_table()  # the last version, of which more rows may come
     for batch in batches:
         rows = pa.concat_tables([held, pa.Table.from_batches([batch]).cast(schema)])
         if not rows.num_rows:
             continue
-        again = pc.invert(_like_next(rows, [*same_key, version]))
-        rows = rows.filter(pa.concat_arrays([pa.array([True]), again]))
-        held = rows.slice(rows.num_rows - 1)
-        done = rows.slice(0, rows.num_rows - 1)
-        superseded = pc.if_else(_like_next(rows, same_key), rows[version].combine_chunks().slice(1), None)
+        ends = pc.indices_nonzero(pc.invert(_like_next(rows, [*key, version])))
+        begin = ends[-1].as_py() + 1 if len(ends) else 0
+        done, held = _one_of_each(rows.slice(0, begin), table), rows.slice(begin)
+        ahead = pa.concat_tables([done, held.slice(0, 1)])
+        superseded = pc.if_else(_like_next(ahead, key), ahead[version].combine_chunks().slice(1), None)
         yield from _with_successor(done, superseded)
-    yield from _with_successor(held, pa.nulls(held.num_rows, pa.timestamp("us")))
+    last = _one_of_each(held, table)
+    yield from _with_successor(last, pa.nulls(last.num_rows, pa.timestamp("us")))
 
 
 def _with_successor(rows: pa.Table, superseded: pa.Array) -> Batches:
     yield from rows.append_column(pa.field("superseded_at", pa.timestamp("us")), superseded).to_batches()
+
+
+def _one_of_each(rows: pa.Table, table: Table) -> pa.Table:
+    """Of rows with the same key and version the first by :func:`.contract.content_order`, as within a file.
+
+    Sorting all rows by their whole content would do the same and take five times as long.
+    """
+    assert table.version is not None
+    if rows.num_rows < 2:
+        return rows
+    row, content = [*identity(table), table.version], [c.name for c in table.columns]
+    same = _like_next(rows, row)
+    if pc.any(same).as_py():  # most of them come again as they were: then they are neighbours, or soon dealt with
+        rows = rows.filter(_padded(pc.invert(_like_next(rows, content)), after=True))
+        same = _like_next(rows, row)
+    if not pc.any(same).as_py():
+        return rows
+    group = pc.cumulative_sum(_padded(pc.invert(same), after=False).cast(pa.int64()))
+    numbered = rows.append_column("group", group)
+    tied = pc.or_(_padded(same, after=True, value=False), _padded(same, after=False, value=False))
+    order = [("group", "ascending"), *((name, "descending") for name in content)]
+    doubtful = numbered.filter(tied)
+    doubtful = doubtful.take(pc.sort_indices(doubtful, order))
+    first = doubtful.filter(_padded(pc.invert(_like_next(doubtful, ["group"])), after=False))
+    return pa.concat_tables([numbered.filter(pc.invert(tied)), first]).sort_by("group").drop_columns("group")
+
+
+def _padded(values: pa.Array, after: bool, value: bool = True) -> pa.Array:
+    """What holds between neighbours, as a mask over rows."""
+    pad = pa.array([value])
+    return pa.concat_arrays([values, pad] if after else [pad, values])
 
 
 def _like_next(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
