@@ -166,14 +166,18 @@ class Pipeline:
             name for name, step in self.lasting_steps(engine).items() if stale_days(step, self.landing.days(name))
         }
         if stale or lasting:
-            said = [f"{len(stale)} days"] * bool(stale) + sorted(lasting)
+            said = [_days(stale)] * bool(stale) + sorted(lasting)
             return Work("load", stale[0] if stale else asked[-1], asked[-1], f"{' and '.join(said)} out of date")
         stale = _stale(self.judge_steps(), self.days_to_judge(days))
-        return Work("judge", stale[0], asked[-1], f"{len(stale)} days out of date") if stale else None
+        return Work("judge", stale[0], asked[-1], f"{_days(stale)} out of date") if stale else None
 
 
 def _stale(steps: Mapping[str, Derivation], asked: Sequence[dt.date]) -> list[dt.date]:
     return sorted({day for step in steps.values() for day in stale_days(step, asked)})
+
+
+def _days(days: Sequence[dt.date]) -> str:
+    return f"{len(days):,} days" if len(days) != 1 else f"{days[0]}"
 
 
 def pipelines(names: Sequence[str], home: Home | None = None) -> list[Pipeline]:

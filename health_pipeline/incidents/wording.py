@@ -109,7 +109,19 @@ def subject(catalog: Catalog, metric: Metric, segment_id: str) -> str:
 def unit(catalog: Catalog, value: str) -> str:
     """A unit as people know it: ``Indonesia``, or ``All markets``."""
     dimension = catalog.dimension(catalog.unit)
-    return f"All {dimension.title.lower()}s" if value == EVERY_UNIT else dimension.label(value)
+    return f"All {plural(dimension.title.lower())}" if value == EVERY_UNIT else dimension.label(value)
+
+
+def plural(noun: str) -> str:
+    """``platforms``, ``countries``, ``branches``: the regular English plural."""
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "z", "ch", "sh")) else f"{noun}s"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 day``, ``1,250 days``."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 def supplier(catalog: Catalog, incident: Incident) -> str:

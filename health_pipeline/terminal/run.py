@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from health_pipeline.errors import RunError, UserError
 from health_pipeline.home import Home
@@ -58,9 +59,11 @@ class Board:
         return told
 
     @contextmanager
-    def stage(self, kind: str) -> Iterator[None]:
+    def stage(self, kind: str, why: str = "") -> Iterator[None]:
         started = time.perf_counter()
         self.console.print(f"[bold]{STEPS[kind]}[/] …", highlight=False)
+        if why:
+            self.console.print(Text(f"  {why}", "dim"), highlight=False, soft_wrap=True)
         with self.progress:
             yield
         for task in self._tasks.values():
@@ -128,7 +131,7 @@ def _work_off(
                     "Another process may be changing the same home; try again when it is done.",
                 )
             tags = range_tags(work.first, work.last) if work.first and work.last else {}
-            with board.stage(work.kind):
+            with board.stage(work.kind, work.why):
                 _execute(definitions, job_name(pipeline.catalog, work.kind), instance, tags)
             worked, last = True, work
         with board.stage("alert"):

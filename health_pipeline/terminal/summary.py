@@ -57,10 +57,13 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
         f"[bold]What shifted, {wording.day(tables.first_day)} to {wording.day(tables.last_day)}[/]", align="left"
     )
     rate = c.ecosystem.detection.false_discovery_rate
+    days = (tables.last_day - tables.first_day).days + 1
+    found = f"{wording.count(len(incidents), 'incident')} in {wording.count(days, 'day')}"
+    if len(incidents) > 1:
+        found += f"; the {len(tables.headlines)} weightiest, one of each {c.dimension(c.unit).title.lower()}"
     console.print(
         f"[dim]{tables.series_tested:,} series judged each day, at most {100 * rate:g} % of a day's reports expected "
-        f"to be false. {len(incidents)} incidents in {(tables.last_day - tables.first_day).days + 1} days; the "
-        f"{len(tables.headlines)} weightiest, one of each {c.dimension(c.unit).title.lower()}:[/]",
+        f"to be false. {found}{':' if incidents else '.'}[/]",
         highlight=False,
     )
     for place, headline in enumerate(tables.headlines, start=1):

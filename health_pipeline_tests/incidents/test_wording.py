@@ -352,3 +352,21 @@ def test_a_hole_names_the_table_where_there_are_several() -> None:
         "Vietnam (content statistics) delivered nothing from 1 July 2025 to 4 July 2025. "
         "Its metrics were not judged on those days."
     )
+
+
+@pytest.mark.parametrize(
+    ("noun", "several"),
+    [("market", "markets"), ("country", "countries"), ("day", "days"), ("branch", "branches"), ("fox", "foxes")],
+)
+def test_plurals(noun: str, several: str) -> None:
+    assert wording.plural(noun) == several
+    assert (wording.count(1, noun), wording.count(1_250, noun)) == (f"1 {noun}", f"1,250 {several}")
+
+
+def test_totals_are_of_all_units() -> None:
+    country = MARKET.dimension("market").model_copy(update={"title": "Country"})
+    others = tuple(d for d in MARKET.dimensions if d.name != "market")
+    abroad = MARKET.model_copy(update={"dimensions": (country, *others)})
+    assert wording.unit(MARKET, "all") == "All markets"
+    assert wording.unit(abroad, "all") == "All countries"
+    assert wording.unit(abroad, "ID") == "Indonesia"

@@ -28,6 +28,9 @@ def test_a_first_run_says_what_shifted_and_a_second_that_nothing_is_out_of_date(
     for step in ("Reading delivered files …", "Loading days: facts, deliveries, cube …",
                  "Judging days: shifts, incidents, risks …", "Queueing messages …"):  # fmt: skip
         assert step in lines
+    loads, judges = (lines.index(line) for line in lines if line.startswith(("Loading days", "Judging days")))
+    assert lines[loads + 1] == f"  {len(empty.pipeline.delivered_days())} days out of date"
+    assert lines[judges + 1] == "  20 days out of date"
     headings = [m.group(1) for line in lines if (m := re.fullmatch(r"(\S.*?) ─+", line))]
     assert headings == list(SECTIONS)
     assert re.search(r"series judged each day, at most \d+ ?% of a day's reports expected to be false\.", first.stdout)
@@ -61,6 +64,7 @@ def test_a_run_takes_what_is_in_the_inbox(deployment: Deployment) -> None:
         deployment.deliver(f"{day}.parquet", scaled(deployment.facts(day, "App Store"), 20))
     done = deployment.cli("run")
     assert (done.returncode, done.stderr) == (0, "")
+    assert "Loading days: facts, deliveries, cube …\n  3 days out of date\n" in done.stdout
     assert re.search(r"^ *\d+ +\d+\.\d  App Store: statements .* rose from .* since 28 September 2025", done.stdout,
                      re.MULTILINE)  # fmt: skip
     assert re.search(r"^\d+ messages? for #ecosystem-health\. The first:$", done.stdout, re.MULTILINE)
