@@ -18,7 +18,8 @@ from health_pipeline.raw.checks import (
     reference_check,
     volume_check,
 )
-from health_pipeline.raw.landing import Landing, Receipt
+from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.ledger import Receipt
 from health_pipeline.raw.receive import Simulation, receive_all
 from health_pipeline.raw.sources import pull_all
 from health_pipeline.storage.derive import Derivation

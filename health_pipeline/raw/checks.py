@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from health_pipeline.assets import Check
 from health_pipeline.catalog.model import Table
-from health_pipeline.raw.landing import Landing, Receipt
+from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.ledger import Receipt
 from health_pipeline.raw.references import orphans
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
@@ -33,7 +34,7 @@ def contract_check(landing: Landing, table: Table) -> Check:
     """
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
-        counting = landing.unmended(table.name, set(days))
+        counting = landing.ledger(table.name).unmended(set(days))
         blocks = any(_share(r) > QUARANTINE_BLOCKS for r in counting)
         receipts = list({r.key: r for r in [*counting, *landing.receipts(table.name)[-1:]]}.values())
         worst = max(receipts, key=_share, default=None)
@@ -74,7 +75,7 @@ def drift_check(landing: Landing, table: Table) -> Check:
 
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> Verdict:
         said: dict[str, list[str]] = {}
-        for receipt in landing.unmended(table.name, set(days)):
+        for receipt in landing.ledger(table.name).unmended(set(days)):
             for sentence in receipt.drift:
                 said.setdefault(sentence, []).append(receipt.name)
         about: dict[str, Any] = {"columns that differ": len(said)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,7 +22,8 @@ from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.model import Catalog, Derived, Table
 from health_pipeline.errors import CatalogError, InputError
 from health_pipeline.raw.contract import facts_schema, identity, landed_schema, sort_order
-from health_pipeline.raw.landing import Landing, Supply
+from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.ledger import Ledger, Supply
 from health_pipeline.storage.derive import Derivation, Rows
 from health_pipeline.storage.engine import Engine, literal, sql_type
 from health_pipeline.storage.lake import CHUNK_ROWS, LakeTable
@@ -38,10 +40,14 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def derivation(landing: Landing, engine: Engine, table: Table, facts: LakeTable) -> Derivation:
-    """Facts follow from what has landed, not from a lake table: their fingerprint is the landing's."""
+    """Facts follow from what has landed, not from a lake table: their fingerprint is the ledger's."""
+
+    @cache
+    def ledger() -> Ledger:  # read once: what is computed is what was found to be out of date
+        return landing.ledger(table.name)
 
     def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[Rows]]]:
-        for day, rows in assemble(landing, engine, table, days):
+        for day, rows in assemble(landing, engine, table, days, ledger()):
             yield day, [rows]
 
     return Derivation(
@@ -49,7 +55,7 @@ def derivation(landing: Landing, engine: Engine, table: Table, facts: LakeTable)
         lambda day: [],
         f"{VERSION}-{version(landing.catalog, table)}",
         compute,
-        extra=lambda day: landing.day_version(table.name, day),
+        extra=lambda day: ledger().version(day),
     )
 
 
@@ -62,12 +68,13 @@ def version(catalog: Catalog, table: Table) -> str:
 
 
 def assemble(
-    landing: Landing, engine: Engine, table: Table, days: Sequence[dt.date]
+    landing: Landing, engine: Engine, table: Table, days: Sequence[dt.date], ledger: Ledger | None = None
 ) -> Iterator[tuple[dt.date, Batches]]:
     """The facts of each day, in :func:`.contract.facts_schema`, sorted by key and version.
 
     Args:
         days: ascending.
+        ledger: the table's deliveries; by default as they are now.
 
     Yields:
         the day and its rows, bit by bit; they are gone when the next day is asked for.
@@ -76,8 +83,9 @@ def assemble(
         InputError: a landing lacks a column that the contract has got since.
         CatalogError: a derived column can't be computed.
     """
-    for batch in _batches(landing, table, days):
-        supplied = {day: landing.supplies(table.name, day) for day in batch}
+    ledger = ledger or landing.ledger(table.name)
+    for batch in _batches(ledger, days):
+        supplied = {day: ledger.supplies(day) for day in batch}
         if not any(supplied.values()):
             yield from ((day, iter(())) for day in batch)
             continue
@@ -87,13 +95,13 @@ def assemble(
             yield from by_day(succeeded(rows, table) if table.version else rows, batch)
 
 
-def _batches(landing: Landing, table: Table, days: Sequence[dt.date]) -> Iterator[list[dt.date]]:
+def _batches(ledger: Ledger, days: Sequence[dt.date]) -> Iterator[list[dt.date]]:
     """Days that are read together: neighbours, all supplied by one delivery alone, or few enough rows to sort."""
     batch: list[dt.date] = []
     held: tuple[Supply, ...] | None = None
     rows = 0
     for day in days:
-        supplies = landing.supplies(table.name, day)
+        supplies = ledger.supplies(day)
         alone = supplies if len(supplies) == 1 and supplies[0].units is None else None
         count = sum(s.rows for s in supplies)
         neighbours = bool(batch) and day - batch[-1] == dt.timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Where deliveries land: each file once, whole or not at all, and which of them supply a day's rows.
+"""Where deliveries land: each file once, whole or not at all.
 
 Layout, below ``<lake root>/<ecosystem>/raw/_landing``::
 
@@ -22,11 +22,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +41,7 @@ from health_pipeline.raw.contract import (
     check_parquet,
     table_of_file,
 )
+from health_pipeline.raw.ledger import Ledger, Receipt, age
 from health_pipeline.raw.reader import csv_parts, file_format, open_engine, read_header
 from health_pipeline.raw.statements import StatementFormat, aggregate
 from health_pipeline.storage.lake import Lake, replace_durably, write_durably
@@ -62,61 +62,6 @@ Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Receipt:
-    """What became of a delivered file: ``accepted + duplicates + quarantined == delivered``.
-
-    Attributes:
-        key: first 16 hexadecimal digits of the SHA-256 of the file's bytes.
-        table: whose contract it was checked against.
-        name: the file's name when it first landed, with its folder when that names the table.
-        format: ``Parquet``, ``CSV``, ``JSON lines``, or the title of the source's own format.
-        delivered_at: when it was last delivered, UTC; where rows are a day's result, the newest delivery wins.
-        delivered: rows in the file; statements, for a statement dump. So are the next three.
-        accepted: those that count.
-        duplicates: those that only repeat an accepted one.
-        quarantined: those rejected, with a reason.
-        ignored: columns that the contract does not know.
-        drift: sentences about columns that are new, missing, or of another type than the contract's.
-        reasons: number of rejected rows by reason.
-        days: rows landed by day and unit, both sorted.
-        contract: fingerprint of the contract the rows were checked against.
-    """
-
-    key: str
-    table: str
-    name: str
-    format: str
-    delivered_at: dt.datetime
-    delivered: int
-    accepted: int
-    duplicates: int
-    quarantined: int
-    ignored: tuple[str, ...]
-    drift: tuple[str, ...]
-    reasons: Mapping[str, int]
-    days: Mapping[dt.date, Mapping[str, int]]
-    contract: str
-
-    def to_json(self) -> bytes:
-        days = {day.isoformat(): dict(units) for day, units in self.days.items()}
-        fields = asdict(replace(self, days={}))
-        return json.dumps(fields | {"delivered_at": self.delivered_at.isoformat(), "days": days}).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Receipt:
-        fields: dict[str, Any] = json.loads(text)
-        return cls(
-            **fields
-            | {
-                "delivered_at": dt.datetime.fromisoformat(fields["delivered_at"]),
-                "ignored": tuple(fields["ignored"]),
-                "drift": tuple(fields["drift"]),
-                "days": {dt.date.fromisoformat(day): units for day, units in fields["days"].items()},
-            }
-        )
-
-
-@dataclass(frozen=True)
 class Rejection:
     """A delivered file that could not be read at all: what is wrong, and what to do."""
 
@@ -124,28 +69,6 @@ class Rejection:
     message: str
     hint: str
     rejected_at: dt.datetime
-
-
-@dataclass(frozen=True)
-class Supply:
-    """What one delivery gives to a day.
-
-    Attributes:
-        rows: number of rows.
-        units: the units it gives the rows of; ``None`` for all that it holds on the day.
-    """
-
-    receipt: Receipt
-    rows: int
-    units: frozenset[str] | None = None
-
-
-@dataclass(frozen=True)
-class _Index:
-    """A table's receipts, oldest delivery first, and what each gives to every day."""
-
-    receipts: tuple[Receipt, ...]
-    supplies: Mapping[dt.date, tuple[Supply, ...]]
 
 
 class Landing:
@@ -164,7 +87,7 @@ class Landing:
         self._root = lake.root / "raw" / "_landing"
         self._contracts = {table.name: fingerprint(catalog, table) for table in catalog.tables}
         self._parsed: dict[tuple[str, str], tuple[str, Receipt]] = {}
-        self._indices: dict[str, tuple[tuple[tuple[str, str], ...], _Index]] = {}
+        self._ledgers: dict[str, tuple[tuple[tuple[str, str], ...], Ledger]] = {}
 
     @property
     def root(self) -> Path:
@@ -235,8 +158,30 @@ class Landing:
 
     def receipts(self, table: str | None = None) -> list[Receipt]:
         """Landings of a table, or of all, oldest delivery first."""
-        found = [r for name in ([table] if table else self._contracts) for r in self._read(name).receipts]
-        return found if table else sorted(found, key=_age)
+        found = [r for name in ([table] if table else self._contracts) for r in self.ledger(name).receipts]
+        return found if table else sorted(found, key=age)
+
+    def ledger(self, table: str) -> Ledger:
+        """A table's deliveries as they are now. Receipts that did not change since the last call are not read again."""
+        root = self._root / table
+        state: list[tuple[str, str]] = []
+        for folder in root.iterdir() if root.is_dir() else ():
+            try:
+                stat = (folder / "receipt.json").stat()
+                state.append((folder.name, f"{stat.st_ino} {stat.st_mtime_ns}"))
+            except FileNotFoundError:  # being written, or not a landing
+                continue
+        state.sort()
+        held = self._ledgers.get(table)
+        if held is not None and held[0] == tuple(state):
+            return held[1]
+        for key, changed in state:
+            if self._parsed.get((table, key), ("", None))[0] != changed:
+                self._parsed[table, key] = (changed, Receipt.from_json((root / key / "receipt.json").read_bytes()))
+        receipts = (self._parsed[table, key][1] for key, _ in state)
+        ledger = Ledger.of(receipts, versioned=self.catalog.table(table).version is not None)
+        self._ledgers[table] = (tuple(state), ledger)
+        return ledger
 
     def rows_file(self, receipt: Receipt) -> Path:
         """The good rows of a landing: Parquet, sorted by day, key and version."""
@@ -248,42 +193,7 @@ class Landing:
 
     def days(self, table: str) -> list[dt.date]:
         """Every day on which anything of the table was delivered, ascending."""
-        return sorted(self._read(table).supplies)
-
-    def supplies(self, table: str, day: dt.date) -> tuple[Supply, ...]:
-        """Which deliveries give a day its rows.
-
-        Where rows are a day's result, the newest delivery of each unit; where they have versions, every delivery that
-        holds rows of the day.
-        """
-        return self._read(table).supplies.get(day, ())
-
-    def unmended(self, table: str, days: Collection[dt.date]) -> list[Receipt]:
-        """Deliveries that hold any of the days and were not delivered again since, oldest first.
-
-        Where rows are a day's result, those that still supply one of the days. Where they have versions a delivery
-        stays among the suppliers for ever, and late rows of its days are no correction of it: it is delivered again
-        when newer ones hold at least as many rows of each of its days and units.
-        """
-        receipts = self._read(table).receipts
-        if self.catalog.table(table).version is None:
-            keys = {supply.receipt.key for day in days for supply in self.supplies(table, day)}
-            return [r for r in receipts if r.key in keys]
-        found, since = [], dict[tuple[dt.date, str], int]()
-        for receipt in reversed(receipts):
-            rows = {(day, unit): n for day, units in receipt.days.items() for unit, n in units.items()}
-            if any(day in days for day in receipt.days) and any(since.get(at, 0) < n for at, n in rows.items()):
-                found.append(receipt)
-            since |= {at: max(n, since.get(at, 0)) for at, n in rows.items()}
-        return found[::-1]
-
-    def day_version(self, table: str, day: dt.date) -> str:
-        """Fingerprint of which delivery supplies what: while it holds, so do the day's rows."""
-        digest = hashlib.sha256()
-        for supply in sorted(self.supplies(table, day), key=lambda s: s.receipt.key):
-            units = "\1".join(sorted(supply.units)) if supply.units is not None else "*"
-            digest.update(f"{supply.receipt.key}\0{supply.receipt.contract}\0{units}\0".encode())
-        return digest.hexdigest()[:16]
+        return self.ledger(table).days()
 
     def quarantine(self) -> pa.Table:
         """Rejected rows of all landings, oldest delivery first; :data:`QUARANTINED`."""
@@ -395,29 +305,6 @@ class Landing:
             contract=self._contracts[table.name],
         )
 
-    def _read(self, table: str) -> _Index:
-        """A table's receipts; those that did not change since the last call are not read again."""
-        root = self._root / table
-        state: list[tuple[str, str]] = []
-        for folder in root.iterdir() if root.is_dir() else ():
-            try:
-                stat = (folder / "receipt.json").stat()
-                state.append((folder.name, f"{stat.st_ino} {stat.st_mtime_ns}"))
-            except FileNotFoundError:  # being written, or not a landing
-                continue
-        state.sort()
-        held = self._indices.get(table)
-        if held is not None and held[0] == tuple(state):
-            return held[1]
-        for key, changed in state:
-            if self._parsed.get((table, key), ("", None))[0] != changed:
-                self._parsed[table, key] = (changed, Receipt.from_json((root / key / "receipt.json").read_bytes()))
-        receipts = tuple(sorted((self._parsed[table, key][1] for key, _ in state), key=_age))
-        versioned = self.catalog.table(table).version is not None
-        index = _Index(receipts, (_everything if versioned else _newest)(receipts))
-        self._indices[table] = (tuple(state), index)
-        return index
-
     def _sighting(self, path: Path, stat: os.stat_result) -> str:
         """Identifies a file as it is now, under the present contract: once that changes, all are new."""
         try:
@@ -468,41 +355,6 @@ def fingerprint(catalog: Catalog, table: Table) -> str:
     )
     zones = catalog.ecosystem.time_zones
     return f"{VERSION}-{catalog.version(landing, *([zones] if zones else []))}-{catalog.ecosystem.start}"
-
-
-def _age(receipt: Receipt) -> tuple[dt.datetime, str]:
-    return receipt.delivered_at, receipt.key
-
-
-def _newest(receipts: tuple[Receipt, ...]) -> dict[dt.date, tuple[Supply, ...]]:
-    """Of every day, each unit's newest delivery."""
-    winners: dict[dt.date, dict[str, Receipt]] = {}
-    for receipt in receipts:
-        for day, units in receipt.days.items():
-            winners.setdefault(day, {}).update(dict.fromkeys(units, receipt))
-    return {day: _shares(day, won) for day, won in winners.items()}
-
-
-def _shares(day: dt.date, winners: Mapping[str, Receipt]) -> tuple[Supply, ...]:
-    units: dict[str, list[str]] = {}
-    by_key = {receipt.key: receipt for receipt in winners.values()}
-    for unit, receipt in winners.items():
-        units.setdefault(receipt.key, []).append(unit)
-    found = []
-    for key, own in units.items():
-        held = by_key[key].days[day]
-        whole = len(own) == len(held)
-        found.append(Supply(by_key[key], sum(held[u] for u in own), None if whole else frozenset(own)))
-    return tuple(found)
-
-
-def _everything(receipts: tuple[Receipt, ...]) -> dict[dt.date, tuple[Supply, ...]]:
-    """Of every day, all deliveries that hold rows of it."""
-    found: dict[dt.date, list[Supply]] = {}
-    for receipt in receipts:
-        for day, units in receipt.days.items():
-            found.setdefault(day, []).append(Supply(receipt, sum(units.values())))
-    return {day: tuple(supplies) for day, supplies in found.items()}
 
 
 def _content(path: Path) -> str:

@@ -20,7 +20,8 @@ from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.facts import assemble
-from health_pipeline.raw.landing import QUARANTINED, Landing, Receipt
+from health_pipeline.raw.landing import QUARANTINED, Landing
+from health_pipeline.raw.ledger import Receipt
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
 
@@ -132,13 +133,13 @@ def test_the_newest_delivery_wins_in_whatever_order_files_land(landing: Landing,
 def test_dropping_the_older_file_again_undoes_a_mistaken_correction(landing: Landing, tmp_path: Path) -> None:
     right = write(tmp_path / "right.csv", (MONDAY, "TikTok", 2))
     landing.receive(right, delivered_at=LONG_AGO)
-    first = landing.day_version("statements", MONDAY)
+    first = landing.ledger("statements").version(MONDAY)
     landing.receive(write(tmp_path / "wrong.csv", (MONDAY, "TikTok", 20)), delivered_at=LONG_AGO + HOUR)
-    assert landing.day_version("statements", MONDAY) != first
+    assert landing.ledger("statements").version(MONDAY) != first
     again = landing.receive(right.rename(tmp_path / "right again.csv"), delivered_at=LONG_AGO + 2 * HOUR)
     assert (again.name, again.delivered_at) == ("right.csv", LONG_AGO + 2 * HOUR)
     assert volumes(landing) == [(MONDAY, "TikTok", 2)]
-    assert landing.day_version("statements", MONDAY) == first
+    assert landing.ledger("statements").version(MONDAY) == first
     assert len(landing.receipts()) == 2
 
 
@@ -156,9 +157,9 @@ def test_a_file_from_the_future_counts_as_delivered_now(landing: Landing, tmp_pa
 
 def test_a_days_version_changes_only_when_its_rows_may(landing: Landing, tmp_path: Path) -> None:
     landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2)), delivered_at=LONG_AGO)
-    before = [landing.day_version("statements", day) for day in (MONDAY, TUESDAY)]
+    before = [landing.ledger("statements").version(day) for day in (MONDAY, TUESDAY)]
     landing.receive(write(tmp_path / "b.csv", (TUESDAY, "Joom", 2)), delivered_at=LONG_AGO + HOUR)
-    after = [landing.day_version("statements", day) for day in (MONDAY, TUESDAY)]
+    after = [landing.ledger("statements").version(day) for day in (MONDAY, TUESDAY)]
     assert after[0] == before[0]
     assert after[1] != before[1]
 
