@@ -10,7 +10,7 @@ One query per batch of days; its rows are published as they come, so that a day 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -96,22 +96,20 @@ def assemble(
 
 
 def _batches(ledger: Ledger, days: Sequence[dt.date]) -> Iterator[list[dt.date]]:
-    """Days that are read together: neighbours, all supplied by one delivery alone, or few enough rows to sort."""
+    """Days that are read together: few enough rows to sort, or neighbours that one delivery alone supplies."""
     batch: list[dt.date] = []
-    held: tuple[Supply, ...] | None = None
-    rows = 0
+    rows, only = 0, None  # of the batch: its rows, and the delivery that alone supplies it
     for day in days:
         supplies = ledger.supplies(day)
-        alone = supplies if len(supplies) == 1 and supplies[0].units is None else None
         count = sum(s.rows for s in supplies)
-        neighbours = bool(batch) and day - batch[-1] == dt.timedelta(days=1)
-        same = alone is not None and held is not None and alone[0].receipt.key == held[0].receipt.key
-        small = alone is None and held is None and rows + count <= BATCH_ROWS
-        if batch and not (neighbours and (same or small)):
+        alone = supplies[0].receipt.key if len(supplies) == 1 and supplies[0].units is None else None
+        in_order = alone is not None and alone == only and day - batch[-1] == dt.timedelta(days=1)
+        if batch and not (in_order or rows + count <= BATCH_ROWS):
             yield batch
             batch, rows = [], 0
+        only = alone if in_order or not batch else None
         batch.append(day)
-        held, rows = alone, rows + count
+        rows += count
     if batch:
         yield batch
 
@@ -119,7 +117,11 @@ def _batches(ledger: Ledger, days: Sequence[dt.date]) -> Iterator[list[dt.date]]
 def _in_order(landing: Landing, supplied: dict[dt.date, tuple[Supply, ...]]) -> bool:
     """Whether one delivery alone supplies every day: then its rows are sorted, and no version is in them twice."""
     receipts = {s.receipt.key: s.receipt for supplies in supplied.values() for s in supplies}
-    return len(receipts) == 1 and all(map(landing.is_current, receipts.values()))
+    return len(receipts) == 1 and all(map(landing.is_current, receipts.values())) and _neighbours(supplied)
+
+
+def _neighbours(days: Collection[dt.date]) -> bool:
+    return (max(days) - min(days)).days == len(days) - 1
 
 
 def _source(
@@ -127,7 +129,9 @@ def _source(
 ) -> str:
     """SQL of the landed rows that the deliveries supply, in the contract's types."""
     first, last = min(supplied), max(supplied)
-    between = f"day BETWEEN DATE '{first}' AND DATE '{last}'"
+    asked = f"r.day BETWEEN DATE '{first}' AND DATE '{last}'"
+    if not _neighbours(supplied):
+        asked += f" AND r.day IN ({', '.join(literal(day.isoformat()) for day in supplied)})"
     wanted: dict[str, list[tuple[dt.date, Supply]]] = {}
     for day, supplies in supplied.items():
         for supply in supplies:
@@ -140,7 +144,7 @@ def _source(
         columns = _columns(
             table, None if landing.is_current(receipt) else set(pq.read_schema(file).names), receipt.name
         )
-        everything = len(pairs) == sum(first <= day <= last for day in receipt.days)
+        everything = len(pairs) == sum(day in supplied for day in receipt.days)
         if everything and all(supply.units is None for _, supply in pairs):
             whole.setdefault(columns, []).append(literal(file))
             continue
@@ -148,11 +152,10 @@ def _source(
         connection.register(name, _pairs(pairs))
         parts.append(
             f"SELECT {columns} FROM read_parquet({literal(file)}) r SEMI JOIN {name} s "
-            f'ON r.day = s.day AND CAST(r."{table.delivered_by}" AS VARCHAR) = s.unit WHERE {between}'
+            f'ON r.day = s.day AND CAST(r."{table.delivered_by}" AS VARCHAR) = s.unit WHERE {asked}'
         )
     parts += [
-        f"SELECT {columns} FROM read_parquet([{', '.join(files)}]) r WHERE {between}"
-        for columns, files in whole.items()
+        f"SELECT {columns} FROM read_parquet([{', '.join(files)}]) r WHERE {asked}" for columns, files in whole.items()
     ]
     return " UNION ALL ".join(parts)
 

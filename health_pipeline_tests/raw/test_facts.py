@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.catalog.model import Catalog, Derived, Table
+from health_pipeline.catalog.model import Catalog, Derived
 from health_pipeline.errors import CatalogError
 from health_pipeline.raw import facts as facts_of
 from health_pipeline.raw.contract import facts_schema
@@ -313,19 +313,50 @@ def test_a_day_with_more_rows_than_a_chunk_is_the_same_from_one_delivery_or_two(
     assert shop.table("orders").partition(START).content == whole.content  # type: ignore[union-attr]
 
 
-def test_days_with_many_rows_are_sorted_by_themselves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts_of, "BATCH_ROWS", 3)
+class Counting(Engine):
+    """Counts the queries that facts are read with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = 0
+
+    def spilling(self, scratch: Path) -> Any:
+        self.queries += 1
+        return super().spilling(scratch)
+
+
+def queries(shop: Shop, name: str, days: Sequence[dt.date] | None = None) -> int:
+    engine = Counting()
+    derive(
+        derivation(shop.landing, engine, shop.catalog.table(name), shop.table(name)), days or shop.landing.days(name)
+    )
+    return engine.queries
+
+
+def test_days_with_many_rows_are_read_by_themselves_and_small_ones_together(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for version in range(2):
         shop.deliver("orders", [order(number=n, day=n // 2, version=version) for n in range(8)])
-    queries: list[str] = []
-
-    class Counting(Engine):
-        def spilling(self, scratch: Path) -> Any:
-            queries.append(str(scratch))
-            return super().spilling(scratch)
-
-    table: Table = shop.catalog.table("orders")
-    derive(derivation(shop.landing, Counting(), table, shop.table("orders")), shop.landing.days("orders"))
-    assert len(queries) == 4
+    monkeypatch.setattr(facts_of, "BATCH_ROWS", 3)
+    assert queries(shop, "orders") == 4
     assert sum(r["superseded_at"] is None for r in shop.facts("orders")) == 8
     assert list(shop.folder.rglob(".reading-*")) == []
+    monkeypatch.setattr(facts_of, "BATCH_ROWS", BATCH_ROWS)
+    shop.deliver("orders", [order(number=n, day=n // 2, version=3) for n in range(8)])
+    assert queries(shop, "orders") == 1
+    assert len(shop.facts("orders")) == 24
+
+
+def test_one_delivery_of_many_days_is_read_at_once_however_large(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_of, "BATCH_ROWS", 3)
+    shop.deliver("queue", [case(n, 0, float(n), day=n // 4) for n in range(40)])
+    assert queries(shop, "queue") == 1
+    assert [r["case_id"] for r in shop.facts("queue")] == list(range(40))
+
+
+def test_days_with_gaps_between_them_hold_their_own_rows_only(shop: Shop) -> None:
+    shop.deliver("orders", [order(number=n, day=n) for n in range(9)])
+    days = [START + dt.timedelta(days=n) for n in (0, 2, 3, 8)]
+    assert queries(shop, "orders", days) == 1
+    assert [r["order_id"] for r in shop.table("orders").read().to_pylist()] == ["o0", "o2", "o3", "o8"]
