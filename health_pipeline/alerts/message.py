@@ -301,7 +301,9 @@ def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
         ),
     ]
     if math.isfinite(incident.excess):
-        things = metric.unit.removeprefix("share of ") if metric.type in ("count", "proportion") else "cases"
+        things = metric.unit if metric.type == "count" else "cases"
+        if metric.type == "proportion":  # not more sales, but more of those that are disputed
+            things = f"such {metric.unit.removeprefix('share of ')}"
         sign = "more" if incident.excess >= 0 else "fewer"
         amount = wording.number(abs(incident.excess))
         fields.append(_field("Beyond expectation", f"{amount} {sign} {things} a day"))

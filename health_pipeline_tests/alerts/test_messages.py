@@ -82,7 +82,7 @@ def test_a_spike_in_a_share_counts_the_things_concerned(catalog: Catalog) -> Non
     text = as_plain_text(incident_message(catalog, spike))
     assert text.startswith("P3 · ")
     assert "Expected: 41 %\nObserved: 62 %\n" in text
-    assert "Beyond expectation: 41.0 k more statements a day" in text
+    assert "Beyond expectation: 41.0 k more such statements a day" in text
     assert "q-value 0.0042 among 1,240 series tested · onset 3 July 2025 · first" in text
     assert "1 day from onset" in text
     assert "Moved with it" not in text
