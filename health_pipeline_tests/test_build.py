@@ -147,3 +147,24 @@ def test_two_ecosystems_live_side_by_side(defs: dg.Definitions, deployment: Depl
     keys = both.resolve_asset_graph().get_all_asset_keys()
     assert len(keys) == 2 * len(STAGE_OF)
     dg.Definitions.validate_loadable(both)
+
+
+def test_an_ecosystem_of_many_tables_has_an_asset_and_checks_for_each() -> None:
+    catalog = load_catalog("marketplace")
+    defs = build_defs(["marketplace"])
+    dg.Definitions.validate_loadable(defs)
+    graph = defs.resolve_asset_graph()
+    names = {t.name for t in catalog.tables}
+    raw = {k.path[-1] for k in graph.get_all_asset_keys() if graph.get(k).group_name == "raw"}
+    assert raw == {*names, "landed_files", "deliveries"}
+    checks: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        checks.setdefault(key.asset_key.path[-1], set()).add(key.name)
+    assert checks["orders"] == {"contract", "schema_drift", "freshness", "references"}
+    assert checks["creators"] == {"contract", "schema_drift", "freshness"}
+    assert checks["shops"] == {"contract", "schema_drift"}, "a day without a new shop means nothing"
+    parents = {name: {k.path[-1] for k in graph.get(dg.AssetKey(["marketplace", name])).parent_keys} for name in names}
+    assert parents["orders"] == {"landed_files", "creators"}, "what is named must be there when it is looked for"
+    assert parents["appeals"] == {"landed_files", "decisions"}
+    deliveries = graph.get(dg.AssetKey(["marketplace", "deliveries"])).parent_keys
+    assert names - {k.path[-1] for k in deliveries} == {"shops", "products", "policy_events", "calendar"}

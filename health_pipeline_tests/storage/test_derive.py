@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from health_pipeline.storage.derive import Derivation, derive, stale_days
+from health_pipeline.storage.derive import Derivation, Rows, derive, stale_days
 from health_pipeline.storage.lake import Lake, LakeTable
 
 FIRST = dt.date(2025, 9, 1)
@@ -257,3 +257,25 @@ def test_after_any_corrections_the_tables_are_what_a_fresh_start_gives(
         a, b = getattr(lived, name), getattr(fresh, name)
         assert a.read().equals(b.read())
         assert [a.partition(d).content for d in DAYS] == [b.partition(d).content for d in DAYS]
+
+
+def test_rows_may_come_bit_by_bit(steps: Steps) -> None:
+    """Each day's are taken before the next day is asked for: they may be gone then."""
+    taken: list[int] = []
+
+    def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[Rows]]]:
+        for d in days:
+            before = len(taken)
+
+            def batches(number: int = (d - FIRST).days) -> Iterator[pa.RecordBatch]:
+                for value in (number, number + 1):
+                    taken.append(value)
+                    yield from rows(value).to_batches()
+
+            yield d, [batches()]
+            assert len(taken) == before + 2
+
+    step = Derivation([steps.halved], lambda d: [(steps.source, [d])], "1", compute)
+    assert derive(step, DAYS).computed == DAYS
+    assert steps.halved.read([day(3)])["value"].to_pylist() == [3, 4]
+    assert derive(step, DAYS).computed == []

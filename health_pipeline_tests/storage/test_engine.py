@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from health_pipeline.storage.engine import Engine, create_views, date_range
+from health_pipeline.storage import engine as engine_module
+from health_pipeline.storage.engine import Engine, create_views, date_range, scan
 from health_pipeline.storage.lake import Lake
 
 MONDAY, TUESDAY = dt.date(2025, 9, 1), dt.date(2025, 9, 2)
@@ -97,3 +98,23 @@ def test_a_date_range_holds_every_day_once_both_ends_included(first: dt.date, le
 
 def test_a_date_range_that_ends_before_it_begins_is_empty() -> None:
     assert date_range(TUESDAY, MONDAY) == []
+
+
+def test_a_scan_reads_the_days_asked_for_and_each_once(tmp_path: Path) -> None:
+    table = Lake(tmp_path, "eco").table("raw", "t", SCHEMA)
+    table.publish(MONDAY, rows(MONDAY, 1, 2))
+    table.publish(TUESDAY, rows(TUESDAY, 3))
+    for days, found in ((None, [1, 2, 3]), ([MONDAY, MONDAY], [1, 2]), ([TUESDAY], [3]), ([], [])):
+        assert Engine().query(f"SELECT n FROM {scan(table, days)} ORDER BY n")["n"].to_pylist() == found
+    assert Engine().query(f"FROM {scan(table, [])}").schema.types == SCHEMA.types
+
+
+def test_a_sort_larger_than_its_memory_goes_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "SORT_MEMORY", "60MB")
+    with Engine().spilling(tmp_path / "spill") as connection:
+        reader = connection.sql(
+            "SELECT n, md5(CAST(n AS VARCHAR)) AS text FROM range(1_500_000) t(n) ORDER BY text"
+        ).to_arrow_reader(100_000)
+        first = next(reader)
+        assert list((tmp_path / "spill").iterdir()), "it would not have fitted"
+        assert first.num_rows + sum(batch.num_rows for batch in reader) == 1_500_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from health_pipeline.storage.engine import create_views
-from health_pipeline.storage.lake import GRACE_SECONDS, POINTER, Lake, LakeTable, Partition, content_hash
+from health_pipeline.storage.lake import CHUNK_ROWS, GRACE_SECONDS, POINTER, Lake, LakeTable, Partition, content_hash
 
 MONDAY, TUESDAY, WEDNESDAY = (dt.date(2025, 9, 1) + dt.timedelta(days=i) for i in range(3))
 SCHEMA = pa.schema([("day", pa.date32()), ("version", pa.int64()), ("of", pa.int64()), ("noise", pa.float64())])
@@ -280,7 +281,9 @@ def test_rows_come_in_day_order_whatever_the_order_of_publishing(table: LakeTabl
         table.publish(day, rows(day.day, 2, day))
     assert table.read()["version"].to_pylist() == [1, 1, 2, 2, 3, 3]
     assert table.read([WEDNESDAY, MONDAY], ["version"]).to_pydict() == {"version": [1, 1, 3, 3]}
-    assert table.read([MONDAY, MONDAY], ["version"]).to_pydict() == {"version": [1, 1]}, "a day asked for twice is one day"
+    assert table.read([MONDAY, MONDAY], ["version"]).to_pydict() == {"version": [1, 1]}, (
+        "a day asked for twice is one day"
+    )
     assert table.read([dt.date(1999, 1, 1)]).num_rows == 0
 
 
@@ -332,3 +335,53 @@ def test_what_is_read_is_what_was_published(
     part = table.publish(MONDAY, published)
     assert table.read().equals(published)
     assert content_hash(table.read()) == part.content
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(RECORD, max_size=20), st.lists(st.integers(0, 20), max_size=4))
+def test_a_day_is_the_same_however_its_rows_come(
+    tmp_path_factory: pytest.TempPathFactory, own: list[dict[str, object]], cuts: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("lake")
+    whole, pieces = (LakeTable(folder / "stage" / name, MIXED) for name in ("whole", "pieces"))
+    rows = pa.Table.from_pylist(own, schema=MIXED)
+    edges = sorted({0, *(min(c, rows.num_rows) for c in cuts), rows.num_rows})
+    batches = [b for a, z in itertools.pairwise(edges) for b in rows.slice(a, z - a).to_batches()]
+    one, other = whole.publish(MONDAY, rows), pieces.publish_batches(MONDAY, batches)
+    assert (one.content, one.rows, one.file and one.file.name) == (
+        other.content, other.rows, other.file and other.file.name
+    )  # fmt: skip
+    assert pieces.read().equals(rows)
+
+
+def test_large_days_are_written_in_chunks_that_do_not_depend_on_the_batches(table: LakeTable) -> None:
+    count = 2 * CHUNK_ROWS + 5
+    large = rows(1, count)
+    one = table.publish_batches(MONDAY, large.to_batches(max_chunksize=CHUNK_ROWS // 3))
+    other = table.publish_batches(TUESDAY, large.to_batches(max_chunksize=CHUNK_ROWS + 1))
+    assert one.content == other.content == content_hash(large)
+    for part in (one, other):
+        groups = pq.ParquetFile(part.file).metadata
+        assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [CHUNK_ROWS, CHUNK_ROWS, 5]
+
+
+def test_rows_that_stop_coming_leave_the_partition_and_the_folder_as_they_were(table: LakeTable) -> None:
+    before = table.publish(MONDAY, rows(1))
+    files = set(before.file.parent.iterdir())  # type: ignore[union-attr]
+
+    def interrupted() -> Iterator[pa.RecordBatch]:
+        yield from rows(2, CHUNK_ROWS + 1).to_batches()
+        raise RuntimeError("the query failed")
+
+    with pytest.raises(RuntimeError, match="the query failed"):
+        table.publish_batches(MONDAY, interrupted())
+    assert table.partition(MONDAY) == before
+    assert set(before.file.parent.iterdir()) == files  # type: ignore[union-attr]
+
+
+def test_what_a_day_follows_from_can_be_said_anew_without_its_rows(table: LakeTable) -> None:
+    before = table.publish(MONDAY, rows(1), "these")
+    table.claim(MONDAY, "those")
+    after = table.partition(MONDAY)
+    assert after is not None and before.inputs == "these" and after.inputs == "those"
+    assert (after.file, after.rows, after.content) == (before.file, before.rows, before.content)
