@@ -3,9 +3,9 @@
 Run ``python -m benchmarks.cube`` (needs ``pip install polars``, which is no dependency of the project; about an hour
 and 30 GB of disk) or with ``--rows 2000000 --no-history`` for a quick look. Writes its part of docs/performance.md.
 
-One day of ``content_stats`` of the given size, of the simulated marketplace, is published as facts, with orders and user
-reports in proportion; then the cube of all metrics that use ``content_stats``, over all their segments. Each timing is
-the best of several, in a fresh process each, in turns: ours, bare, polars, ours, ...
+One day of ``content_stats`` of the given size, of the simulated marketplace, is published as facts, with orders and
+user reports in proportion; then the cube of all metrics that use ``content_stats``, over all their segments. Each
+timing is the best of several, in a fresh process each, in turns: ours, bare, polars, ours, ...
 
 * ours: ``metrics.cube.compute``, from files to the finished rows of the cube.
 * bare: one DuckDB scan with a single GROUP BY of the dimensions that any cut uses, with all the same sums.
@@ -53,8 +53,8 @@ as many and no longer fit the processor's cache. All that follows the scan takes
 What was tried, in CPU seconds of this scan for 20 M rows (3.8 as it is): dimensions cast to ENUM, several times slower;
 one key of codes from CASE, or of the texts joined, slower; sums as DECIMAL(38, 12) instead of two whole numbers, 0.7
 more, plain sums of doubles 0.6 less, but no longer the same whatever the order of rows; conditions on dimensions after
-grouping instead of in every row, kept; small cuts from large ones, kept: two thirds of the time for the cuts. Facts sorted
-by cluster would halve it (2.1), at the price of a second sort when they are loaded; not done.""".splitlines()
+grouping instead of in every row, kept; small cuts from large ones, kept: two thirds of the time for the cuts. Facts
+sorted by cluster would halve it (2.1), at the price of a second sort when they are loaded; not done.""".splitlines()
 
 ORDERS = """
     SELECT 'o' || row_number() OVER () AS order_id, * EXCLUDE (hour), hour AS placed_at, 'p' AS product_id,
