@@ -73,7 +73,7 @@ def test_an_unknown_ecosystem_ends_every_command_alike(tmp_path: Path, arguments
     assert done.returncode == 3
     assert done.stderr == (
         "✗ There is no ecosystem 'nowhere'.\n"
-        "  Known here: eu_dsa. Or give a folder that holds ecosystem.yaml, tables.yaml and metrics.yaml.\n"
+        "  Known here: eu_dsa, marketplace. Or give a folder that holds ecosystem.yaml, tables.yaml and metrics.yaml.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

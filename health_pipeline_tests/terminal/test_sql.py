@@ -9,8 +9,10 @@ import pytest
 
 from health_pipeline_tests.conftest import COMMAND, LAST, Deployment
 
-TABLES = ("incidents.incidents", "metrics.arrivals", "metrics.cube", "metrics.histograms", "metrics.maturity",
-          "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks", "shifts.bands", "shifts.shifts")  # fmt: skip
+TABLES = (
+    "incidents.incidents", "metrics.arrivals", "metrics.cube", "metrics.histograms", "metrics.maturity",
+    "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks", "shifts.bands", "shifts.shifts",
+)  # fmt: skip
 
 
 def test_a_query_is_answered_as_a_table(deployment: Deployment) -> None:
