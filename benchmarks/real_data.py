@@ -59,7 +59,7 @@ def observations(pipeline: Pipeline, series: str, first: dt.date, last: dt.date)
     """A series as the detector sees it, with the band of each day as it was on that day."""
     t = pipeline.tables
     days = [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]
-    panel, _ = build_panel(pipeline.catalog, t.cube.read(days), t.deliveries.read(days), days)
+    panel, _ = build_panel(pipeline.catalog, t.cube.read(days), t.histograms.read(days), t.deliveries.read(days), days)
     row = panel.series.index(series)
     values = panel.numerator[row] if panel.scale[row] == Scale.COUNT else panel.numerator[row] / panel.denominator[row]
     bands = t.bands.read(days)
