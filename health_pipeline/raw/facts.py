@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -136,17 +137,17 @@ def _source(
     for day, supplies in supplied.items():
         for supply in supplies:
             wanted.setdefault(supply.receipt.key, []).append((day, supply))
-    whole: dict[str, list[str]] = {}  # columns -> files read alike
+    # Columns and their types -> files read alike: of several files DuckDB takes the first one's types for all.
+    whole: dict[tuple[str, str], list[str]] = {}
     parts: list[str] = []
     for pairs in wanted.values():
         receipt = pairs[0][1].receipt
         file = landing.rows_file(receipt)
-        columns = _columns(
-            table, None if landing.is_current(receipt) else set(pq.read_schema(file).names), receipt.name
-        )
+        held = None if landing.is_current(receipt) else _held(file, receipt.contract)
+        columns = _columns(table, held, receipt.name)
         everything = len(pairs) == sum(day in supplied for day in receipt.days)
         if everything and all(supply.units is None for _, supply in pairs):
-            whole.setdefault(columns, []).append(literal(file))
+            whole.setdefault((columns, str(held)), []).append(literal(file))
             continue
         name = f"supplied_{len(parts)}"
         connection.register(name, _pairs(pairs))
@@ -155,9 +156,16 @@ def _source(
             f'ON r.day = s.day AND CAST(r."{table.delivered_by}" AS VARCHAR) = s.unit WHERE {asked}'
         )
     parts += [
-        f"SELECT {columns} FROM read_parquet([{', '.join(files)}]) r WHERE {asked}" for columns, files in whole.items()
+        f"SELECT {columns} FROM read_parquet([{', '.join(files)}]) r WHERE {asked}"
+        for (columns, _), files in whole.items()
     ]
     return " UNION ALL ".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _held(file: Path, contract: str) -> dict[str, str]:
+    """Column -> type of a landing; it is written again only under another contract."""
+    return {field.name: str(field.type) for field in pq.read_schema(file)}
 
 
 def _pairs(pairs: Iterable[tuple[dt.date, Supply]]) -> pa.Table:
@@ -165,7 +173,7 @@ def _pairs(pairs: Iterable[tuple[dt.date, Supply]]) -> pa.Table:
     return pa.table({"day": [day for day, _ in found], "unit": [unit for _, unit in found]})
 
 
-def _columns(table: Table, held: set[str] | None, file: str) -> str:
+def _columns(table: Table, held: Collection[str] | None, file: str) -> str:
     """What to select from a landing; ``held`` are its columns if it was checked against an older contract."""
     selected = []
     for field in landed_schema(table):
@@ -199,7 +207,9 @@ def facts_sql(table: Table, source: str, in_order: bool) -> str:
 
 
 def _derived(derived: Derived) -> str:
-    return f"CAST(({derived.sql}) AS {SQL_TYPES[derived.type]})"
+    """SQL of a derived column; what is infinite or no number (a division by zero) is no value."""
+    value = f"CAST(({derived.sql}) AS {SQL_TYPES[derived.type]})"
+    return f"CASE WHEN isfinite({value}) THEN {value} END" if derived.type == "number" else value
 
 
 def _stream(connection: DuckDBPyConnection, table: Table, source: str, in_order: bool) -> Batches:

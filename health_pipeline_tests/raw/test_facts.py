@@ -360,3 +360,14 @@ def test_days_with_gaps_between_them_hold_their_own_rows_only(shop: Shop) -> Non
     days = [START + dt.timedelta(days=n) for n in (0, 2, 3, 8)]
     assert queries(shop, "orders", days) == 1
     assert [r["order_id"] for r in shop.table("orders").read().to_pylist()] == ["o0", "o2", "o3", "o8"]
+
+
+def test_rows_landed_as_whole_numbers_and_as_fractions_are_read_each_in_their_own_type(shop: Shop) -> None:
+    orders = shop.catalog.table("orders")
+    columns = tuple(c.model_copy(update={"type": "number"}) if c.name == "items" else c for c in orders.columns)
+    tables = (orders.model_copy(update={"columns": columns}), shop.catalog.table("queue"))
+    shop.deliver("orders", [order(number=1, items=2)])
+    changed = Shop(shop.catalog.model_copy(update={"tables": tables}), shop.folder)
+    changed.number = shop.number
+    changed.deliver("orders", [order(number=2, items=12.75)])
+    assert [r["items"] for r in changed.facts("orders")] == [2.0, 12.75]
