@@ -14,7 +14,7 @@ import pytest
 from health_pipeline.errors import UserError
 from health_pipeline.raw.sources import database as database_module
 from health_pipeline.raw.sources import pull_all
-from health_pipeline_tests.raw.conftest import Shop, age
+from health_pipeline_tests.raw.conftest import CATALOG, Shop, age
 from health_pipeline_tests.raw.servers import PASSWORD, Database, free_port
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -285,6 +285,25 @@ def test_a_table_that_fails_does_not_hold_up_the_others(database: Database, tmp_
     assert (gone.source, gone.table, len(gone.problems)) == ("gone", "", 1)
     assert (orders.table, len(orders.problems)) == ("orders", 1)
     assert (counts.table, [r.accepted for r in counts.receipts]) == ("counts", [1])
+
+
+def test_a_version_that_the_database_lacks_is_named_even_if_it_may_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = "{name: ingested_at, type: timestamp,"
+    monkeypatch.setitem(CATALOG, "tables", CATALOG["tables"].replace(version, f"{version} required: false,"))
+    file = tmp_path / "shop.db"
+    with sqlite3.connect(file) as lite:
+        lite.execute("CREATE TABLE orders (order_id, market, placed_at, gmv, units)")
+        lite.execute("CREATE TABLE counts (day, market, visits)")
+        lite.execute(count(YESTERDAY, "ID", 1))
+    tables = "{orders: orders, counts: counts}"
+    shop = Shop.open(tmp_path, f"  - {{name: lite, database: 'sqlite:///{file}', tables: {tables}}}\n")
+    orders, counts = shop.pull()
+    says = "Source 'lite', table 'orders': 'orders' lacks the column 'ingested_at'."
+    assert [p.message for p in orders.problems] == [says]
+    assert [r.accepted for r in counts.receipts] == [1]
+    assert [looked.problem and looked.problem.message for looked in shop.look()] == [says, None]
 
 
 @pytest.mark.parametrize(

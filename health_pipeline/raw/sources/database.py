@@ -70,7 +70,8 @@ class Database:
         with self._explained(table):
             found = self._connection.execute(sa.select(sa.text("*")).select_from(relation).where(sa.false())).keys()
         names = {name.lower(): name for name in found}
-        needed = [c.name for c in table.columns if c.required or c.name in (table.day, table.delivered_by)]
+        always = (table.day, table.delivered_by, table.version)
+        needed = [c.name for c in table.columns if c.required or c.name in always]
         lacking = [name for name in needed if name not in names]
         if lacking:
             hint = did_you_mean(lacking[0], [n for n in names if n not in {c.name for c in table.columns}] or names)
