@@ -30,6 +30,11 @@ PARTS = {  # type of metric -> what it must and may declare
 }  # fmt: skip
 TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 """How a database's table is named: ``orders``, ``sales.orders``, ``shop.sales.orders``."""
+RESERVED = (
+    "landed_files", "quarantine", "deliveries", "cube", "histograms", "arrivals", "maturity", "shifts", "bands",
+    "incidents", "risks", "alerts",
+)  # fmt: skip
+"""Names that the pipeline's own tables and assets have."""
 EVERY_PART = ("numerator", "denominator", "quantile", "weight")
 
 
@@ -56,6 +61,9 @@ def check_tables(file: YamlFile, tables: Sequence[Table]) -> list[Finding]:
     if not tables:
         found.append(Finding(file.path, file.line(["tables"]), "no table is declared", "Declare at least one."))
     for i, table in enumerate(tables):
+        if table.name in RESERVED:
+            says = f"the table {table.name!r} has the name of one of the pipeline's own"
+            found.append(Finding(file.path, file.line(["tables", i, "name"]), says, "Rename it."))
         found += _check_table(file, ["tables", i], table, {t.name: t for t in tables})
     return found
 
@@ -76,6 +84,13 @@ def _check_table(file: YamlFile, at: Path_, table: Table, tables: Mapping[str, T
     for i, name in enumerate(names):
         if name in names[:i]:
             finding(["columns", i, "name"], f"the column {name!r} is declared twice", "Rename or remove one.")
+    added = {"day": table.day, "cluster": table.cluster and "", "superseded_at": table.version and ""}
+    for name, own in added.items():
+        if name in columns and own is not None and own != name:
+            says = f"the column {name!r} has the name of one that loading adds"
+            finding(["columns", names.index(name), "name"], says, "Rename it.")
+    if table.day == "day" and "day" in columns and columns["day"].type == "timestamp":
+        finding(["day"], "the column 'day' is a timestamp; loading adds a column 'day' with the date", "Rename it.")
     for key in ("day", "delivered_by", "version", "cluster"):
         named = getattr(table, key)
         if named is None or not declared([key], f"{key} names", named):

@@ -39,7 +39,7 @@ def derivation(
             (bands, _last(day)),
             (deliveries, [day]),
         ],
-        "incidents-7-" + catalog.version(catalog.metrics, catalog.events),
+        "incidents-8-" + catalog.version(catalog.metrics, catalog.events),
         compute,
         sequential=True,
     )

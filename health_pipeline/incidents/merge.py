@@ -48,7 +48,7 @@ def advance(
         recent: series -> its observed values of the last days, newest last, missing days left out.
     """
     remembered = [i for i in yesterday if i.ended is None or (day - i.ended).days <= REMEMBERED_DAYS]
-    complete = _complete_units(deliveries)
+    complete = _Complete(catalog, deliveries)
     assigned, fresh = _assign(catalog, remembered, shifts)
     today: list[Incident] = []
     for incident in remembered:
@@ -58,7 +58,7 @@ def advance(
         if rows:
             today.append(_continue(catalog, incident, day, rows))
         elif incident.is_open:
-            today.append(_without_support(incident, day, incident.unit in complete, recent.get(incident.series, ())))
+            today.append(_without_support(incident, day, complete.judges(incident), recent.get(incident.series, ())))
         else:
             today.append(dataclasses.replace(incident, day=day))
     taken = {i.id for i in yesterday}
@@ -70,11 +70,26 @@ def advance(
     return sorted(today, key=lambda i: (i.kind, i.unit, i.family, i.onset, i.id))
 
 
-def _complete_units(deliveries: Sequence[Row]) -> set[str]:
-    """Units that delivered every table they are still expected to; ``all`` when every unit did."""
-    expected = {row["unit"] for row in deliveries if row["finding"] != "retired"}
-    incomplete = {row["unit"] for row in deliveries if row["finding"] not in ("complete", "retired")}
-    return expected - incomplete | (set() if incomplete or not expected else {EVERY_UNIT})
+class _Complete:
+    """Which units delivered which tables completely today."""
+
+    def __init__(self, catalog: Catalog, deliveries: Sequence[Row]) -> None:
+        self._catalog = catalog
+        self._judged = {row["table"] for row in deliveries}
+        self._complete = {(row["table"], row["unit"]) for row in deliveries if row["finding"] == "complete"}
+        self._holes = {row["table"] for row in deliveries if row["finding"] not in ("complete", "retired")}
+
+    def judges(self, incident: Incident) -> bool:
+        """Whether every table of the headline's metric was delivered by its unit; for totals, by every unit.
+
+        A table on which no verdict was ever passed is complete; without any verdict at all nothing is.
+        """
+        if not self._judged:
+            return False
+        tables = [t for t in self._catalog.tables_of(self._catalog.metric(incident.metric)) if t in self._judged]
+        if incident.unit == EVERY_UNIT:
+            return not self._holes.intersection(tables)
+        return all((table, incident.unit) in self._complete for table in tables)
 
 
 def _family(catalog: Catalog, row: Row) -> tuple[str, str]:
@@ -259,7 +274,7 @@ def _data_incidents(
 ) -> list[Incident]:
     """Holes in the data: one incident of a unit and table from the first incomplete day to the last, with backlog."""
     held = {(i.unit, i.table): i for i in open_before}
-    silence = all(row["volume"] is None for row in deliveries)  # the source is late: that is no unit's incident
+    came = {row["table"] for row in deliveries if row["volume"] is not None}
     today = []
     for row in deliveries:
         before, finding = held.get((row["unit"], row["table"])), row["finding"]
@@ -280,7 +295,7 @@ def _data_incidents(
                 )
             )
             continue
-        if silence:
+        if row["table"] not in came:  # the source is late: that is no unit's incident
             continue
         onset = row["incomplete_since"]
         today.append(

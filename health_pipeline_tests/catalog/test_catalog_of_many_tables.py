@@ -180,3 +180,27 @@ def test_the_version_of_a_declaration_follows_what_it_says_and_nothing_else() ->
     assert catalog.version(table) == load_catalog("marketplace").version(table)
     other = table.model_copy(update={"lateness_days": 1})
     assert catalog.version(other) != catalog.version(table)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "  - name: shops\n", "  - name: incidents\n",
+            "the table 'incidents' has the name of one of the pipeline's own. Rename it.",
+        ),
+        (
+            "{name: content_id, type: text, description: \"identifier, shared with live sessions\"}",
+            "{name: day, type: date, description: a day}",
+            "the column 'day' has the name of one that loading adds. Rename it.",
+        ),
+        (
+            "{name: content_id, type: text, description: \"identifier, shared with live sessions\"}",
+            "{name: cluster, type: text, description: a group}",
+            "the column 'cluster' has the name of one that loading adds. Rename it.",
+        ),
+    ],
+)  # fmt: skip
+def test_names_that_the_pipeline_needs_are_refused(market: Path, before: str, after: str, said: str) -> None:
+    _, findings = findings_after(market, "tables.yaml", before, after)
+    assert any(said in finding for finding in findings), findings

@@ -510,3 +510,23 @@ def test_an_incident_of_totals_waits_while_any_market_is_incomplete() -> None:
     waiting = next(i for i in advance(MARKET, day(4), held, [], hole, back) if i.kind == "shift")
     assert waiting.state == "ongoing"
     assert only(advance(MARKET, day(4), held, [], complete, back)).state == "recovered"
+
+
+def test_a_table_that_is_late_for_every_market_is_no_markets_hole() -> None:
+    rows = [delivery(unit, "complete") | {"table": "orders"} for unit in ("ID", "TH")]
+    rows += [delivery(unit, "missing", since=0) | {"table": "surveys"} for unit in ("ID", "TH")]
+    assert advance(MARKET, day(0), [], [], rows, {}) == []
+    rows[-1] = delivery("TH", "complete") | {"table": "surveys"}
+    assert [(i.unit, i.table) for i in advance(MARKET, day(0), [], [], rows, {})] == [("ID", "surveys")]
+
+
+def test_a_hole_in_a_table_that_has_nothing_to_do_with_it_holds_no_incident_open() -> None:
+    held = advance(MARKET, day(0), [], [market_shift("views|market=ID", change=-0.5, excess=-500.0)], [], {})
+    rows = [
+        delivery("ID", "complete") | {"table": "content_stats"},
+        delivery("ID", "missing", since=1) | {"table": "surveys"},
+        delivery("TH", "complete") | {"table": "surveys"},
+    ]
+    back = {"views|market=ID": [1_000.0]}
+    found = [i for i in advance(MARKET, day(QUIET_DAYS), held, [], rows, back) if i.kind == "shift"]
+    assert only(found).state == "recovered"
