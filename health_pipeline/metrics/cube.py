@@ -53,6 +53,9 @@ SUM_TYPE, SQUARE_TYPE = "DECIMAL(38, 12)", "DECIMAL(38, 9)"
 """Exact sums of fractional values: up to 1e26 with 12 decimals, and of their squares up to 1e29 with 9."""
 LOGIC = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
 
+LARGEST_SQUARE = "1e27"
+"""Beyond it squares are added as doubles: a hundred of them would not fit :data:`SQUARE_TYPE`."""
+
 Cut = tuple[str, ...]
 
 
@@ -522,9 +525,12 @@ def _fractional(sql: str, table: Table) -> bool:
 
 
 def _squares(a: str, b: str) -> str:
-    """SQL of the sum of products of two sums. Exact, like the sums themselves."""
+    """SQL of the sum of products of two sums. Exact, like the sums themselves, unless one is too large for it."""
     doubles = f"CAST({a} AS DOUBLE) * CAST({b} AS DOUBLE)"
-    return f"CAST(coalesce(sum(CAST({doubles} AS {SQUARE_TYPE})), 0) AS DOUBLE)"
+    large = f"max(CASE WHEN {doubles} > {LARGEST_SQUARE} OR {doubles} < -{LARGEST_SQUARE} THEN 1 ELSE 0 END) = 1"
+    small = f"CASE WHEN {doubles} <= {LARGEST_SQUARE} AND {doubles} >= -{LARGEST_SQUARE} THEN {doubles} END"
+    exact = f"CAST(coalesce(sum(CAST({small} AS {SQUARE_TYPE})), 0) AS DOUBLE)"
+    return f"CASE WHEN {large} THEN sum({doubles}) ELSE {exact} END"
 
 
 def _segment_sql(cut: Cut, alias: str = "") -> str:

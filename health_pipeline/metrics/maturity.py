@@ -107,9 +107,10 @@ def arrivals_sql(catalog: Catalog) -> dict[str, list[str]]:
 def _steps_sql(table: Table, columns: Sequence[str]) -> str:
     """Every version of a row twice: with sign 1 at the age it arrived, with sign -1 at the age it was superseded."""
     own = ", ".join(columns)
+    arrived = f'"{table.version}"'
     age = "greatest(0, CAST(CAST({at} AS DATE) - day AS INTEGER))"
     return (
-        f"SELECT day, {age.format(at=table.version)} AS age, 1 AS sign, {own} FROM facts\n"
+        f"SELECT day, {age.format(at=arrived)} AS age, 1 AS sign, {own} FROM facts\n"
         f"UNION ALL SELECT day, {age.format(at='superseded_at')}, -1, {own} FROM facts WHERE superseded_at IS NOT NULL"
     )
 
