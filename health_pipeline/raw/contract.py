@@ -56,6 +56,10 @@ MOST_COLUMNS = 1000
 """At most so many different keys of JSON objects are looked at."""
 AHEAD_DAYS = 400
 """Days of a table that is known ahead may lie so far in the future."""
+IN_THE_FUTURE = "in the future"
+TOO_FAR_AHEAD = f"more than {AHEAD_DAYS} days ahead"
+PASSING = (IN_THE_FUTURE, TOO_FAR_AHEAD)
+"""What is wrong with rows only until some day has come."""
 YEAR = r"(\d{3}[1-9]|\d{2}[1-9]\d|\d[1-9]\d{2}|[1-9]\d{3})"
 """Years 1 to 9999, those of ISO 8601 that every program can hold."""
 DATE = rf"{YEAR}-\d{{2}}-\d{{2}}"
@@ -69,6 +73,7 @@ PATTERNS = {
     "number": r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?",
 }
 TRUE, FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
+LARGEST_NUMBER = 9e18
 WRITTEN = {
     "date": "not a date written YYYY-MM-DD",
     "timestamp": "not a date and time written like 2025-09-30T12:00:00Z",
@@ -235,7 +240,7 @@ def day_rules(catalog: Catalog, table: Table, column: str, value: str, today: dt
             Rule(column, f"before {start.isoformat()}, when this ecosystem starts", f"{value} < DATE '{start}'")
         )
     ahead = AHEAD_DAYS if table.known_ahead else 1
-    says = f"more than {AHEAD_DAYS} days ahead" if table.known_ahead else "in the future"
+    says = TOO_FAR_AHEAD if table.known_ahead else IN_THE_FUTURE
     return [*rules, Rule(column, says, f"{value} > DATE '{today + dt.timedelta(days=ahead)}'")]
 
 
@@ -257,7 +262,7 @@ def version_rules(table: Table, today: dt.date) -> list[Rule]:
                 f"{late}{allowed} are allowed'",
             )
         )
-    return [*rules, Rule(name, "in the future", f"{version} >= DATE '{today + dt.timedelta(days=2)}'")]
+    return [*rules, Rule(name, IN_THE_FUTURE, f"{version} >= DATE '{today + dt.timedelta(days=2)}'")]
 
 
 def first_broken(rules: Sequence[Rule]) -> str:
@@ -771,6 +776,8 @@ def _rules(delivery: Delivery, catalog: Catalog, table: Table, today: dt.date) -
             rules += _zone_rules(c, zones)
         if c.type in WRITTEN:
             rules.append(Rule(c.name, WRITTEN[c.type], f"{text} IS NOT NULL AND {value} IS NULL"))
+        if c.type == "number":  # sums are exact, and hold no more
+            rules.append(Rule(c.name, f"beyond {LARGEST_NUMBER:g}", f"abs({value}) > {LARGEST_NUMBER!r}"))
         if c.minimum is not None:
             rules.append(Rule(c.name, f"below {c.minimum:g}", f"{value} < {c.minimum!r}"))
         if c.maximum is not None:

@@ -34,6 +34,7 @@ from health_pipeline.catalog.model import Catalog, Sum, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
 from health_pipeline.raw.contract import (
+    PASSING,
     QUARANTINE,
     Checked,
     check_csv,
@@ -101,7 +102,7 @@ class Landing:
         delivered_at: dt.datetime | None = None,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Land a file. The same content again only moves its ``delivered_at`` forward.
+        """Land a file. The same content again only moves its ``delivered_at`` forward, unless rows were too early.
 
         Args:
             path: a file in one of :data:`.reader.FORMATS`.
@@ -263,12 +264,12 @@ class Landing:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             receipt = _receipt(folder)
-            if receipt is not None and self.is_current(receipt):
+            if receipt is not None and self.is_current(receipt) and not _passing(receipt):
                 if delivered_at > receipt.delivered_at:
                     receipt = replace(receipt, delivered_at=delivered_at)
                     _write(folder / "receipt.json", receipt.to_json())
                 return receipt
-            if receipt is not None:  # the contract has changed: what was delivered when has not
+            if receipt is not None:  # the contract or the date has changed: what was delivered when has not
                 delivered_at = max(delivered_at, receipt.delivered_at)
             with self.scratch() as scratch:
                 form, checked = self.check(path, table, scratch, progress)
@@ -370,6 +371,11 @@ def _receipt(folder: Path) -> Receipt | None:
         return Receipt.from_json((folder / "receipt.json").read_bytes())
     except FileNotFoundError:
         return None
+
+
+def _passing(receipt: Receipt) -> bool:
+    """Whether rows were rejected that may be right by now, though neither they nor the contract changed."""
+    return any(reason.endswith(PASSING) for reason in receipt.reasons)
 
 
 def _write(path: Path, content: bytes) -> None:

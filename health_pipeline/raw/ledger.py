@@ -114,7 +114,7 @@ class Ledger:
         digest = hashlib.sha256()
         for supply in sorted(self.supplies(day), key=lambda s: s.receipt.key):
             units = "\1".join(sorted(supply.units)) if supply.units is not None else "*"
-            digest.update(f"{supply.receipt.key}\0{supply.receipt.contract}\0{units}\0".encode())
+            digest.update(f"{supply.receipt.key}\0{supply.receipt.contract}\0{units}\0{supply.rows}\0".encode())
         return digest.hexdigest()[:16]
 
     def unmended(self, days: Collection[dt.date]) -> list[Receipt]:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.facts import assemble
 from health_pipeline.raw.landing import QUARANTINED, Landing
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.ledger import Ledger, Receipt
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
 
@@ -147,6 +148,30 @@ def test_the_same_content_never_moves_back_in_time(landing: Landing, tmp_path: P
     path = write(tmp_path / "a.csv", (MONDAY, "TikTok", 2))
     landing.receive(path, delivered_at=LONG_AGO)
     assert landing.receive(path, delivered_at=LONG_AGO - HOUR).delivered_at == LONG_AGO
+
+
+def test_rows_that_were_too_early_land_when_their_file_comes_again(
+    landing: Landing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Early(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Early:
+            return cls.combine(MONDAY - dt.timedelta(days=1), dt.time(12), tz)
+
+    path = write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2))
+    with monkeypatch.context() as patched:
+        patched.setattr("health_pipeline.raw.landing.dt.datetime", Early)
+        early = landing.receive(path)
+        assert early.reasons == {"day: in the future": 1}
+        assert landing.receive(path).quarantined == 1
+    assert landing.receive(path, delivered_at=LONG_AGO).reasons == {}
+    assert volumes(landing) == [(MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2)]
+
+
+def test_rows_that_a_landing_has_got_since_change_their_day(landing: Landing, tmp_path: Path) -> None:
+    receipt = landing.receive(write(tmp_path / "a.csv", (MONDAY, "TikTok", 1)))
+    grown = replace(receipt, days={MONDAY: {"TikTok": 2}})
+    assert Ledger.of([receipt], versioned=True).version(MONDAY) != Ledger.of([grown], versioned=True).version(MONDAY)
 
 
 def test_a_file_from_the_future_counts_as_delivered_now(landing: Landing, tmp_path: Path) -> None:
