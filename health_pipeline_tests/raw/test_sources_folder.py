@@ -61,6 +61,26 @@ def test_a_file_is_fetched_once_and_again_when_it_changes(tmp_path: Path) -> Non
     assert shop.values("counts", "visits") == [(2,)]
 
 
+def test_a_file_restored_to_what_it_was_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ETag is then that of a file fetched before."""
+    info = LocalFileSystem.info
+
+    def with_etag(files: LocalFileSystem, path: Any, **options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = info(files, path, **options)
+        return found | ({"ETag": Path(found["name"]).read_text()} if found["type"] == "file" else {})
+
+    monkeypatch.setattr(LocalFileSystem, "info", with_etag)
+    shop = shop_over(tmp_path, str(tmp_path / "exports"))
+    for visits, seconds_ago in ((1, 60), (2, 40), (1, 20)):
+        put(tmp_path / "exports", "counts_1.csv", counts(("ID", visits)), seconds_ago)
+        assert [look.new for look in shop.look()] == [1]
+        shop.pull_rows()
+        assert [look.new for look in shop.look()] == [0]
+        assert shop.values("counts", "visits") == [(visits,)]
+    put(tmp_path / "exports", "counts_1.csv", counts(("ID", 1)), seconds_ago=10)
+    assert [look.new for look in shop.look()] == [0], "only touched"
+
+
 def test_the_newest_file_counts_in_whatever_order_they_are_listed(tmp_path: Path) -> None:
     folder = tmp_path / "exports"
     put(folder, "counts_a.csv", counts(("ID", 2)), seconds_ago=10)

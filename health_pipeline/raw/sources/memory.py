@@ -13,12 +13,10 @@ Both are written after what they tell of has landed: a crash repeats work, and l
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,10 +137,12 @@ class Memory:
         ]
 
     def files(self) -> set[str]:
-        """Ids of all files that were fetched."""
-        with contextlib.suppress(FileNotFoundError):
-            return {name.removesuffix(".json") for name in os.listdir(self.folder / "files")}  # noqa: PTH208
-        return set()
+        """Ids of all files as they were when last fetched: what a file was before that may come again, and is news."""
+        newest: dict[str, tuple[str, str]] = {}
+        for path in (self.folder / "files").glob("*.json"):
+            noted = json.loads(path.read_bytes())
+            newest[noted["file"]] = max(newest.get(noted["file"], ("", "")), (noted["at"], path.stem))
+        return {file_id for _, file_id in newest.values()}
 
     def note_file(self, file_id: str, fields: Mapping[str, str]) -> None:
         """Note what became of a fetched file."""
