@@ -15,6 +15,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
 
+from health_pipeline.raw.sources import problems as source_problems
 from health_pipeline.raw.sources.folder import identity
 from health_pipeline_tests.raw.conftest import Shop, age
 from health_pipeline_tests.raw.servers import free_port
@@ -130,6 +131,54 @@ def test_an_unreadable_file_is_named_once_and_the_others_go_on(tmp_path: Path) -
     put(folder, "counts_1.csv", counts(("SG", 1)), seconds_ago=30)
     assert shop.pull_rows() == {"counts": 1}
     assert shop.landing.rejections() == []
+
+
+def test_a_file_that_may_not_be_fetched_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "exports"
+    for number, market in enumerate(("ID", "SG", "ID")):
+        put(folder, f"counts_{number}.csv", counts((market, number)), seconds_ago=60 - number)
+    shop = shop_over(tmp_path, str(folder))
+    fetch = LocalFileSystem.get_file
+
+    def refuse(files: LocalFileSystem, path: str, *arguments: Any, **options: Any) -> None:
+        if path.endswith("counts_1.csv"):
+            raise PermissionError("Forbidden")
+        fetch(files, path, *arguments, **options)
+
+    says = f"Source 'exports': counts_1.csv in {folder} refuses access: Forbidden."
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFileSystem, "get_file", refuse)
+        (pulled,) = shop.pull()
+        assert ([p.message for p in pulled.problems], len(pulled.receipts)) == ([says], 2)
+        (pulled,) = shop.pull()
+        assert ([p.message for p in pulled.problems], len(pulled.receipts)) == ([says], 0)
+    assert [r.message for r in source_problems(shop.catalog, shop.landing)] == [says]
+    assert shop.pull_rows() == {"counts": 1}
+    assert source_problems(shop.catalog, shop.landing) == []
+    assert shop.values("counts", "market", "visits") == [("ID", 2), ("SG", 1)]
+
+
+def test_once_the_store_is_gone_no_other_file_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "exports"
+    for number in range(3):
+        put(folder, f"counts_{number}.csv", counts(("ID", number)), seconds_ago=60 - number)
+    shop = shop_over(tmp_path, str(folder))
+    fetch = LocalFileSystem.get_file
+
+    def unplug(files: LocalFileSystem, path: str, *arguments: Any, **options: Any) -> None:
+        if path.endswith("counts_1.csv"):
+            folder.rename(tmp_path / "elsewhere")
+            raise OSError("unplugged")
+        fetch(files, path, *arguments, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "get_file", unplug)
+    (pulled,) = shop.pull()
+    assert [p.message for p in pulled.problems] == [
+        f"Source 'exports': counts_1.csv in {folder} can't be read: unplugged."
+    ]
+    assert len(pulled.receipts) == 1, "what landed before is told of"
 
 
 def test_a_file_that_changes_while_it_is_fetched_waits_for_the_next_pull(

@@ -199,7 +199,13 @@ def _pull_folder(catalog: Catalog, source: Source, landing: Landing, memory: Mem
             continue
         with landing.scratch() as scratch:
             say(f"Fetching {file.relative} from {source.name}")
-            path = folder.fetch(file, scratch)
+            try:
+                path = folder.fetch(file, scratch)
+            except UserError as error:  # tried again by the next pull; the other files go on, if there is any point
+                problems.setdefault(table, []).append(error)
+                if folder.answers():
+                    continue
+                break
             if path is None:  # being written: the next pull finds it again
                 continue
             note = {"file": file.relative, "table": table, "at": dt.datetime.now(dt.UTC).isoformat()}

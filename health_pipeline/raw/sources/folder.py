@@ -103,7 +103,7 @@ class Folder:
     def fetch(self, file: RemoteFile, scratch: Path) -> Path | None:
         """A copy of the file, with the time it was modified; ``None`` if it changed or vanished meanwhile."""
         target = scratch / file.relative.replace("/", "-")[-200:]
-        with self._explained():
+        with self._explained(f"{file.relative} in {self._shown}"):
             try:
                 self._files.get_file(file.path, str(target))
                 self._files.invalidate_cache()
@@ -116,6 +116,16 @@ class Folder:
         if file.modified is not None:
             os.utime(target, (file.modified.timestamp(),) * 2)
         return target
+
+    def answers(self) -> bool:
+        """Whether the store can be reached at all, after a file could not be fetched."""
+        try:
+            self._files.invalidate_cache()
+            return bool(self._files.exists(self._root))
+        except PermissionError:
+            return True
+        except Exception:  # each file system raises what its own client does
+            return False
 
     def _open(self, url: str) -> tuple[AbstractFileSystem, str]:
         import fsspec.core
@@ -149,8 +159,14 @@ class Folder:
         return local and modified is not None and time.time() - modified.timestamp() < SETTLED_SECONDS
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, shown: str = "") -> Iterator[None]:
+        """Errors of the store in its own words, without secrets.
+
+        Args:
+            shown: what is read; the folder by default.
+        """
         name, mask = f"Source {self._source.name!r}", self._revealed.mask
+        shown = shown or self._shown
         try:
             yield
         except UserError:
@@ -167,12 +183,12 @@ class Folder:
             ) from None
         except PermissionError as error:
             raise UserError(
-                f"{name}: {self._shown} refuses access: {mask(_brief(error))}.",
+                f"{name}: {shown} refuses access: {mask(_brief(error))}.",
                 "Check the credentials in storage_options, and that they may list and read.",
             ) from None
         except Exception as error:  # each file system raises what its own client does
             raise UserError(
-                f"{name}: {self._shown} can't be read: {mask(_brief(error))}.",
+                f"{name}: {shown} can't be read: {mask(_brief(error))}.",
                 "Check the address, the credentials in storage_options, and the network.",
             ) from None
 
