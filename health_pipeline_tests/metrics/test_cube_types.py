@@ -478,6 +478,15 @@ def test_a_value_far_below_a_cent_is_not_lost_in_a_large_sum(catalog: Catalog, p
     assert value == 1e9 * (live.value == 1e9).sum() + 1e-9 * (live.value == 1e-9).sum()
 
 
+def test_a_value_too_large_for_exact_squares_stops_nothing(catalog: Catalog, plan: Plan, tmp_path: Path) -> None:
+    frames = drawn(np.random.default_rng(1), 200)
+    frames["sales"] = frames["sales"].assign(day=DAYS[0], kind="live", market="ID", value=[5e14] + [1.0] * 199)
+    cube = compute(plan, ENGINE, published(catalog, tmp_path, frames), DAYS)[0].to_pandas()
+    [row] = cube[(cube.metric == "live_value") & (cube.segment == "")].to_dict("records")
+    assert row["numerator"] == 5e14 + 199
+    assert row["numerator_sq"] == pytest.approx(2.5e29, rel=1e-9)
+
+
 def test_without_any_facts_the_cube_is_empty(catalog: Catalog, plan: Plan, tmp_path: Path) -> None:
     nothing = {name: frame.iloc[:0] for name, frame in drawn(np.random.default_rng(1), 3).items()}
     cube, histograms = compute(plan, ENGINE, published(catalog, tmp_path, nothing), DAYS)

@@ -82,6 +82,7 @@ def test_rows_come_in_the_types_of_the_contract_sorted_by_its_key(tmp_path: Path
         ("2025-10-01,TikTok,rows,all,-1,", "statements", "statements: below 0"),
         ("2025-10-01,TikTok,rows,all,5,nan", "mean_seconds", "mean_seconds: not a finite number"),
         ("2025-10-01,TikTok,rows,all,5,1e999", "mean_seconds", "mean_seconds: not a finite number"),
+        ("2025-10-01,TikTok,rows,all,5,1e19", "mean_seconds", "mean_seconds: beyond 9e+18"),
         ("2025-10-01,TikTok,rows,all", "", "4 fields where the header names 6"),
         ("2025-10-01,TikTok,rows,all,5,,7", "", "7 fields where the header names 6"),
         (
