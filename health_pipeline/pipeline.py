@@ -137,8 +137,14 @@ class Pipeline:
         }
 
     def delivered_days(self) -> list[dt.date]:
-        """Every day from the first to the newest that anyone delivered; days between without any are included."""
-        days = {day for table in deliveries.judged(self.catalog) for day in self.landing.days(table.name)}
+        """Every day from the first to the newest that anyone delivered; days between without any are included.
+
+        So are published days that no delivery holds any more, since a correction moved or rejected their rows: they are
+        to be computed again. A day before the ecosystem's start is no partition that could be.
+        """
+        judged, start = deliveries.judged(self.catalog), self.catalog.ecosystem.start
+        days = {day for table in judged for day in self.landing.days(table.name)}
+        days |= {day for table in judged for day in self.tables.facts[table.name].days() if day >= start}
         return date_range(min(days), max(days)) if days else []
 
     def days_to_judge(self, count: int = DETECTION_DAYS) -> list[dt.date]:
@@ -163,7 +169,9 @@ class Pipeline:
         engine = Engine()
         stale = _stale(self.load_steps(engine), asked)
         lasting = {
-            name for name, step in self.lasting_steps(engine).items() if stale_days(step, self.landing.days(name))
+            name
+            for name, step in self.lasting_steps(engine).items()
+            if stale_days(step, facts.days(self.landing, self.catalog.table(name), self.tables.facts[name]))
         }
         if stale or lasting:
             said = [_days(stale)] * bool(stale) + sorted(lasting)

@@ -81,7 +81,7 @@ def _facts(
 
     return derived_asset(
         catalog, partitions, "raw", [output], derivation,
-        every_day=lambda: landing.days(table.name), beyond=not daily,
+        every_day=lambda: facts_of.days(landing, table, facts[table.name]), beyond=not daily,
     )  # fmt: skip
 
 

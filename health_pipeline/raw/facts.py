@@ -60,6 +60,11 @@ def derivation(landing: Landing, engine: Engine, table: Table, facts: LakeTable)
     )
 
 
+def days(landing: Landing, table: Table, facts: LakeTable) -> list[dt.date]:
+    """Days on which anything was delivered or is published, ascending: a correction may leave a day without rows."""
+    return sorted({*landing.days(table.name), *facts.days()})
+
+
 def version(catalog: Catalog, table: Table) -> str:
     """Changes when what loading adds to landed rows, or how it chooses among them, is declared otherwise."""
     derived = tuple(d.model_copy(update={"description": ""}) for d in table.derived)

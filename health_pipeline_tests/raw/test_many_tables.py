@@ -166,6 +166,24 @@ def test_a_lasting_table_alone_is_reason_enough_to_load(shop: Deployment) -> Non
     assert shop.pipeline.tables.facts["shops"].read().num_rows == 1
 
 
+def test_days_whose_rows_a_correction_of_the_contract_moved_are_computed_again(
+    shop: Deployment, tmp_path: Path
+) -> None:
+    deliver(shop, "orders.parquet", [o | {"sent_on": day(0)} for o in [*rows("orders", 0, 1), *rows("orders", 1, 1)]])
+    deliver(shop, "shops.parquet", [s | {"began_on": day(-4)} for s in rows("shops", -5, 1)])
+    assert shop.work_off() == ["land", "load", "judge"]
+    for name in ("tables.yaml", "metrics.yaml", "ecosystem.yaml"):
+        text = (shop.catalog_folder / name).read_text()
+        (tmp_path / name).write_text(text.replace("placed_on", "sent_on").replace("opened_on", "began_on"))
+    corrected = Deployment.open(tmp_path, shop.home)
+    assert corrected.work_off()[:2] == ["land", "load"]
+    facts = corrected.pipeline.tables.facts
+    held = {name: [(d, facts[name].read([d]).num_rows) for d in facts[name].days()] for name in ("orders", "shops")}
+    assert held == {"orders": [(day(0), 2), (day(1), 0)], "shops": [(day(-5), 0), (day(-4), 1)]}
+    assert corrected.pipeline.outstanding() is None
+    corrected.instance.dispose()
+
+
 def test_rows_that_name_nothing_are_told_of_and_kept(shop: Deployment) -> None:
     deliver(shop, "creators.parquet", rows("creators", 0, 2))
     deliver(shop, "shops.parquet", rows("shops", -300, 1))
