@@ -197,6 +197,16 @@ def test_a_late_version_changes_its_day_and_no_other(shop: Shop) -> None:
     assert shop.load("orders") == [days[2]], "and an old version that comes again changes nothing"
 
 
+def test_a_division_by_zero_in_a_derived_column_is_no_value(catalog: Catalog, workplace: Path) -> None:
+    inverse = Derived(name="inverse", type="number", sql="1.0 / (items - 1)", description="infinite for one item")
+    orders = catalog.table("orders").model_copy(update={"derived": (*catalog.table("orders").derived, inverse)})
+    shop = Shop(
+        catalog.model_copy(update={"tables": (orders, catalog.table("queue"))}), Path(tempfile.mkdtemp(dir=workplace))
+    )
+    shop.deliver("orders", [order(items=1), order(number=2, items=3)])
+    assert [r["inverse"] for r in shop.facts("orders")] == [None, 0.5]
+
+
 def test_a_mistake_in_a_derived_column_names_it(catalog: Catalog, workplace: Path) -> None:
     wrong = Derived(name="too_much", type="integer", sql="items * 9000000000000000000", description="overflows")
     orders = catalog.table("orders").model_copy(update={"derived": (*catalog.table("orders").derived, wrong)})
