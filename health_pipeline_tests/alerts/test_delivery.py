@@ -275,7 +275,8 @@ def test_two_deliverers_at_once_post_each_message_once(
         results = list(pool.map(one, range(4)))
     assert Counter(server.keys) == Counter(keys)
     assert sum(r.sent for r in results) == len(keys)
-    assert sum(r.found for r in results) >= 2, "a machine that is slow for a moment makes more answers late, no more posts"
+    # At least the two whose answers were lost; on a slow machine other answers are late too.
+    assert sum(r.found for r in results) >= 2
 
 
 def test_a_claim_that_passed_to_another_is_worth_nothing(engine: sa.Engine, put: Put) -> None:
