@@ -269,14 +269,14 @@ def test_two_deliverers_at_once_post_each_message_once(
 
     def one(_: int) -> Delivery:
         own = open_state(state_url)
-        return run(own, Slack(TOKEN, base_url=server.url, timeout=TIMEOUT))
+        # A second for an ordinary answer, so that a busy machine loses none but the two that the faults lose.
+        return run(own, Slack(TOKEN, base_url=server.url, timeout=1.0))
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(one, range(4)))
     assert Counter(server.keys) == Counter(keys)
     assert sum(r.sent for r in results) == len(keys)
-    # At least the two whose answers were lost; on a slow machine other answers are late too.
-    assert sum(r.found for r in results) >= 2
+    assert sum(r.found for r in results) == 2
 
 
 def test_a_claim_that_passed_to_another_is_worth_nothing(engine: sa.Engine, put: Put) -> None:

@@ -1008,7 +1008,9 @@ def test_however_a_file_of_json_lines_is_damaged_no_line_is_lost(rows: list[dict
 @given(place=st.floats(0, 1), size=st.integers(1, 200), fill=st.binary(min_size=1, max_size=1))
 def test_however_a_parquet_file_is_damaged_it_is_read_or_refused(place: float, size: int, fill: bytes) -> None:
     start = int(place * (len(WHOLE_PARQUET) - size))
-    check_somewhere("sales.parquet", WHOLE_PARQUET[:start] + fill * size + WHOLE_PARQUET[start + size :])
+    checked = check_somewhere("sales.parquet", WHOLE_PARQUET[:start] + fill * size + WHOLE_PARQUET[start + size :])
+    if checked is not None:
+        assert checked.accepted + checked.duplicates + sum(checked.reasons.values()) == checked.delivered
 
 
 @settings(max_examples=15, deadline=None)
