@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from health_pipeline.stats.detect import Detection, Settings, Shift, detect
+from health_pipeline.stats.discovery import Memory
 from health_pipeline.stats.panel import Panel, Scale
 
 Array = NDArray[np.float64]
@@ -120,6 +121,23 @@ def reports_of(found: Detection, series: int, first: int) -> Reports:
         later=np.array([size(later.get((s.row, s.reported))) for s in rows]).reshape(-1, 3).T,
         alarmed=alarmed, tested=int(found.tested.sum()),
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[Array]]:
+    """The p-values (series; NaN: not judged) of every day that the detector judges meanwhile, before the FDR control."""
+    days: list[Array] = []
+    judge = Memory.judge
+
+    def listening(memory: Memory, p: Array) -> Array:
+        days.append(p.copy())
+        return judge(memory, p)
+
+    Memory.judge = listening  # type: ignore[method-assign]
+    try:
+        yield days
+    finally:
+        Memory.judge = judge  # type: ignore[method-assign]
 
 
 # Rules of thumb, vectorised.

@@ -7,17 +7,19 @@ is false. Slow methods judge the first 100 series of the same panels. Writes its
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from benchmarks.figures import arguments, dots_chart, publish, table
-from benchmarks.methods import DETECTOR, OURS, RIVALS, Method, present
-from benchmarks.panels import DAYS, FIRST, NULLS, Made, null
+from benchmarks.methods import DETECTOR, OURS, RIVALS, Array, Method, present, recorded
+from benchmarks.panels import DAYS, FIRST, NULLS, PLAIN, Made, null
+from health_pipeline.stats.detect import EFFECTIVE_TESTS
 
 SERIES = 2000
 STUDY = "benchmarks.null"
 PICTURE = "false-reports"
+LEVELS = (1e-2, 1e-3, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Count:
     days: int
     alarmed: float
     seconds: float
+    p: Array = field(default_factory=lambda: np.zeros(0))
+
+    def times_nominal(self, level: float) -> float:
+        """How many times as often as it should a p-value is at most ``level``."""
+        return float(np.mean(self.p <= level)) / level if len(self.p) else np.nan
 
     @property
     def per_thousand(self) -> float:
@@ -39,9 +46,13 @@ def count(method: Method, made: Made, cohorts: bool = False, first: int = FIRST)
     """Judge a null panel."""
     panel = method.part(made.with_cohorts if cohorts else made.panel)
     started = time.perf_counter()
-    found = method.judge(panel, first)
+    with recorded() as days:
+        found = method.judge(panel, first)
     spent = time.perf_counter() - started
-    return Count(len(found), found.tested, len(np.unique(found.column)), float(found.alarmed.mean()), spent)
+    p = np.concatenate(days) if days else np.zeros(0)
+    return Count(
+        len(found), found.tested, len(np.unique(found.column)), float(found.alarmed.mean()), spent, p[~np.isnan(p)]
+    )
 
 
 def main() -> None:
@@ -55,6 +66,7 @@ def main() -> None:
     others: list[list[str]] = []
     dots: list[tuple[str, str, float]] = []
     total = tested = 0
+    effective = np.nan
     for name, recipe in NULLS.items():
         made = null(recipe, series)
         for cohorts in (False, True) if recipe.shared else (False,):
@@ -64,8 +76,11 @@ def main() -> None:
                 total, tested = total + c.reports, tested + c.tested
             said = name + ((", told the cohorts" if cohorts else ", not told the cohorts") if recipe.shared else "")
             own.append([said, f"{c.tested:,}", str(c.reports), f"{c.per_thousand:.3f}", f"{c.days} of {judged}",
-                        f"{c.alarmed:.3%}".replace("%", " %")])  # fmt: skip
-            print(f"{said}: {c.reports} reports on {c.days} days, {c.seconds:.1f} s", flush=True)
+                        f"{c.alarmed:.3%}".replace("%", " %"),
+                        " / ".join(f"{c.times_nominal(level):.1f}" for level in LEVELS)])  # fmt: skip
+            if recipe is PLAIN:
+                effective = EFFECTIVE_TESTS * c.times_nominal(LEVELS[1])
+            print(f"{said}: {c.reports} reports on {c.days} days, p {own[-1][-1]}, {c.seconds:.1f} s", flush=True)
         dots.append((DETECTOR, "causal", c.per_thousand))
         cells = [f"{c.per_thousand:.3f}"]
         for method in rivals:
@@ -79,10 +94,13 @@ def main() -> None:
         f"Written by `python -m {STUDY}`; seeds are fixed. {series:,} series × {DAYS} days of every kind of noise "
         f"([what it is made of](../benchmarks/panels.py)), {judged} days judged one after another, nominal share of false "
         "reports 5 %. On these panels every report is false. *Under a report*: series-days on which a reported shift was "
-        "not over yet.", "",
-        *table(["noise", "series-days", "reports", "per 1,000 series-days", "days with any", "series-days under a report"], own), "",
+        "not over yet. *p-values*: how many times as often as they should they are at most 0.01, 0.001 and 0.0001, before the "
+        "control of false discoveries.", "",
+        *table(["noise", "series-days", "reports", "per 1,000 series-days", "days with any", "under a report",
+                "p-values at 10⁻² / 10⁻³ / 10⁻⁴"], own), "",
         f"All kinds but the stress kinds and those not told of the campaigns' cohorts: {total} reports in {tested:,} series-days, "
-        f"{1000 * total / max(1, tested):.4f} per 1,000.", "",
+        f"{1000 * total / max(1, tested):.4f} per 1,000. The effective number of tests that plain Poisson noise shows at "
+        f"p = 0.001 is {effective:.1f} (in the code: {EFFECTIVE_TESTS:g}).", "",
     ]  # fmt: skip
     if rivals:
         lines += [

@@ -5,7 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-STUDIES = ("benchmarks.calibration", "benchmarks.real_data", "benchmarks.performance")
+STUDIES = (
+    "benchmarks.null",
+    "benchmarks.power",
+    "benchmarks.peer",
+    "benchmarks.speed",
+    "benchmarks.real_data",
+    "benchmarks.performance",
+)
 
 
 def main() -> None:
