@@ -219,8 +219,11 @@ def s_h_esd(panel: Panel, first: int, share: float = 0.1, alpha: float = 0.05) -
     return reports_from(alarms, first)
 
 
-def pelt(panel: Panel, first: int) -> Reports:
-    """PELT with the l2 cost and BIC's penalty on log values less their weekday's median (Killick 2012; ruptures)."""
+def pelt(panel: Panel, first: int, compiled: bool = True) -> Reports:
+    """PELT with the l2 cost and BIC's penalty on log values less their weekday's median (Killick 2012; ruptures).
+
+    ``compiled``: by ``ruptures.KernelCPD`` with its linear kernel, which is the same cost in C, instead of ``Pelt``.
+    """
     import ruptures
 
     y = panel.transformed()
@@ -231,7 +234,11 @@ def pelt(panel: Panel, first: int) -> Reports:
     y /= np.maximum(sd, 1e-9)[:, None]
     alarms = np.zeros(y.shape, dtype=np.int8)
     for row in range(len(y)):
-        ends = ruptures.Pelt(model="l2", min_size=2, jump=1).fit(y[row]).predict(pen=2.0 * np.log(days))
+        if compiled:
+            search = ruptures.KernelCPD(kernel="linear", min_size=2)
+        else:
+            search = ruptures.Pelt(model="l2", min_size=2, jump=1)
+        ends = search.fit(y[row]).predict(pen=2.0 * np.log(days))
         edges = [0, *ends]
         for start, change, stop in zip(edges[:-2], edges[1:-1], edges[2:], strict=True):
             alarms[row, change] = 1 if y[row, change:stop].mean() > y[row, start:change].mean() else -1
@@ -261,11 +268,12 @@ def mstl(panel: Panel, first: int) -> Reports:
 def prophet(panel: Panel, first: int) -> Reports:
     """Days outside Prophet's 99 % in-sample interval, with its weekly seasonality (Taylor and Letham 2018)."""
     import pandas as pd
-    from prophet import Prophet
 
     x = values(panel)
     alarms = np.zeros(x.shape, dtype=np.int8)
     with _quiet():
+        from prophet import Prophet
+
         for row in range(len(x)):
             frame = pd.DataFrame({"ds": panel.days, "y": x[row]})
             model = Prophet(interval_width=0.99, yearly_seasonality=False, daily_seasonality=False)
@@ -281,6 +289,7 @@ def _quiet() -> Iterator[None]:
     """Without the progress that libraries print."""
     logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
     logging.getLogger("prophet").setLevel(logging.ERROR)
+    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -177,7 +177,7 @@ def peer(change: float, series: int = 200, days: int = DAYS, seed: int = 101) ->
         effect = np.full(series, np.log1p(change))
         truth = Truth(np.arange(series), onset, np.zeros(series, np.int64), effect, np.expm1(effect))
     observed = rng.poisson(mean).astype(float)
-    return Made(_panel(Scale.COUNT, observed, np.ones_like(observed)), np.full(series, -1), truth,
+    return Made(counted(observed, np.ones_like(observed)), np.full(series, -1), truth,
                 (Planted("level", change),) if change else ())  # fmt: skip
 
 
@@ -251,16 +251,17 @@ def _observe(rng: np.random.Generator, recipe: Recipe, ground: _Ground, days: in
     if recipe.rates:
         odds = np.exp(ground.log)
         observed = rng.binomial(ground.denominator.astype(np.int64), odds / (1.0 + odds)).astype(float)
-        return _panel(Scale.PROPORTION, observed, ground.denominator)
+        return counted(observed, ground.denominator, Scale.PROPORTION)
     mean = np.exp(ground.log)
     if recipe.overdispersed:
         # Negative binomial of variance phi times the mean: a Poisson of a gamma of shape mean / (phi - 1).
         phi = rng.uniform(0.02, 1.0, len(mean))[:, None]
         mean = rng.gamma(mean / phi) * phi
-    return _panel(Scale.COUNT, rng.poisson(mean).astype(float), np.ones_like(mean))
+    return counted(rng.poisson(mean).astype(float), np.ones_like(mean))
 
 
-def _panel(scale: Scale, numerator: Array, denominator: Array) -> Panel:
+def counted(numerator: Array, denominator: Array, scale: Scale = Scale.COUNT) -> Panel:
+    """A panel (series, days) of one scale, from a Monday on."""
     series, days = numerator.shape
     names = tuple(f"series {i}" for i in range(series))
     return Panel(names, MONDAY + np.arange(days), np.full(series, scale, dtype=np.int8), numerator, denominator)
