@@ -1,0 +1,281 @@
+"""Score what a setting would have reported against what was planted.
+
+An **effect** of the ground truth acts on some segments (none given: everywhere), from its start to its end, and names
+the metrics it should move. A **report** is an incident's root as told on a day: metric, segment, onset interval. The
+report is *of* the effect when
+
+* **time**: it was made on or after the start; its onset interval begins by the effect's end and ends no earlier than
+  :data:`EARLY_DAYS` before its start;
+* **place**: for at least one of the effect's segments, no dimension has another value in the report's segment, its unit
+  included, and a policy, where it has one, is one of the effect's policies;
+* **metric**: its metric, or one of the same family, is one that the effect names. A hole in the data is of an effect
+  that names a metric of the table with the hole.
+
+Three things follow.
+
+* An effect is **found** on the first day with a report of it; its *delay* counts from its start, its *onset error* is
+  the onset as told that day less the start.
+* An incident is **true** when its root, on any day, fits an effect in time and place: here the onset may also lie up to
+  :data:`AFTER_DAYS` after the end, for what follows late (appeals, refunds, the way back), and the metric is free, for
+  causes move more than they name. *Precision* is the share of true incidents; *precision of the metric* the share whose
+  metric is one that should move.
+* All others are **false**, and so is what they cost.
+
+Effects whose cause is ``none`` (a campaign) changed something, and nothing was wrong: incidents of them are true, but
+nobody misses them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+
+from health_pipeline.backtest.replay import Outcome, Reported
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog
+from health_pipeline.errors import InputError
+from health_pipeline.incidents.model import Incident
+from health_pipeline.incidents.segments import conditions, relation
+from health_pipeline.pipeline import Pipeline
+
+EARLY_DAYS = 3
+AFTER_DAYS = 14
+POLICY = "policy"
+COLUMNS = ("incident_id", "effect", "title", "start", "end", "segment", "policies", "metrics", "cause")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What was planted.
+
+    Attributes:
+        start, end: both included.
+        segments: ``dimension=value|...`` each, "" for everywhere.
+        metrics: names of those it should move.
+        policies: of the catalog's dimension ``policy``; empty when it is about none.
+        cause: ``rate``, ``mix``, ``data``, or ``none`` when nothing is wrong.
+    """
+
+    id: str
+    kind: str
+    title: str
+    start: dt.date
+    end: dt.date
+    segments: tuple[str, ...]
+    metrics: frozenset[str]
+    policies: frozenset[str]
+    cause: str
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody would miss it."""
+        return self.cause != "none"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of an effect.
+
+    Attributes:
+        incident: the first report of it; ``None`` when it was missed.
+        delay: days from its start to that report.
+        onset_error: days from its start to the onset as told then.
+        inside: for a missed one, the day on which a shift of it was first a member of some incident.
+    """
+
+    effect: Effect
+    incident: Incident | None
+    delay: int | None = None
+    onset_error: int | None = None
+    inside: dt.date | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an incident was about anything that was planted.
+
+    Attributes:
+        effect: the one it fits, one with a metric it should move before others, a wanted one before others.
+        moved: whether its metric is one that the effect should move.
+    """
+
+    reported: Reported
+    effect: Effect | None
+    moved: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """A setting against the truth.
+
+    Attributes:
+        findings: of effects that began on a judged day, by start.
+        verdicts: of incidents first reported in the days that count.
+        unjudged: effects that began on no judged day, so that nobody could have reported their beginning.
+    """
+
+    findings: tuple[Finding, ...]
+    verdicts: tuple[Verdict, ...]
+    unjudged: tuple[Effect, ...]
+
+    @property
+    def found(self) -> int:
+        return sum(f.incident is not None for f in self.findings if f.effect.wanted)
+
+    @property
+    def planted(self) -> int:
+        return sum(f.effect.wanted for f in self.findings)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of true incidents; ``None`` without incidents."""
+        return _share(v.effect is not None for v in self.verdicts)
+
+    @property
+    def metric_precision(self) -> float | None:
+        """Share of incidents that fit an effect and whose metric is one it should move."""
+        return _share(v.moved for v in self.verdicts)
+
+    @property
+    def false(self) -> list[Reported]:
+        return [v.reported for v in self.verdicts if v.effect is None]
+
+    @property
+    def missed(self) -> list[Finding]:
+        return [f for f in self.findings if f.incident is None and f.effect.wanted]
+
+
+def truth_file(pipeline: Pipeline) -> Path | None:
+    """The file of planted effects beside an ecosystem's simulated data, if there is one."""
+    simulation = pipeline.simulation
+    path = simulation.folder / "ground_truth" / "incidents.parquet" if simulation is not None else None
+    return path if path is not None and path.is_file() else None
+
+
+def read_effects(path: Path) -> list[Effect]:
+    """Effects of a file ``ground_truth/incidents.parquet`` as ``health-pipeline simulate`` writes it, by start.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        rows = pq.read_table(path, columns=list(COLUMNS)).to_pylist()
+    except Exception as error:
+        raise InputError(
+            f"{path} holds no planted effects: {str(error).splitlines()[0]}",
+            "Give ground_truth/incidents.parquet of a folder that `health-pipeline simulate` wrote.",
+        ) from None
+    by_id: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_id.setdefault(row["incident_id"], []).append(row)
+    found = []
+    for name, own in by_id.items():
+        row = own[0]
+        found.append(
+            Effect(
+                name, row["effect"], row["title"], row["start"], row["end"], tuple(r["segment"] for r in own),  # type: ignore[arg-type]
+                frozenset(filter(None, row["metrics"].split(","))), frozenset(filter(None, row["policies"].split(","))),
+                row["cause"],
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda e: (e.start, e.id))
+
+
+def score(catalog: Catalog, outcome: Outcome, effects: Sequence[Effect]) -> Score:
+    """What a setting found, what it missed, and what of its reports was about nothing."""
+    judged, last = set(outcome.judged), outcome.days[-1]
+    begun = [e for e in effects if e.start in judged]
+    findings = [_finding(catalog, outcome, e) for e in begun]
+    verdicts = [_verdict(catalog, r, [e for e in effects if e.start <= last]) for r in outcome.incidents]
+    return Score(tuple(findings), tuple(verdicts), tuple(e for e in effects if e not in begun))
+
+
+def _finding(catalog: Catalog, outcome: Outcome, effect: Effect) -> Finding:
+    fits = fitting(catalog, effect)
+    everything = [i for r in (*outcome.earlier, *outcome.incidents) for i in r.rows if i.is_open]
+    own = [i for i in everything if fits(i) == "metric" and i.onset_low <= effect.end]
+    if own:
+        first = min(own, key=lambda i: (i.day, abs((i.onset - effect.start).days), i.id))
+        return Finding(effect, first, (first.day - effect.start).days, (first.onset - effect.start).days)
+    members = fitting_member(catalog, effect)
+    inside = [i.day for i in everything if i.day >= effect.start and members(i)]
+    return Finding(effect, None, inside=min(inside, default=None))
+
+
+def _verdict(catalog: Catalog, reported: Reported, effects: Sequence[Effect]) -> Verdict:
+    best: tuple[tuple[bool, bool, int], Effect] | None = None
+    for effect in effects:
+        fits = fitting(catalog, effect)
+        how = {fits(i) for i in reported.rows}
+        if how & {"metric", "place"}:
+            distance = -abs((reported.first.onset - effect.start).days)
+            rank = ("metric" in how, effect.wanted, distance)
+            if best is None or rank > best[0]:
+                best = rank, effect
+    return Verdict(reported, best[1], best[0][0]) if best else Verdict(reported, None, False)
+
+
+Fit = Literal["metric", "place", "no"]
+
+
+def fitting(catalog: Catalog, effect: Effect) -> Callable[[Incident], Fit]:
+    """How an incident's row fits an effect: in time, place and ``metric``; in time and ``place`` only; or not."""
+    should_move = _related(catalog, effect)
+
+    def fits(incident: Incident) -> Fit:
+        if incident.day < effect.start or not _in_time(effect, incident.onset_low, incident.onset_high):
+            return "no"
+        if not in_place(effect, incident.segment, incident.unit, catalog.unit):
+            return "no"
+        if incident.kind == "data":
+            named = {t for m in effect.metrics for t in catalog.tables_of(catalog.metric(m))}
+            return "metric" if incident.table in named else "place"
+        return "metric" if incident.metric in should_move else "place"
+
+    return fits
+
+
+def fitting_member(catalog: Catalog, effect: Effect) -> Callable[[Incident], bool]:
+    """Whether any member of an incident fits an effect in time, place and metric."""
+    should_move = _related(catalog, effect)
+
+    def fits(incident: Incident) -> bool:
+        return any(
+            m.metric in should_move
+            and effect.start - dt.timedelta(days=EARLY_DAYS) <= m.onset <= effect.end
+            and in_place(effect, m.segment, EVERY_UNIT, catalog.unit)
+            for m in incident.members
+        )
+
+    return fits
+
+
+def in_place(effect: Effect, segment: str, unit: str, unit_dimension: str) -> bool:
+    """Whether a segment can overlap one of the effect's: no dimension has different values in both."""
+    where = conditions(segment)
+    if unit != EVERY_UNIT:
+        where |= {f"{unit_dimension}={unit}"}
+    policy = next((c.split("=", 1)[1] for c in where if c.startswith(f"{POLICY}=")), None)
+    if policy is not None and effect.policies and policy not in effect.policies:
+        return False
+    return any(relation(where, conditions(own)) != "apart" for own in effect.segments)
+
+
+def _in_time(effect: Effect, low: dt.date, high: dt.date) -> bool:
+    return high >= effect.start - dt.timedelta(days=EARLY_DAYS) and low <= effect.end + dt.timedelta(days=AFTER_DAYS)
+
+
+def _related(catalog: Catalog, effect: Effect) -> frozenset[str]:
+    """The metrics it should move, and those of their families."""
+    known = {m.name: m.family for m in catalog.metrics}
+    families = {known[m] for m in effect.metrics if m in known}
+    return frozenset(name for name, family in known.items() if family in families)
+
+
+def _share(true: Iterable[bool]) -> float | None:
+    held = list(true)
+    return sum(held) / len(held) if held else None
