@@ -193,7 +193,7 @@ def series_chart(
     floor = scale["domain"][0]
     rows = [
         {
-            "day": _ms(p.day),
+            "day": milliseconds(p.day),
             "observed": _clamped(p.observed, floor, scale["type"]),
             "expected": _clamped(p.expected, floor, scale["type"]),
             "low": _clamped(p.low, floor, scale["type"]),
@@ -202,15 +202,19 @@ def series_chart(
         }
         for p in shown
     ]
-    dates, date_labels = _date_ticks(first, last, plot_width)
+    dates, date_labels = date_ticks(first, last, plot_width)
     x: Spec = {
         "field": "day",
         "type": "temporal",
-        "scale": {"type": "utc", "domain": [_ms(first) - DAY_MS / 2, _ms(last) + DAY_MS / 2], "nice": False},
-        "axis": _axis(dates, date_labels, grid=False),
+        "scale": {
+            "type": "utc",
+            "domain": [milliseconds(first) - DAY_MS / 2, milliseconds(last) + DAY_MS / 2],
+            "nice": False,
+        },
+        "axis": axis(dates, date_labels, grid=False),
         "title": None,
     }
-    y: Spec = {"type": "quantitative", "scale": scale, "axis": _axis(values, tick_labels, grid=True), "title": None}
+    y: Spec = {"type": "quantitative", "scale": scale, "axis": axis(values, tick_labels, grid=True), "title": None}
     no_data = [{"from": low - DAY_MS / 2, "to": high + DAY_MS / 2} for low, high in _gaps(rows)]
     stripes = [{"day": r["day"]} for r in rows if r["observed"] is None]
     inside = [r for r in rows if r["inside"]]
@@ -219,7 +223,7 @@ def series_chart(
     line: Spec = {"invalid": "break-paths-show-domains", "clip": True}
 
     layers: list[Spec] = [
-        _layer(
+        layer(
             "band",
             rows,
             {"type": "area", "color": LIGHT["band"], **line},
@@ -229,7 +233,7 @@ def series_chart(
                 "y2": {"field": "high"},
             },
         ),
-        _layer(
+        layer(
             "expected",
             rows,
             {"type": "line", "color": LIGHT["expected"], "strokeWidth": 1.2, "strokeDash": [4, 3], **line},
@@ -238,7 +242,7 @@ def series_chart(
                 "y": {**y, "field": "expected"},
             },
         ),
-        _layer(
+        layer(
             "no data",
             no_data,
             {"type": "rect", "color": LIGHT["gap"]},
@@ -247,13 +251,13 @@ def series_chart(
                 "x2": {"field": "to"},
             },
         ),
-        _layer(
+        layer(
             "no data stripes",
             stripes,
             {"type": "rule", "color": LIGHT["stripe"], "strokeWidth": max(0.6, min(2.5, day_width * 0.3))},
             {"x": x},
         ),
-        _layer(
+        layer(
             "observed",
             rows,
             {"type": "line", "color": LIGHT["observed"], "strokeWidth": 1.2, **line},
@@ -262,7 +266,7 @@ def series_chart(
                 "y": {**y, "field": "observed"},
             },
         ),
-        _layer(
+        layer(
             "incident",
             inside,
             {"type": "line", "color": LIGHT[tone], "strokeWidth": 1.6, **line},
@@ -271,7 +275,7 @@ def series_chart(
                 "y": {**y, "field": "observed"},
             },
         ),
-        _layer(
+        layer(
             "days",
             seen,
             {"type": "circle", "opacity": 1, "clip": True, "size": 14 if day_width >= 4 else 6},
@@ -283,7 +287,7 @@ def series_chart(
         ),
     ]
     layers += [
-        _layer(
+        layer(
             "no data label",
             [{"day": (gap["from"] + gap["to"]) / 2}],
             {
@@ -303,9 +307,9 @@ def series_chart(
     if onset_low and onset_high and low < high:
         layers.insert(
             4,
-            _layer(
+            layer(
                 "onset interval",
-                [{"from": _ms(low) - DAY_MS / 2, "to": _ms(high) + DAY_MS / 2}],
+                [{"from": milliseconds(low) - DAY_MS / 2, "to": milliseconds(high) + DAY_MS / 2}],
                 {
                     "type": "rect",
                     "color": LIGHT[tone],
@@ -320,9 +324,9 @@ def series_chart(
         height_above = -15 * label.lane - 13
         if not (is_onset and onset and onset < first):
             layers.append(
-                _layer(
+                layer(
                     name,
-                    [{"day": _ms(day)}],
+                    [{"day": milliseconds(day)}],
                     {
                         "type": "rule",
                         "color": role,
@@ -344,10 +348,10 @@ def series_chart(
                 "fontWeight": 600 if is_onset else "normal",
             }
             at = {"x": x, "y": {"value": height_above}, "text": {"field": "text"}}
-            layers.append(_layer(f"{name} label", [{"day": _ms(day), "text": label.text}], words, at))
+            layers.append(layer(f"{name} label", [{"day": milliseconds(day), "text": label.text}], words, at))
     layers += _heading(heading, left, top, width)
     text = description or _describe_series(title, shown, onset, window, format)
-    return _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
+    return picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
 
 
 def incident_timeline(
@@ -386,8 +390,8 @@ def incident_timeline(
             y = offset + unit_gap / 2 + lane * lane_height
             rows.append(
                 {
-                    "from": _ms(max(incident.onset, first)),
-                    "to": _ms(min(_end(incident), last)) + DAY_MS,
+                    "from": milliseconds(max(incident.onset, first)),
+                    "to": milliseconds(min(_end(incident), last)) + DAY_MS,
                     "top": y,
                     "bottom": y + lane_height - 2,
                     "tone": tone_of(incident),
@@ -402,19 +406,19 @@ def incident_timeline(
 
     heading = [(title, "ink")] if title else []
     top = 8 + 17 * len(heading) + 22
-    dates, date_labels = _date_ticks(first, last, plot_width)
+    dates, date_labels = date_ticks(first, last, plot_width)
     x: Spec = {
         "field": "from",
         "type": "temporal",
-        "scale": {"type": "utc", "domain": [_ms(first), _ms(last) + DAY_MS], "nice": False},
-        "axis": _axis(dates, date_labels, grid=True),
+        "scale": {"type": "utc", "domain": [milliseconds(first), milliseconds(last) + DAY_MS], "nice": False},
+        "axis": axis(dates, date_labels, grid=True),
         "title": None,
     }
     down = {"domain": [0, plot_height], "range": [0, plot_height], "nice": False, "zero": False}
     lanes: Spec = {"type": "quantitative", "scale": down, "axis": None}
     tones = {"domain": ["up", "down", "data"], "range": [LIGHT["up"], LIGHT["down"], LIGHT["data"]]}
     layers = [
-        _layer(
+        layer(
             "unit edges",
             names[:-1],
             {"type": "rule", "color": LIGHT["grid"]},
@@ -425,7 +429,7 @@ def incident_timeline(
             },
         ),
         # A bar of one day in two years would be half a pixel wide: the stroke keeps it visible.
-        _layer(
+        layer(
             "incidents",
             rows,
             {"type": "rect", "strokeWidth": 1.2, "clip": True},
@@ -439,7 +443,7 @@ def incident_timeline(
                 "opacity": {"condition": {"test": "datum.open", "value": 1}, "value": 0.5},
             },
         ),
-        _layer(
+        layer(
             "units",
             names,
             {
@@ -456,7 +460,7 @@ def incident_timeline(
     ]
     if not bars:
         layers.append(
-            _layer(
+            layer(
                 "empty",
                 [{}],
                 {
@@ -476,7 +480,7 @@ def incident_timeline(
     at = 0.0
     for tone, text in present:
         layers += [
-            _layer(
+            layer(
                 "key",
                 [{}],
                 {"type": "square", "size": 64, "color": LIGHT[tone], "opacity": 1},
@@ -485,7 +489,7 @@ def incident_timeline(
                     "y": {"value": -14},
                 },
             ),
-            _layer(
+            layer(
                 "key label",
                 [{}],
                 {
@@ -502,7 +506,7 @@ def incident_timeline(
         at += 13 + len(text) * _CHARACTER + 16
     if any(not r["open"] for r in rows):
         layers.append(
-            _layer(
+            layer(
                 "key label",
                 [{}],
                 {
@@ -522,7 +526,7 @@ def incident_timeline(
         f"Timeline of {len(rows)} incidents of {len(units)} units, {_long(first)} to {_long(last)}; "
         f"{still_open} are open on the last day."
     )
-    return _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
+    return picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
 
 
 def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 600, height: int = 220) -> Spec:
@@ -552,13 +556,13 @@ def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 
     top = 8 + 17 * len(heading) + 18
     plot_width, plot_height = width - left - right, height - top - bottom
     split = round(plot_height * 0.56)
-    edge_low, edge_high = _ms(min(sums)), _ms(max(sums)) + step * DAY_MS
-    dates, date_labels = _date_ticks(first, last, plot_width)
+    edge_low, edge_high = milliseconds(min(sums)), milliseconds(max(sums)) + step * DAY_MS
+    dates, date_labels = date_ticks(first, last, plot_width)
     x: Spec = {
         "field": "from",
         "type": "temporal",
         "scale": {"type": "utc", "domain": [edge_low, edge_high], "nice": False},
-        "axis": _axis(dates, date_labels, grid=False),
+        "axis": axis(dates, date_labels, grid=False),
         "title": None,
     }
     inset = 0.1 * step * DAY_MS
@@ -573,12 +577,17 @@ def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 
         top_of_scale = max(largest, ticks[-1])
         scale = {"domain": [0, top_of_scale], "range": span, "nice": False}
         values = [
-            {"from": _ms(day) + inset, "to": _ms(day) + step * DAY_MS - inset, "n": v[position], "zero": 0}
+            {
+                "from": milliseconds(day) + inset,
+                "to": milliseconds(day) + step * DAY_MS - inset,
+                "n": v[position],
+                "zero": 0,
+            }
             for day, v in sorted(sums.items())
             if v[position]
         ]
         layers += [
-            _layer(
+            layer(
                 name,
                 values,
                 {"type": "rect", "color": colour},
@@ -590,12 +599,12 @@ def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 
                         "type": "quantitative",
                         "scale": scale,
                         "title": None,
-                        "axis": _axis(ticks, [f"{t:,.0f}" for t in ticks], grid=True) | {"orient": "left"},
+                        "axis": axis(ticks, [f"{t:,.0f}" for t in ticks], grid=True) | {"orient": "left"},
                     },
                     "y2": {"field": "zero"},
                 },
             ),
-            _layer(
+            layer(
                 f"{name} label",
                 [{}],
                 {
@@ -615,7 +624,7 @@ def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 
         f"{shifts:,} significant shifts and {incidents:,} newly reported incidents, {_long(first)} to {_long(last)}, "
         f"per {per}."
     )
-    spec = _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
+    spec = picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
     return spec | {"resolve": {"scale": {"y": "independent"}, "axis": {"y": "independent"}}}
 
 
@@ -648,7 +657,7 @@ def maturity_strips(curves: Sequence[Maturity], *, width: int = 900, row: int = 
         "field": "age",
         "type": "quantitative",
         "scale": {"domain": [0, oldest + 1], "nice": False},
-        "axis": _axis(days, [f"{d:.0f}" for d in days], grid=False),
+        "axis": axis(days, [f"{d:.0f}" for d in days], grid=False),
         "title": None,
     }
     names = [float(i) + 0.5 for i in range(len(curves))]
@@ -656,7 +665,7 @@ def maturity_strips(curves: Sequence[Maturity], *, width: int = 900, row: int = 
         "field": "top",
         "type": "quantitative",
         "scale": {"domain": [len(curves), 0], "nice": False},
-        "axis": _axis(names, [c.name for c in curves], grid=False),
+        "axis": axis(names, [c.name for c in curves], grid=False),
         "title": None,
     }
     cells = [
@@ -667,11 +676,11 @@ def maturity_strips(curves: Sequence[Maturity], *, width: int = 900, row: int = 
     marks = [{"age": c.horizon, "top": i, "foot": i + 1} for i, c in enumerate(curves)]
     shade: Spec = {"field": "colour", "type": "nominal", "scale": None}
     layers = [
-        _layer(
+        layer(
             "shares", cells, {"type": "rect"},
             {"x": x, "x2": {"field": "to"}, "y": y, "y2": {"field": "foot"}, "color": shade},
         ),
-        _layer(
+        layer(
             "horizons", marks, {"type": "rule", "color": LIGHT["up"], "strokeWidth": 2},
             {"x": x, "y": y, "y2": {"field": "foot"}},
         ),
@@ -679,7 +688,7 @@ def maturity_strips(curves: Sequence[Maturity], *, width: int = 900, row: int = 
                   left, top, width),
     ]  # fmt: skip
     text = f"Share of the value that is in by age, of {len(curves)} metrics."
-    return _picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
+    return picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
 
 
 def sparkline(values: Sequence[float | None], width: int = 40, onset: int | None = None) -> str:
@@ -768,9 +777,10 @@ def dark_css(scope: str) -> str:
     )
 
 
-def _picture(
+def picture(
     layers: list[Spec], width: float, height: float, margins: tuple[int, int, int, int], description: str
 ) -> Spec:
+    """Layers as one specification: ``width`` x ``height`` px of plot within ``margins`` (left, right, top, bottom)."""
     left, right, top, bottom = margins
     seen: dict[str, int] = {}
     for layer in layers:  # Vega-Lite wants every name once
@@ -811,7 +821,8 @@ def _picture(
     }
 
 
-def _layer(name: str, values: Sequence[Mapping[str, Any]], mark: Spec, encoding: Spec) -> Spec:
+def layer(name: str, values: Sequence[Mapping[str, Any]], mark: Spec, encoding: Spec) -> Spec:
+    """One kind of mark over its own rows."""
     return {"name": name, "data": {"values": list(values)}, "mark": mark, "encoding": encoding}
 
 
@@ -825,7 +836,7 @@ def _mixed(none: str, all_: str, share: float) -> str:
 def _heading(lines: Sequence[tuple[str, str]], left: int, top: int, width: int) -> list[Spec]:
     """Title lines above everything else, from the left edge of the picture."""
     return [
-        _layer(
+        layer(
             "title" if role == "ink" else "subtitle",
             [{"text": text}],
             {
@@ -843,7 +854,7 @@ def _heading(lines: Sequence[tuple[str, str]], left: int, top: int, width: int) 
     ]
 
 
-def _axis(values: Sequence[float], labels: Sequence[str | list[str]], grid: bool) -> Spec:
+def axis(values: Sequence[float], labels: Sequence[str | list[str]], grid: bool) -> Spec:
     """An axis with exactly these ticks. ``labels`` are looked up by place, since tick labels are words here."""
     chosen = f"{json.dumps(list(labels))}[indexof({json.dumps(list(values))}, +datum.value)]"
     return {"values": list(values), "labelExpr": chosen, "grid": grid, "title": None}
@@ -1015,7 +1026,7 @@ def _trimmed(value: float, digits: int) -> str:
     return text.replace("-", "−")
 
 
-def _date_ticks(first: dt.date, last: dt.date, width: float) -> tuple[list[float], list[str | list[str]]]:
+def date_ticks(first: dt.date, last: dt.date, width: float) -> tuple[list[float], list[str | list[str]]]:
     """Days to label, in ms since 1970 UTC; the year stands under the first label and under each first of a year."""
     days = list(_days(first, last))
     ladder: list[tuple[list[dt.date], str]] = [
@@ -1037,7 +1048,7 @@ def _date_ticks(first: dt.date, last: dt.date, width: float) -> tuple[list[float
         text = f"{day.day} {day:%b}" if "d" in form else f"{day:%b}"
         new_year = n == 0 or day.year != chosen[n - 1].year
         labels.append([text, str(day.year)] if new_year else text)
-    return [_ms(d) for d in chosen], labels
+    return [milliseconds(d) for d in chosen], labels
 
 
 def _gaps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
@@ -1135,7 +1146,8 @@ def _days(first: dt.date, last: dt.date) -> Iterable[dt.date]:
     return (first + dt.timedelta(days=n) for n in range((last - first).days + 1))
 
 
-def _ms(day: dt.date) -> float:
+def milliseconds(day: dt.date) -> float:
+    """The start of a UTC day, as Vega counts time."""
     return (day.toordinal() - 719_163) * float(DAY_MS)
 
 
