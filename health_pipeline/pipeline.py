@@ -132,9 +132,23 @@ class Pipeline:
         c, t = self.catalog, self.tables
         return {
             "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands),
-            "incidents": incidents.derivation(c, t.shifts, t.bands, t.deliveries, t.incidents),
+            "incidents": incidents.derivation(c, self.incident_sources, t.incidents),
             "risks": risks.derivation(c, t.incidents, t.risks),
         }
+
+    @property
+    def incident_sources(self) -> incidents.Sources:
+        """What incidents follow from."""
+        t = self.tables
+        return incidents.Sources(
+            t.shifts,
+            t.bands,
+            t.deliveries,
+            t.cube,
+            t.maturity,
+            t.facts,
+            lambda table: self.landing.ledger(table).receipts,
+        )
 
     def delivered_days(self) -> list[dt.date]:
         """Every day from the first to the newest that anyone delivered; days between without any are included.

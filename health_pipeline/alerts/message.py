@@ -30,8 +30,11 @@ DATA_SEVERITIES = {"missing": "P2", "empty": "P2", "partial": "P3", "settling": 
 """A hole in the data has no score: without data nothing is judged, with part of it some of it is."""
 
 MEMBERS_SHOWN = 5
-EVENTS_SHOWN = 5
+SUSPECTS_SHOWN = 3
+EVENTS_SHOWN = 3
 LINKS_SHOWN = 5
+
+OPEN = ":open"
 
 MAX_KEY = 255
 MAX_TEXT = 4_000
@@ -47,7 +50,10 @@ MAX_BLOCKS_JSON = 10_000
 
 Block = dict[str, Any]
 
-_STATES = {"new": "New", "ongoing": "Ongoing", "recovered": "Recovered", "settled": "Settled"}
+_STATES = {
+    "new": "New", "worsening": "Worsening", "ongoing": "Ongoing", "recovered": "Recovered", "settled": "Settled",
+    "retracted": "Withdrawn", "merged": "Merged",
+}  # fmt: skip
 _BROADCAST = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
 _LINK = re.compile(r"<(https?://[^|<>\s]+)\|([^<>]*)>")
 _LINE_ENDS = "\n\r\t\v\f\x85\u2028\u2029"
@@ -87,7 +93,7 @@ def incident_message(
     links: Mapping[str, str] | None = None,
     trust: Sequence[str] = (),
 ) -> Message:
-    """The message about one incident: one while it is open, one when it has ended.
+    """The message about one incident: one while it is open, one for each way in which it can end.
 
     Args:
         score, rank: of the incident in the prioritised list of ``incident.day``; ``None`` when it has none.
@@ -96,25 +102,51 @@ def incident_message(
     """
     level = severity(incident, score)
     state = _STATES[incident.state]
-    phase = "open" if incident.is_open else incident.state
     said = wording.sentence(catalog, incident)
     usable = _usable(links or {})
     blocks = [
         _header(f"{level} · {wording.title(catalog, incident)}"),
         _context([f"{state} incident", *_standing(catalog, incident, score, rank), incident.id]),
-        _section(said, 1_000),
+        _section(said, 600),
         *(_shift(catalog, incident) if incident.kind == "shift" else ()),
+        *_doubts(incident),
         _context([_trust(incident, trust)]),
         *_coincident(incident.events),
         *_links(usable),
     ]
     text = escape(f"{state}, {level}: {said}", 2_000)
     return Message(
-        key=_key(catalog.name, "incident", incident.id, phase),
+        key=incident_key(catalog.name, incident.id, "open" if incident.is_open else incident.state),
         channel=catalog.ecosystem.alerts.channel,
         text=" ".join([text, *[escape(url, MAX_URL) for url in list(usable.values())[:1]]]),
         blocks=tuple(blocks),
     )
+
+
+def withdrawal_message(catalog: Catalog, told: Message) -> Message:
+    """The message about an incident that was told and is not in the record any more: its days were judged anew.
+
+    Args:
+        told: the message that told it.
+    """
+    first = _texts(told.blocks[0])[0] if told.blocks else {"type": "plain_text", "text": "An incident"}
+    headline = _shown(first).partition(" · ")[2] or _shown(first)
+    said = (
+        "Withdrawn: the days on which this was reported have been judged anew, with corrected or late data, and no "
+        "longer show it."
+    )
+    ending = told.key.removesuffix(OPEN)
+    return Message(
+        key=f"{ending}:retracted" if len(ending) < MAX_KEY - 10 else _key(catalog.name, "retracted", told.key),
+        channel=told.channel,
+        text=escape(f"{said} {headline}", 2_000),
+        blocks=(_header(f"Withdrawn · {headline}"), _section(said, 1_000)),
+    )
+
+
+def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
+    """Key of the message about an incident; ``phase`` is ``open``, or the state in which it ended."""
+    return _key(ecosystem, "incident", incident_id, phase)
 
 
 def failure_message(
@@ -308,13 +340,27 @@ def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
         amount = wording.number(abs(incident.excess))
         fields.append(_field("Beyond expectation", f"{amount} {sign} {things} a day"))
     blocks: list[Block] = [{"type": "section", "fields": fields}, _context(_evidence(incident))]
-    others = [m for m in incident.members if m.series != incident.series]
+    explained = wording.explanation(catalog, incident)
+    if explained:
+        blocks.append(_section("\n".join(["Where it comes from:", *explained]), 800))
+    others = [m for m in incident.members[1:] if m.is_open or not incident.is_open]
     if others:
-        lines = [f"• {_shorten(wording.member(catalog, m), 300)}" for m in others[:MEMBERS_SHOWN]]
+        reach = wording.reach(catalog, incident)
+        lines = [f"• {_shorten(wording.member(catalog, m), 200)}" for m in others[:MEMBERS_SHOWN]]
         if len(others) > MEMBERS_SHOWN:
             lines.append(f"… and {len(others) - MEMBERS_SHOWN} more")
-        blocks.append(_section("\n".join(["Moved with it:", *lines]), 1_800))
+        blocks.append(_section("\n".join([f"Moved with it ({reach}):" if reach else "Moved with it:", *lines]), 1_200))
     return blocks
+
+
+def _doubts(incident: Incident) -> list[Block]:
+    """What speaks for the data as the cause; nothing when nothing does."""
+    if not incident.suspects:
+        return []
+    lines = [f"• {_shorten(s.sentence, 260)}" for s in incident.suspects[:SUSPECTS_SHOWN]]
+    if len(incident.suspects) > SUSPECTS_SHOWN:
+        lines.append(f"… and {len(incident.suspects) - SUSPECTS_SHOWN} more")
+    return [_section("\n".join(["Could it be the data?", *lines]), 900)]
 
 
 def _evidence(incident: Incident) -> list[str]:
@@ -342,10 +388,10 @@ def _trust(incident: Incident, trust: Sequence[str]) -> str:
 def _coincident(events: Sequence[str]) -> list[Block]:
     if not events:
         return []
-    shown = [_shorten(title, 180) for title in events[:EVENTS_SHOWN]]
+    shown = [_shorten(title, 150) for title in events[:EVENTS_SHOWN]]
     if len(events) > EVENTS_SHOWN:
         shown.append(f"… and {len(events) - EVENTS_SHOWN} more")
-    return [_context(["Coincident, not causal:", *shown])]
+    return [_context([f"Coincident, not causal: {shown[0]}", *shown[1:]])]
 
 
 def _shorten(text: str, limit: int) -> str:

@@ -12,18 +12,18 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import incidents as incidents_of
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import from_table
+from health_pipeline.incidents.suspects import event_tables
+from health_pipeline.metrics.maturity import versioned
 from health_pipeline.storage.lake import LakeTable
 
 
 def incident_assets(
     catalog: Catalog,
     partitions: dg.DailyPartitionsDefinition,
-    shifts: LakeTable,
-    bands: LakeTable,
-    deliveries: LakeTable,
+    sources: incidents_of.Sources,
     incidents: LakeTable,
 ) -> list[dg.AssetsDefinition]:
-    """``incidents``: shifts that began together as one, and holes in the data, each with a life."""
+    """``incidents``: shifts that are one event as one, and holes in the data, each with a life."""
 
     def pictures(days: Sequence[dt.date]) -> dict[str, Any]:
         window = [days[-1] - dt.timedelta(days=i) for i in range(89, -1, -1)]
@@ -31,7 +31,7 @@ def incident_assets(
         today = [i for i in found if i.day == days[-1] and i.is_open]
         records = [
             dg.TableRecord(
-                {"incident": i.id, "state": i.state, "since": str(i.onset), "what": wording.sentence(catalog, i)}
+                {"incident": i.id, "state": i.state, "since": str(i.onset), "what": wording.title(catalog, i)}
             )
             for i in today[:100]
         ]
@@ -45,13 +45,15 @@ def incident_assets(
 
     output = Output(
         "incidents", incidents,
-        "Shifts of one family of metrics in one unit that began together, as one incident with a state: new, ongoing, "
-        "recovered or settled; and holes in the data.",
-        ["shifts", "bands", "deliveries"], previous_day=True,
+        "Shifts that are views of one event, as one incident with root, explanation, reach and a state: new, "
+        "worsening, ongoing, recovered, settled or retracted; and holes in the data.",
+        ["shifts", "bands", "deliveries", "cube", *(["maturity"] if versioned(catalog) else []),
+         *(t.name for t in event_tables(catalog))],
+        previous_day=True,
     )  # fmt: skip
     return [
         derived_asset(
             catalog, partitions, "incidents", [output],
-            lambda engine: incidents_of.derivation(catalog, shifts, bands, deliveries, incidents), pictures,
+            lambda engine: incidents_of.derivation(catalog, sources, incidents), pictures,
         )
     ]  # fmt: skip

@@ -1,8 +1,10 @@
-"""How much a shift weighs: what the headline of an incident and the ranking of risks both go by."""
+"""How much a shift weighs: what the root of an incident and the ranking of risks both go by."""
 
 from __future__ import annotations
 
 import math
+
+from health_pipeline.catalog.model import Metric
 
 LARGEST_DOUBLINGS = 5.0
 
@@ -31,3 +33,8 @@ def confidence(change: float, low: float, high: float, q_value: float) -> float:
 def weight(change: float, low: float, high: float, excess: float, q_value: float) -> float:
     """Size times exposure times confidence."""
     return doublings(change) * exposure(excess) * confidence(change, low, high, q_value)
+
+
+def harm(metric: Metric, change: float) -> float:
+    """1 in the direction the catalog calls bad (or when both are), 0.5 in the other."""
+    return 1.0 if metric.bad == "both" or (metric.bad == "up") == (change > 0) else 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
-from health_pipeline.incidents.model import Incident, Member
+from health_pipeline.incidents.model import Estimate, Explanation, Incident, Member
 
 FINDINGS = {
     "missing": ("has delivered nothing", "delivered nothing"),
@@ -19,6 +19,16 @@ FINDINGS = {
 
 SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
 """Units of time in which a metric may be declared."""
+
+NEARLY_ALL = 0.85
+"""A part that carries so much of a change is named in the title."""
+
+COMMON = 0.6
+"""Of a part that makes more of the whole anyway it is no news that it carries the change."""
+
+MOSTLY = 0.75
+
+SPLIT = {"rate": "rate", "mix": "mix"}
 
 LARGEST_FACTOR = 10_000
 """Beyond it a factor only says that next to nothing was expected."""
@@ -96,14 +106,30 @@ def segment(catalog: Catalog, segment_id: str) -> dict[str, str]:
 
 
 def subject(catalog: Catalog, metric: Metric, segment_id: str) -> str:
-    """What a series measures, in words: ``TikTok: statements for Self harm``."""
-    labels = segment(catalog, segment_id)
+    """What a series measures: ``TikTok: statements for Self harm``, ``Beauty in Indonesia: overturn rate``."""
+    return f"{place(catalog, metric, segment_id)}: {measured(catalog, metric, segment_id)}"
+
+
+def measured(catalog: Catalog, metric: Metric, segment_id: str) -> str:
+    """What is measured, without where: ``statements for Self harm``, ``overturn rate``."""
     phrase = metric.phrase or metric.title[0].lower() + metric.title[1:]
-    said = phrase.format(**labels)
-    if metric.by is None:
-        others = [label for name, label in labels.items() if name != catalog.unit]
-        said += f" in {', '.join(others)}" if others else ""
-    return f"{labels.get(catalog.unit) or unit(catalog, EVERY_UNIT)}: {said}"
+    return phrase.format(**segment(catalog, segment_id))
+
+
+def place(catalog: Catalog, metric: Metric, segment_id: str) -> str:
+    """Where a series is measured: ``TikTok``, ``All markets``, ``Beauty in Indonesia``, ``Counterfeit in all markets``.
+
+    What the metric's own phrase says already is left out.
+    """
+    labels = segment(catalog, segment_id)
+    whole = labels.get(catalog.unit) or unit(catalog, EVERY_UNIT)
+    told = set(metric.by or ())
+    others = [label for name, label in labels.items() if name != catalog.unit and name not in told]
+    if not others:
+        return whole
+    said = ", ".join(others)
+    where = whole if catalog.unit in labels else _lower_first(whole)
+    return f"{said[:1].upper()}{said[1:]} in {where}"
 
 
 def unit(catalog: Catalog, value: str) -> str:
@@ -124,28 +150,148 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
-def supplier(catalog: Catalog, incident: Incident) -> str:
-    """What did not deliver: ``TikTok``, or ``Vietnam (content statistics)`` where there are several tables."""
-    name = unit(catalog, incident.unit)
+def supplier(catalog: Catalog, unit_value: str, table: str) -> str:
+    """What delivers: ``TikTok``, or ``Vietnam (content statistics)`` where there are several tables."""
+    name = unit(catalog, unit_value)
     if len(catalog.tables) == 1:
         return name
-    title = catalog.table(incident.table).title
+    title = catalog.table(table).title
     return f"{name} ({title[0].lower() + title[1:]})"
 
 
 def title(catalog: Catalog, incident: Incident) -> str:
-    """A headline of a few words: ``TikTok: statements filed −50 %``."""
+    """A headline of a few words: ``Beauty in Indonesia: overturn rate up ×3.1``.
+
+    Where nearly all of a change comes from one part of the segment, the part is named: ``Counterfeit in all markets,
+    nearly all in Indonesia``.
+    """
     if incident.kind == "data":
-        return f"{supplier(catalog, incident)} {FINDINGS[incident.shape][0 if incident.is_open else 1]}"
-    what = subject(catalog, catalog.metric(incident.metric), incident.segment)
-    return f"{what} {change(incident.change)}"
+        said = FINDINGS[incident.shape][0 if incident.is_open else 1]
+        return f"{supplier(catalog, incident.unit, incident.table)} {said}"
+    return f"{about(catalog, incident)} {moved(incident)}"
+
+
+def about(catalog: Catalog, incident: Incident) -> str:
+    """What an incident of kind ``shift`` is about, without how far it moved."""
+    metric = catalog.metric(incident.metric)
+    where = place(catalog, metric, incident.segment)
+    focus = concentrated(catalog, incident)
+    if focus:
+        where += f", nearly all in {focus}"
+    return f"{where}: {measured(catalog, metric, incident.segment)}"
+
+
+def moved(incident: Incident) -> str:
+    """``up 52 %``, ``down 48 %``, ``up ×6.1``; of a slope ``rising, 52 % so far``."""
+    size = change(incident.change).lstrip("+−")
+    if incident.shape == "slope":
+        return f"{'rising' if incident.direction == 'up' else 'falling'}, {size} so far"
+    return f"{incident.direction} {size}"
+
+
+def concentrated(catalog: Catalog, incident: Incident) -> str:
+    """The one part of the root's segment that carries nearly all of its change, as a label; "" when none does."""
+    told = incident.explanation
+    if told is None or told.segment != incident.segment or not told.parts or not told.total.value:
+        return ""
+    first = told.parts[0]
+    sure = min(first.total.low * told.total.value, first.total.high * told.total.value) > 0
+    carried = first.total.value / told.total.value
+    if not sure or first.usual > COMMON or not NEARLY_ALL <= carried <= 2 - NEARLY_ALL:
+        return ""
+    return part_label(catalog, told, first.segment)
+
+
+def part_label(catalog: Catalog, told: Explanation, segment_id: str) -> str:
+    """A part of an explained segment, by the value that sets it apart: ``Indonesia``, ``beauty``."""
+    return segment(catalog, segment_id).get(told.dimension, "the rest")
+
+
+def explanation(catalog: Catalog, incident: Incident) -> list[str]:
+    """Where a change comes from, in sentences; empty when it can't be split.
+
+    ``Mostly rate: +2.1 points of +2.4 (95 % CI +1.8 to +2.4); mix +0.3. By market: Indonesia +1.9 (+1.6 to +2.2), …``
+    """
+    told = incident.explanation
+    if told is None:
+        return []
+    metric = catalog.metric(incident.metric)
+    said = []
+    if told.rate is not None and told.mix is not None:
+        rate, mix = told.rate, told.mix
+        whole = f"of {difference(metric, told.total.value)}"
+        parts = {
+            "rate": f"{difference(metric, rate.value)} {{whole}}({_between(metric, rate)})",
+            "mix": f"{difference(metric, mix.value)} {{whole}}({_between(metric, mix)})",
+        }
+        first, second = ("rate", "mix") if abs(rate.value) >= abs(mix.value) else ("mix", "rate")
+        lead = "Mostly" if abs(getattr(told, first).value) >= MOSTLY * abs(told.total.value) else "More"
+        said.append(
+            f"{lead} {SPLIT[first]}: {parts[first].format(whole=whole + ' ')}; "
+            f"{SPLIT[second]} {parts[second].format(whole='')}."
+        )
+    if told.parts:
+        shares = ", ".join(
+            f"{part_label(catalog, told, p.segment)} {difference(metric, p.total.value)} ({_between(metric, p.total)})"
+            for p in told.parts
+        )
+        of = "" if told.segment == incident.segment else f" of {_lower_first(place(catalog, metric, told.segment))}"
+        by = catalog.dimension(told.dimension).title
+        said.append(f"By {_lower_first(by)}, {difference(metric, told.total.value)} in all{of}: {shares}.")
+    return said
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _between(metric: Metric, told: Estimate) -> str:
+    return f"95 % CI {difference(metric, told.low)} to {difference(metric, told.high)}"
+
+
+def difference(metric: Metric, amount: float) -> str:
+    """A difference in a metric's own unit, with its sign: ``+2.1 points``, ``−312``, ``+7.0 min``."""
+    sign = "−" if amount < 0 else "+"
+    size = abs(amount)
+    if metric.is_share:
+        points = 100 * size
+        if points and points < 0.001:
+            return f"{sign}{1e6 * size:.2g} per million"
+        return f"{sign}{float(f'{points:.2g}'):g} {'point' if points == 1 else 'points'}"
+    return f"{sign}{value(metric, size)}"
+
+
+def reach(catalog: Catalog, incident: Incident) -> str:
+    """The blast radius: ``11 segments and 5 metrics of Indonesia; 12 % of Indonesia by volume``."""
+    found = incident.reach
+    if not found.segments:
+        return ""
+    named = [unit(catalog, u) for u in found.units if u != EVERY_UNIT]
+    units = ""
+    if named:
+        shown = named if len(named) <= 3 else [*named[:2], f"{len(named) - 2} more"]
+        units = f" of {shown[0]}" if len(shown) == 1 else f" of {', '.join(shown[:-1])} and {shown[-1]}"
+    said = f"{count(found.segments, 'segment')} and {count(found.metrics, 'metric')}{units}"
+    if found.share is not None and incident.segment != found.share_of:
+        metric = catalog.metric(incident.metric)
+        said += f"; {percent(found.share)} of {_lower_all(place(catalog, metric, found.share_of))} by volume"
+    return said
+
+
+def _lower_all(where: str) -> str:
+    return _lower_first(where) if where.startswith("All ") else where
+
+
+def percent(part: float) -> str:
+    """A part of something, in per cent: ``91 %``, ``0.4 %``."""
+    return f"{100 * part:.0f} %" if part >= 0.0995 else f"{float(f'{100 * part:.2g}'):g} %"
 
 
 def sentence(catalog: Catalog, incident: Incident) -> str:
     """What happened, as one sentence with size, interval and onset."""
     if incident.kind == "data":
         during, after = FINDINGS[incident.shape]
-        who = supplier(catalog, incident)
+        who = supplier(catalog, incident.unit, incident.table)
         judged = "Its metrics are not judged on these days."
         if incident.is_open:
             days = (incident.day - incident.onset).days + 1
@@ -161,6 +307,9 @@ def sentence(catalog: Catalog, incident: Incident) -> str:
     verb = "rose" if incident.direction == "up" else "fell"
     per_day = " a day" if metric.type == "count" else ""
     when = f"since {day(incident.onset)}"
+    if incident.state == "retracted":
+        what = subject(catalog, metric, incident.segment)
+        return f"Withdrawn: the data as they are now no longer show that this {verb} on {day(incident.onset)}: {what}."
     if incident.state == "recovered":
         when = f"on {day(incident.onset)}"
         if incident.headline_reported > incident.onset:

@@ -39,11 +39,14 @@ FINDINGS_SHOWN = 20
 
 STATES = {
     "new": "new",
+    "worsening": "worsening",
     "ongoing": "ongoing",
     "recovered": "recovered",
     "settled": "new level",
+    "retracted": "withdrawn",
     "over": "over",
 }
+OPEN_STATES = ("new", "worsening", "ongoing")
 
 
 FINDINGS = {
@@ -127,7 +130,6 @@ class BandRow:
 @dataclass(frozen=True)
 class HeadlineView:
     id: str
-    unit: str
     what: str
     change: str
     tone: charts.Tone
@@ -138,6 +140,9 @@ class HeadlineView:
     onset_interval: str
     first_reported: str
     peak_score: str
+    explanation: Sequence[str]
+    reach: str
+    suspects: Sequence[str]
     members: Sequence[MemberRow]
     more_members: int
     events: Sequence[str]
@@ -148,7 +153,9 @@ class HeadlineView:
 @dataclass(frozen=True)
 class RiskView:
     rank: int
+    title: str
     sentence: str
+    suspects: Sequence[str]
     tone: charts.Tone
     score: str
     factors: Sequence[tuple[str, str]]
@@ -182,9 +189,11 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
 
     One unit that changes everything at once would otherwise take every place. Each is told by its headline of the day
     on which it scored highest, with the latest size measured from that onset. (Later another shift of the same incident
-    may have taken over the headline.)
+    may have taken over the headline.) What was withdrawn, or turned out to be part of another, is not told.
     """
     rows = sorted((i for i in incidents if i.kind == "shift" and i.members), key=lambda i: i.day)
+    last = {i.id: i.state for i in sorted(incidents, key=lambda i: i.day)}
+    rows = [i for i in rows if last[i.id] not in ("retracted", "merged")]
     peaks: dict[str, tuple[float, Incident]] = {}
     for incident in rows:
         value = score(catalog, incident).value
@@ -203,7 +212,7 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
         own = sized.get(id_, peaks[id_][1])
         # The state of an incident is its own headline's only as long as it has this headline.
         state: State = now.state if now.series == own.series else "recovered"
-        over = None if state in ("new", "ongoing") else own.headline_reported
+        over = None if state in OPEN_STATES else own.headline_reported
         whole = now.state if now.is_open or now.series == own.series else "over"
         told.append(Headline(replace(own, day=now.day, state=state, ended=over), whole, peaks[id_][0]))
     first_of_unit: dict[str, Headline] = {}
@@ -233,7 +242,8 @@ def build_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    final = charts.latest(tables.incidents)
+    incidents = [i for i in tables.incidents if i.state != "merged"]
+    final = charts.latest(incidents)
     shifted = [i for i in final if i.kind == "shift"]
     findings = [i for i in final if i.kind == "data"]
     open_findings = [i for i in findings if i.is_open and i.day == tables.last_day]
@@ -253,12 +263,12 @@ def build_report(
         shifts_total=f"{sum(tables.shifts_per_day.values()):,}",
         series_tested=f"{tables.series_tested:,}",
         open_findings=len(open_findings),
-        silent=sorted({wording.supplier(catalog, i) for i in open_findings}, key=str.casefold),
+        silent=sorted({wording.supplier(catalog, i.unit, i.table) for i in open_findings}, key=str.casefold),
         risks=risks,
         risks_shown=RISKS_SHOWN,
         timeline=_picture(
             lambda width: charts.incident_timeline(
-                tables.incidents,
+                incidents,
                 first=tables.first_day,
                 last=tables.last_day,
                 name=lambda unit: wording.unit(catalog, unit),
@@ -342,8 +352,7 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         interval = f"between {wording.day(incident.onset_low)} and {wording.day(incident.onset_high)}"
     return HeadlineView(
         id=incident.id,
-        unit=wording.unit(catalog, incident.unit),
-        what=_capitalised(_without_unit(catalog, incident.metric, incident.segment)),
+        what=wording.about(catalog, incident),
         change=_change(incident.change),
         tone=charts.tone_of(incident),
         sentence=sentence,
@@ -353,7 +362,10 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         onset_interval=interval,
         first_reported=wording.day(incident.first_reported),
         peak_score=f"{headline.peak_score:.1f}",
-        members=[_member(catalog, m) for m in incident.members[:MEMBERS_SHOWN]],
+        explanation=[_unbroken(said) for said in wording.explanation(catalog, incident)],
+        reach=_unbroken(wording.reach(catalog, incident)),
+        suspects=[_unbroken(s.sentence) for s in incident.suspects],
+        members=[_member(catalog, m, incident.unit) for m in incident.members[:MEMBERS_SHOWN]],
         more_members=max(0, len(incident.members) - MEMBERS_SHOWN),
         events=incident.events,
         picture=_picture(draw) if points else None,
@@ -372,11 +384,13 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
     )
 
 
-def _member(catalog: Catalog, member: Member) -> MemberRow:
+def _member(catalog: Catalog, member: Member, unit: str) -> MemberRow:
     metric = catalog.metric(member.metric)
     excess = wording.number(abs(member.excess))
+    own = dict(part.split("=", 1) for part in member.segment.split("|") if part).get(catalog.unit, EVERY_UNIT)
+    what = wording.subject(catalog, metric, member.segment)
     return MemberRow(
-        what=_capitalised(_without_unit(catalog, member.metric, member.segment)),
+        what=_capitalised(_without_unit(catalog, member.metric, member.segment)) if own == unit else what,
         before=wording.value(metric, member.expected),
         since=wording.value(metric, member.observed),
         change=_change(member.change),
@@ -387,9 +401,13 @@ def _member(catalog: Catalog, member: Member) -> MemberRow:
 
 
 def _without_unit(catalog: Catalog, metric: str, segment: str) -> str:
-    """A series in words, where its unit has already been named."""
+    """A series in words, where its unit has already been named: ``overturn rate``, ``beauty: overturn rate``."""
+    found = catalog.metric(metric)
     unit = wording.segment(catalog, segment).get(catalog.unit) or wording.unit(catalog, EVERY_UNIT)
-    return wording.subject(catalog, catalog.metric(metric), segment).removeprefix(f"{unit}: ")
+    where = wording.place(catalog, found, segment)
+    inside = where[: -len(f" in {unit}")] if where.lower().endswith(f" in {unit}".lower()) else ""
+    said = wording.measured(catalog, found, segment)
+    return f"{inside[:1].lower()}{inside[1:]}: {said}" if inside else said
 
 
 def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
@@ -397,6 +415,8 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
     return [
         RiskView(
             rank=row["rank"],
+            title=_unbroken(row["title"]),
+            suspects=[_unbroken(s.sentence) for s in incident.suspects],
             sentence=_unbroken(row["sentence"]),
             tone=charts.tone_of(incident),
             score=f"{row['score']:.1f}",
@@ -452,7 +472,7 @@ def _findings(catalog: Catalog, tables: ReportTables, findings: Sequence[Inciden
     ordered = sorted(findings, key=lambda i: (i.is_open, i.last_reported, i.onset), reverse=True)
     return [
         FindingView(
-            unit=wording.supplier(catalog, i),
+            unit=wording.supplier(catalog, i.unit, i.table),
             what=FINDINGS[i.shape],
             since=_short(i.onset),
             until="open" if i.is_open else _short(i.last_reported),

@@ -22,7 +22,7 @@ def risk_rows(catalog: Catalog, day: dt.date, incidents: Sequence[Incident]) -> 
         {
             "day": day, "rank": place, "incident": incident.id, "score": score.value, "size": score.size,
             "exposure": score.exposure, "confidence": score.confidence, "harm": score.harm,
-            "sentence": wording.sentence(catalog, incident),
+            "title": wording.title(catalog, incident), "sentence": wording.sentence(catalog, incident),
         }
         for place, (incident, score) in enumerate(rank(catalog, incidents), start=1)
     ]  # fmt: skip
@@ -36,5 +36,5 @@ def derivation(catalog: Catalog, incidents: LakeTable, risks: LakeTable) -> Deri
         for day in days:
             yield day, [risk_rows(catalog, day, from_table(incidents.read([day])))]
 
-    version = "risks-1-" + catalog.version(catalog.metrics, catalog.dimensions)
+    version = "risks-2-" + catalog.version(catalog.metrics, catalog.dimensions)
     return Derivation([risks], lambda day: [(incidents, [day])], version, compute)

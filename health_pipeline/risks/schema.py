@@ -14,6 +14,7 @@ RISKS = pa.schema(
         column("exposure", pa.float64(), "log10(1 + |excess per day|)"),
         column("confidence", pa.float64(), "1 - q, times the share of the interval on the far side of no change"),
         column("harm", pa.float64(), "1 in the harmful direction, 0.5 in the other"),
+        column("title", pa.string(), "what happened and where, in a few words"),
         column("sentence", pa.string(), "what happened, in words"),
     ]
 )

@@ -8,7 +8,7 @@
   what is surely there, not what may be.
 * harm: 1 in the direction the catalog calls bad (or when both are), 0.5 in the other.
 
-An incident takes the score of its highest-scoring shift; the list shows the headline's sentence.
+An incident takes the score of its highest-scoring shift that is not over; the list shows its root's sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident, Member
-from health_pipeline.incidents.weight import confidence, doublings, exposure
+from health_pipeline.incidents.weight import confidence, doublings, exposure, harm
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,18 @@ class Score:
 
 def score_member(catalog: Catalog, member: Member) -> Score:
     """Score of a single shift."""
-    bad = catalog.metric(member.metric).bad
-    harmful = bad == "both" or (bad == "up") == (member.change > 0)
     return Score(
         size=doublings(member.change),
         exposure=exposure(member.excess),
         confidence=confidence(member.change, member.low, member.high, member.q_value),
-        harm=1.0 if harmful else 0.5,
+        harm=harm(catalog.metric(member.metric), member.change),
     )
 
 
 def score(catalog: Catalog, incident: Incident) -> Score:
-    """Score of an incident of kind ``shift``."""
-    return max((score_member(catalog, m) for m in incident.members), key=lambda s: s.value)
+    """Score of an incident of kind ``shift``: of its weightiest shift that is not over, if any is not."""
+    lasting = [m for m in incident.members if m.is_open] or incident.members
+    return max((score_member(catalog, m) for m in lasting), key=lambda s: s.value)
 
 
 def rank(catalog: Catalog, incidents: Sequence[Incident]) -> list[tuple[Incident, Score]]:

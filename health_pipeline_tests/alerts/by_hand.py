@@ -22,6 +22,8 @@ def member(metric: str, segment: str, **changes: Any) -> Member:
         "high": -0.5,
         "excess": -300_000.0,
         "q_value": 1e-5,
+        "reported_on": dt.date(2025, 7, 2),
+        "state": "ongoing",
     }
     return Member(**(values | changes))
 

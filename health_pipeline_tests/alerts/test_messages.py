@@ -17,9 +17,11 @@ from health_pipeline.alerts.message import (
     incident_message,
     severity,
     violations,
+    withdrawal_message,
 )
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
+from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Reach, Suspect
 from health_pipeline_tests.alerts.by_hand import data_incident, incident, member
 from health_pipeline_tests.fake_slack import _invalid
 
@@ -51,7 +53,7 @@ def test_a_level_shift_is_told_with_numbers_evidence_and_members(catalog: Catalo
         *(f"• {wording.member(catalog, m)}" for m in members[1:6]),
         "… and 2 more",
         "Judged on data up to 3 July 2025; days with incomplete deliveries are left out.",
-        "Coincident, not causal: · A new statement schema applies",
+        "Coincident, not causal: A new statement schema applies",
         f"Open incident: {LINK}",
     ]
     assert message.text == f"Ongoing, P2: {said} {LINK.replace('&', '&amp;')}"
@@ -221,10 +223,18 @@ def test_no_name_breaks_a_message_or_pings_anyone(
             member("category_share", f"platform={other}|category={other}", expected=share) for other in names
         ),
         events=tuple(names),
-    )
+        reach=Reach(9, 4, tuple(names), share, f"platform={name}"),
+        explanation=Explanation(
+            f"platform={name}|category={name}", "category", Estimate(number, number, number), Estimate(share, 0, 1),
+            Estimate(number, 0, 1), tuple(Contribution(f"category={n}", Estimate(number, 0, 1), 0.1) for n in names),
+            dt.date(2025, 7, 1), dt.date(2025, 7, 3),
+        ),
+        suspects=tuple(Suspect("policy", f"“{n}” took effect.") for n in names),
+    )  # fmt: skip
     links = {other: f"https://health.example/{other}?a=1&b={other}" for other in names}
     for message in (
-        incident_message(catalog, shift, score=score, rank=3, links=links, trust=names),
+        told := incident_message(catalog, shift, score=score, rank=3, links=links, trust=names),
+        withdrawal_message(catalog, told),
         failure_message(catalog, job=name, run_id=name, step=name, error="\n".join(names), link=f"http://{name}"),
     ):
         assert not violations(message)

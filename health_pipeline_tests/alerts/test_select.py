@@ -105,8 +105,8 @@ def test_a_hole_of_a_single_day_is_not_told_when_the_data_are_already_back() -> 
     ]
     late = [complete[0] | {"finding": "missing", "volume": None, "incomplete_since": ago(1)}, complete[1]]
     catalog = load_catalog("eu_dsa")
-    yesterday = advance(catalog, ago(1), [], [], late, {})
-    today = advance(catalog, TODAY, yesterday, [], complete, {})
+    yesterday = advance(catalog, ago(1), [], [], late, ())
+    today = advance(catalog, TODAY, yesterday, [], complete, ())
     assert [i.is_open for i in today] == [True]
     assert chosen(today) == []
 

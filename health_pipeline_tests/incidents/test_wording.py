@@ -219,7 +219,7 @@ def test_a_share_in_a_sentence_is_not_a_day() -> None:
         "TikTok: share of statements for Self harm rose from 0.12 % to 1.7 % "
         "(×14, 95 % CI ×10 to ×19) since 1 July 2025."
     )
-    assert wording.title(CATALOG, rise) == "TikTok: share of statements for Self harm ×14"
+    assert wording.title(CATALOG, rise) == "TikTok: share of statements for Self harm up ×14"
 
 
 def test_a_rise_from_nothing_in_a_sentence() -> None:
@@ -288,7 +288,7 @@ def test_a_hole_whose_unit_retired() -> None:
 def test_a_contributing_shift_in_a_line() -> None:
     member = Member(
         f"statements_by_category|{SELF_HARM}", "statements_by_category", SELF_HARM, dt.date(2025, 7, 1), 4_000.0, 0.0,
-        -1.0, -1.0, -0.95, -4_000.0, 1e-4,
+        -1.0, -1.0, -0.95, -4_000.0, 1e-4, dt.date(2025, 7, 2), "ongoing",
     )  # fmt: skip
     assert wording.member(CATALOG, member) == (
         "TikTok: statements for Self harm 4,000 → 0 (−100 %, 95 % CI −100 % to −95 %)"
@@ -296,7 +296,7 @@ def test_a_contributing_shift_in_a_line() -> None:
 
 
 def test_the_title_of_a_shift() -> None:
-    assert wording.title(CATALOG, fall()) == "TikTok: statements filed −59 %"
+    assert wording.title(CATALOG, fall()) == "TikTok: statements filed down 59 %"
 
 
 # ── Where segments are many ─────────────────────────────────────────────────────────────────────────────────────────
@@ -309,10 +309,10 @@ MARKET = load_catalog("marketplace")
     [
         ("overturn_rate", "", "All markets: overturn rate"),
         ("overturn_rate", "market=ID", "Indonesia: overturn rate"),
-        ("overturn_rate", "policy=counterfeit", "All markets: overturn rate in counterfeit"),
+        ("overturn_rate", "policy=counterfeit", "Counterfeit in all markets: overturn rate"),
         (
             "overturn_rate", "market=ID|kind=live|category=beauty",
-            "Indonesia: overturn rate in livestreams, beauty",
+            "Livestreams, beauty in Indonesia: overturn rate",
         ),
     ],
 )  # fmt: skip
@@ -342,7 +342,7 @@ def test_a_shift_of_a_segment_in_a_sentence() -> None:
         observed=0.0030, change=-1 / 3, change_low=-0.4, change_high=-0.25,
     )  # fmt: skip
     assert wording.sentence(MARKET, incident) == (
-        "Indonesia: GMV per 1k views in beauty fell from 4.5 to 3 (−33 %, 95 % CI −40 % to −25 %) since 1 July 2025."
+        "Beauty in Indonesia: GMV per 1k views fell from 4.5 to 3 (−33 %, 95 % CI −40 % to −25 %) since 1 July 2025."
     )
 
 

@@ -32,7 +32,7 @@ def shift(unit: str, day: dt.date, onset: dt.date, change: float, excess: float,
     expected = abs(excess / change)
     member = Member(
         f"statements|platform={unit}", "statements", f"platform={unit}", onset, expected, expected * (1 + change),
-        change, change * 0.8, change * 1.2 if change > 0 else max(change * 1.2, -1.0), excess, 0.0001,
+        change, change * 0.8, change * 1.2 if change > 0 else max(change * 1.2, -1.0), excess, 0.0001, onset, "ongoing",
     )  # fmt: skip
     segment = f"platform={unit}|category=STATEMENT_CATEGORY_SCAMS_AND_FRAUD"
     second = dataclasses.replace(
@@ -134,7 +134,7 @@ def test_the_page_tells_the_headlines_with_size_state_and_what_carries_them(page
     assert "−59 %" in text
     assert "Statements for Scams and fraud" in text
     assert "coincident and not known to be a cause: A new statement schema applies" in text
-    assert "Pinterest: Statements filed recovered" in text
+    assert "Pinterest: statements filed recovered" in text
     assert "×3.4" in text
 
 

@@ -26,6 +26,7 @@ def member(change: float = -0.5, low: float = -0.6, high: float = -0.4, **change
     values: dict[str, Any] = {
         "series": "statements|platform=TikTok", "metric": BAD_BOTH, "segment": "platform=TikTok", "onset": DAY,
         "expected": 1_000.0, "observed": 500.0, "excess": -999.0, "q_value": 0.0,
+        "reported_on": DAY, "state": "ongoing",
     }  # fmt: skip
     return Member(**(values | changes), change=change, low=low, high=high)
 
@@ -135,6 +136,12 @@ def test_an_incident_takes_the_score_of_its_weightiest_shift() -> None:
     assert score(CATALOG, incident(large, small)) == score_member(CATALOG, large)
 
 
+def test_a_shift_that_is_over_gives_no_score_while_others_last() -> None:
+    small, over = member(-0.2, -0.3, -0.1), member(-0.9, -0.95, -0.8, state="recovered")
+    assert score(CATALOG, incident(over, small)) == score_member(CATALOG, small)
+    assert score(CATALOG, incident(over)) == score_member(CATALOG, over)
+
+
 def test_the_list_holds_open_shifts_the_highest_score_first() -> None:
     small, large = member(-0.2, -0.3, -0.1), member(-0.9, -0.95, -0.8)
     incidents = [
@@ -160,6 +167,7 @@ def test_the_table_holds_the_terms_whose_product_is_the_score() -> None:
     assert [(row["rank"], row["incident"]) for row in held] == [(1, "a"), (2, "b")]
     for row in held:
         assert row["score"] == pytest.approx(row["size"] * row["exposure"] * row["confidence"] * row["harm"])
+    assert held[0]["title"] == "TikTok: statements filed down 90 %"
     assert held[0]["sentence"].startswith("TikTok: statements filed fell from 1,000 to 500 a day (−90 %")
     assert risk_rows(CATALOG, DAY, []).num_rows == 0
 

@@ -1,0 +1,246 @@
+"""Where a change comes from: which part of a segment, and whether its values changed or its make-up did.
+
+The days since the onset are compared with what they were expected to be: per segment, the expected value of the
+detector's band, and the amounts of the same weekdays of the four weeks before.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
+from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Incident
+from health_pipeline.incidents.segments import Conditions, conditions
+
+BEFORE_DAYS = 28
+AFTER_DAYS = 28  # of a change that has lasted longer, the newest days
+SEEN_DAYS = 84  # days of the cube that are looked at; an onset further back keeps the explanation it has
+COMPLETE = 0.9  # parts that make less of their whole are no partition of it
+PARTS = 3
+Z = 1.959964  # of a 95 % interval
+TINY = 1e-300
+
+Array = NDArray[np.float64]
+Days = Mapping[dt.date, Mapping[str, tuple[float, float]]]
+"""Day -> segment -> numerator and denominator of one metric (denominator NaN for a count)."""
+Expected = Mapping[dt.date, Mapping[str, float]]
+"""Day of the value -> segment -> expected value of the band."""
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    """Mean amounts a day of some segments, before (as expected) and since the onset, and how much they scatter.
+
+    Attributes:
+        numerator, denominator: (2, segments): expected, observed.
+        days: how many days each row is a mean of.
+        scatter: variance over mean of a day's numerator and denominator.
+    """
+
+    segments: tuple[str, ...]
+    numerator: Array
+    denominator: Array
+    days: tuple[int, int]
+    scatter: tuple[float, float]
+
+
+def explain(catalog: Catalog, incident: Incident, cube: Days, expected: Expected) -> Explanation | None:
+    """Split the change of an incident's root over its parts; over the root and its like, when it has no parts.
+
+    Args:
+        cube: the root's metric, of the last ``SEEN_DAYS`` days.
+        expected: bands of the metric.
+
+    Returns:
+        The split by the dimension that tells most; ``None`` for quantiles, when there is no complete split, or when too
+        few days are known.
+    """
+    metric = catalog.metric(incident.metric)
+    if metric.type == "quantile" or metric.over is not None:
+        return None
+    days = compared(incident, metric, sorted(cube))
+    if days is None:
+        return None
+    root, cuts = conditions(incident.segment), [frozenset(cut) for cut in catalog.cuts(metric)]
+    own = frozenset(c.split("=", 1)[0] for c in root)
+    inside = [(incident.segment, next(iter(cut - own))) for cut in cuts if len(cut - own) == 1 and own < cut]
+    found = _best(catalog, metric, inside, cube, expected, days)
+    if found is None:
+        around = [
+            ("|".join(sorted(c for c in root if c.split("=", 1)[0] in cut)), next(iter(own - cut)))
+            for cut in cuts
+            if cut < own and len(own - cut) == 1
+        ]
+        found = _best(catalog, metric, around, cube, expected, days)
+    return found
+
+
+def share_of_unit(catalog: Catalog, incident: Incident, cube: Days) -> tuple[float, str] | None:
+    """What the root's segment makes of its unit's total, and which segment that total is.
+
+    Of the denominator since the onset, or for a count of the amount before it.
+    """
+    metric = catalog.metric(incident.metric)
+    total = "" if incident.unit == EVERY_UNIT else f"{catalog.unit}={incident.unit}"
+    days = compared(incident, metric, sorted(cube))
+    if days is None or conditions(total) == conditions(incident.segment):
+        return None
+    before, since = days
+    place = 0 if metric.type == "count" else 1
+    over = before if metric.type == "count" else since
+    sums = {conditions(total): 0.0, conditions(incident.segment): 0.0}
+    for day in over:
+        for segment, amounts in cube[day].items():
+            where = conditions(segment)
+            if where in sums:
+                sums[where] += amounts[place]
+    whole, part = sums[conditions(total)], sums[conditions(incident.segment)]
+    return (min(part / whole, 1.0), total) if whole > 0 and math.isfinite(part / whole) else None
+
+
+def compared(
+    incident: Incident, metric: Metric, known: Sequence[dt.date]
+) -> tuple[list[dt.date], list[dt.date]] | None:
+    """Days before and since the onset that are compared; ``None`` when the four weeks before are not known."""
+    newest = incident.day - dt.timedelta(days=metric.horizon)
+    first = incident.onset_low - dt.timedelta(days=BEFORE_DAYS)
+    before = [d for d in known if first <= d < incident.onset_low]
+    since = [d for d in known if incident.onset <= d <= newest][-AFTER_DAYS:]
+    return (before, since) if len(before) >= BEFORE_DAYS // 2 and since else None
+
+
+def _best(
+    catalog: Catalog,
+    metric: Metric,
+    splits: Sequence[tuple[str, str]],
+    cube: Days,
+    expected: Expected,
+    days: tuple[list[dt.date], list[dt.date]],
+) -> Explanation | None:
+    """Of several splits the one in which the change lies most unlike the usual make-up."""
+    told: list[tuple[float, str, Explanation]] = []
+    for segment, dimension in splits:
+        amounts = _amounts(metric, conditions(segment), dimension, cube, expected, days)
+        if amounts is not None:
+            explanation = _split(metric, segment, dimension, amounts, days[1])
+            told.append((_unevenness(explanation), dimension, explanation))
+    return min(told, key=lambda t: (-t[0], t[1]))[2] if told else None
+
+
+def _unevenness(explanation: Explanation) -> float:
+    """How far the largest part's share of the change is beyond what it makes of the whole anyway."""
+    total = explanation.total.value
+    return max((p.total.value / total - p.usual for p in explanation.parts), default=0.0) if total else 0.0
+
+
+def _split(metric: Metric, segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]) -> Explanation:
+    if metric.type == "count":
+        return _of_count(segment, dimension, amounts, since)
+    return _of_quotient(segment, dimension, amounts, since)
+
+
+def _of_count(segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]) -> Explanation:
+    usual, now = amounts.numerator
+    variance = amounts.scatter[0] * (usual / amounts.days[0] + now / amounts.days[1])
+    parts = _largest(amounts.segments, now - usual, variance, usual / max(usual.sum(), TINY))
+    total = _estimate(float(now.sum() - usual.sum()), float(variance.sum()))
+    return Explanation(segment, dimension, total, None, None, parts, since[0], since[-1])
+
+
+def _of_quotient(segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]) -> Explanation:
+    """Kitagawa's symmetric split (*Journal of the American Statistical Association* 50, 1955), exactly additive.
+
+    A segment contributes its rate part and, of the mix part, what its growth does to the whole: its distance from the
+    mean value times how much its weight has grown. Variances by the delta method, with quasi-Poisson amounts.
+    """
+    (n_b, n_n), (d_b, d_n) = amounts.numerator, amounts.denominator
+    w_b, w_n = d_b / max(d_b.sum(), TINY), d_n / max(d_n.sum(), TINY)
+    r_b = np.where(d_b > 0, n_b / np.maximum(d_b, TINY), 0.0)
+    r_n = np.where(d_n > 0, n_n / np.maximum(d_n, TINY), 0.0)
+    r_b, r_n = np.where(d_b > 0, r_b, r_n), np.where(d_n > 0, r_n, r_b)  # a segment that comes or goes is all mix
+    weight, distance = (w_b + w_n) / 2, (r_b + r_n) / 2 - (w_b @ r_b + w_n @ r_n) / 2
+    rate, mix = weight * (r_n - r_b), distance * (w_n - w_b)
+    of_rate, of_weight = np.zeros_like(rate), np.zeros_like(rate)
+    for n, d, w, count in ((n_b, d_b, w_b, amounts.days[0]), (n_n, d_n, w_n, amounts.days[1])):
+        of_rate += amounts.scatter[0] * np.maximum(n, 0.0) / np.maximum(d, TINY) ** 2 / count
+        of_weight += amounts.scatter[1] * w * (1.0 - w) / max(d.sum(), TINY) / count
+    of_rate[(d_b <= 0) | (d_n <= 0)] = 0.0
+    rate_variance, mix_variance = weight**2 * of_rate, distance**2 * of_weight
+    variance = rate_variance + mix_variance
+    return Explanation(
+        segment, dimension,
+        _estimate(float((rate + mix).sum()), float(variance.sum())),
+        _estimate(float(rate.sum()), float(rate_variance.sum())),
+        _estimate(float(mix.sum()), float(mix_variance.sum())),
+        _largest(amounts.segments, rate + mix, variance, w_b), since[0], since[-1],
+    )  # fmt: skip
+
+
+def _largest(segments: Sequence[str], change: Array, variance: Array, usual: Array) -> tuple[Contribution, ...]:
+    order = sorted(range(len(segments)), key=lambda i: (-abs(change[i]), segments[i]))[:PARTS]
+    return tuple(
+        Contribution(segments[i], _estimate(float(change[i]), float(variance[i])), float(usual[i])) for i in order
+    )
+
+
+def _estimate(value: float, variance: float) -> Estimate:
+    reach = Z * math.sqrt(max(variance, 0.0))
+    return Estimate(value, value - reach, value + reach)
+
+
+def _amounts(
+    metric: Metric,
+    whole: Conditions,
+    dimension: str,
+    cube: Days,
+    expected: Expected,
+    days: tuple[list[dt.date], list[dt.date]],
+) -> _Amounts | None:
+    """Amounts of the parts of a whole; ``None`` when they do not make it up."""
+    wanted = {
+        segment
+        for day in (*days[0], *days[1])
+        for segment in cube[day]
+        if whole < conditions(segment)
+        and len(conditions(segment)) == len(whole) + 1
+        and next(iter(conditions(segment) - whole)).split("=", 1)[0] == dimension
+    }
+    if len(wanted) < 2:
+        return None
+    segments = tuple(sorted(wanted))
+    nothing = (0.0, math.nan if metric.type == "count" else 0.0)
+    totals = [_of(cube[day], whole) for day in (*days[0], *days[1])]
+    values = np.array([[cube[day].get(s, nothing) for s in segments] for day in (*days[0], *days[1])])
+    basis = 0 if metric.type == "count" else 1
+    known = sum(t[basis] for t in totals if t is not None)
+    if any(t is None for t in totals) or not known or values[:, :, basis].sum() < COMPLETE * known:
+        return None
+    count = len(days[0])
+    weekday = np.array([d.weekday() for d in (*days[0], *days[1])])
+    usual = np.stack([values[:count][weekday[:count] == w].mean(axis=0) if (weekday[:count] == w).any()
+                      else values[:count].mean(axis=0) for w in range(7)])  # fmt: skip
+    numerator = np.stack([usual[weekday[count:], :, 0].mean(axis=0), values[count:, :, 0].mean(axis=0)])
+    denominator = np.stack([usual[weekday[count:], :, 1].mean(axis=0), values[count:, :, 1].mean(axis=0)])
+    for column, segment in enumerate(segments):
+        told = [expected.get(day, {}).get(segment) for day in days[1]]
+        if all(value is not None for value in told):
+            of = usual[weekday[count:], column, 1] if metric.type != "count" else np.ones(len(days[1]))
+            numerator[0, column] = float(np.mean(np.array(told, dtype=float) * of))
+    early = values[:count] - usual[weekday[:count]]
+    scatter = [
+        float(
+            np.sum(early[:, :, i] ** 2) / max(np.sum(usual[weekday[:count], :, i]), 1e-300) * count / max(count - 7, 1)
+        )
+        for i in (0, 1)
+    ]
+    return _Amounts(segments, numerator, denominator, (count, len(days[1])), (scatter[0], scatter[1]))
+
+
+def _of(day: Mapping[str, tuple[float, float]], where: Conditions) -> tuple[float, float] | None:
+    return next((amounts for segment, amounts in day.items() if conditions(segment) == where), None)
