@@ -1,0 +1,847 @@
+"""Where a change comes from: exact splits over segments, and a search for the few segments that explain it.
+
+Two questions about a parent and its segments:
+
+* :func:`mix_and_rate` and :func:`count_change` split a change over segments that partition the parent. The parts add
+  up exactly; every part has an interval.
+* :func:`root_causes` looks at all combinations of up to three conditions in a cube and names the few sets of cells of
+  which each moved by one common factor, so that what is left is noise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[np.float64]
+Conditions = tuple[tuple[int, int], ...]
+"""Pairs of dimension (column) and value (code), sorted by dimension; none of them: every cell."""
+
+Z = 1.959964  # of a 95 % interval
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exact splits
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Figures of S segments with their 95 % intervals; each S long."""
+
+    value: Array
+    low: Array
+    high: Array
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, segment: int) -> Estimate:
+        return Estimate(float(self.value[segment]), float(self.low[segment]), float(self.high[segment]))
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What S segments had on one side of a comparison: before (or as expected), or now.
+
+    Attributes:
+        numerator: S; not negative.
+        denominator: S, not negative; ``None`` for a count that is out of nothing.
+        numerator_variance: S; sampling variance of the numerator *given the denominator*: of k − r n, which is the
+            variance of the segment's ratio times n². ``None``: Poisson, equal to the numerator (where it is 0, what
+            the parent's ratio makes likely, at most 1). Zeros: known exactly.
+        denominator_variance: S; ``None``: Poisson.
+    """
+
+    numerator: Array
+    denominator: Array | None = None
+    numerator_variance: Array | None = None
+    denominator_variance: Array | None = None
+
+    @classmethod
+    def poisson(
+        cls, numerator: Any, denominator: Any = None, days: float = 1.0, dispersion: tuple[float, float] = (1.0, 1.0)
+    ) -> Amounts:
+        """Counted events that are a mean over ``days`` days, ``dispersion`` times as variable as Poisson ones.
+
+        Args:
+            dispersion: of numerators (given denominators), and of denominators.
+        """
+        return _counted(numerator, denominator, days, dispersion, binomial=False)
+
+    @classmethod
+    def binomial(
+        cls, numerator: Any, denominator: Any, days: float = 1.0, dispersion: tuple[float, float] = (1.0, 1.0)
+    ) -> Amounts:
+        """As :meth:`poisson`, for a numerator that is a part of its denominator.
+
+        Raises:
+            ValueError: a numerator is larger than its denominator.
+        """
+        return _counted(numerator, denominator, days, dispersion, binomial=True)
+
+    @classmethod
+    def known(cls, numerator: Any, denominator: Any = None) -> Amounts:
+        """Amounts without sampling variance."""
+        k = np.asarray(numerator, dtype=float)
+        n = None if denominator is None else np.asarray(denominator, dtype=float)
+        return cls(k, n, np.zeros_like(k), None if n is None else np.zeros_like(n))
+
+
+def _counted(numerator: Any, denominator: Any, days: float, dispersion: tuple[float, float], binomial: bool) -> Amounts:
+    if not days > 0 or not all(d >= 0 for d in dispersion):
+        raise ValueError(f"days must be positive and dispersions not negative, got {days} and {dispersion}")
+    k = np.asarray(numerator, dtype=float)
+    n = None if denominator is None else np.asarray(denominator, dtype=float)
+    if binomial and (n is None or n.shape != k.shape or np.any(k > n)):
+        raise ValueError("a binomial numerator needs a denominator that is no smaller")
+    variance = _events(k * days, None if n is None else n * days)
+    if binomial and n is not None:
+        variance *= 1.0 - _ratio(variance / days, n, 0.0)
+    return Amounts(
+        k, n, dispersion[0] * variance / days**2, None if n is None else dispersion[1] * np.maximum(n, 0.0) / days
+    )
+
+
+def _events(k: Array, n: Array | None) -> Array:
+    """Poisson variance of numbers of events. No event in 40 is not certainty: then what the parent's ratio says."""
+    if n is None:
+        return np.maximum(k, 0.0)
+    whole = n.sum()
+    likely = np.minimum(n * k.sum() / whole, 1.0) if whole > 0 else np.zeros_like(k)
+    return np.where(k > 0, k, likely)
+
+
+def _ratio(k: Array, n: Array, otherwise: Array | float) -> Array:
+    return np.where(n > 0, k / np.where(n > 0, n, 1.0), otherwise)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A parent's change and what each of S segments contributes to it.
+
+    Attributes:
+        before, now: the parent's figure on both sides.
+        change: now − before; its value is the sum of ``changes.value``.
+        rate: what changed ratios of segments contribute; ``None`` for a count without denominator.
+        mix: what changed weights of segments contribute (of a count: changed denominators); ``None`` likewise.
+            ``rate + mix`` is ``change`` exactly, for the parent and each segment.
+        changes, rates, mixes: the same per segment.
+        usual: S; what each segment makes of the parent before: of the denominator, or of a count.
+    """
+
+    before: float
+    now: float
+    change: Estimate
+    rate: Estimate | None
+    mix: Estimate | None
+    changes: Estimates
+    rates: Estimates | None
+    mixes: Estimates | None
+    usual: Array
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """How S outputs depend on S inputs: d output_s / d input_t = own_s [s = t] + by_s away_t + all_s.
+
+    Everything below has this form, so that variances of many segments need no S x S matrix.
+    """
+
+    own: Array
+    by: Array
+    all: Array
+    away: Array
+
+    def __add__(self, other: _Gradient) -> _Gradient:
+        return _Gradient(self.own + other.own, self.by + other.by, self.all + other.all, self.away)
+
+    def variance(self, v: Array) -> Array:
+        """Of each output, for independent inputs of variance ``v``."""
+        vc, vcc = float(v @ self.away), float(v @ self.away**2)
+        return np.asarray(
+            self.own**2 * v + self.by**2 * vcc + self.all**2 * v.sum()
+            + 2.0 * self.own * (self.by * self.away + self.all) * v + 2.0 * self.by * self.all * vc
+        )  # fmt: skip
+
+    def variance_of_sum(self, v: Array) -> float:
+        return float(v @ (self.own + self.by.sum() * self.away + self.all.sum()) ** 2)
+
+
+def mix_and_rate(before: Amounts, now: Amounts) -> Split:
+    """Split the change of a ratio R = Σk / Σn over segments into changed ratios and a changed make-up.
+
+    With weights w = n / Σn and ratios r = k / n, and a bar for the mean of both sides::
+
+        rate part of a segment  w̄ (r_now − r_before)
+        mix part of a segment   (r̄ − R̄) (w_now − w_before)
+
+    This is Kitagawa's symmetric split (E. M. Kitagawa: Components of a difference between two rates, *Journal of the
+    American Statistical Association* 50, 1955), with the mix taken about R̄ so that a segment of average ratio
+    contributes nothing by growing; the sums are unchanged by that, because weights add up to 1. A segment that
+    appears or vanishes is all mix. A numerator without a denominator counts as rate.
+
+    Intervals by the delta method: amounts of different segments and sides independent, and a segment's ratio
+    independent of its denominator.
+
+    Raises:
+        ValueError: shapes differ, an amount is negative or not finite, or a side has no denominator at all.
+    """
+    (k_b, n_b, vk_b, vn_b), (k_n, n_n, vk_n, vn_n) = _checked(before), _checked(now)
+    if n_b is None or n_n is None or vn_b is None or vn_n is None:
+        raise ValueError("a ratio needs denominators on both sides")
+    if len(k_b) != len(k_n):
+        raise ValueError(f"{len(k_b)} segments before and {len(k_n)} now")
+    whole_b, whole_n = float(n_b.sum()), float(n_n.sum())
+    if not (whole_b > 0 and whole_n > 0):
+        raise ValueError("the denominators of a side add up to nothing")
+    w_b, w_n = n_b / whole_b, n_n / whole_n
+    big_b, big_n = float(k_b.sum()) / whole_b, float(k_n.sum()) / whole_n
+    loose = ((n_b <= 0) & (k_b > 0)) | ((n_n <= 0) & (k_n > 0))
+    r_b, r_n = _ratio(k_b, n_b, 0.0), _ratio(k_n, n_n, 0.0)
+    appears, vanishes = (n_b <= 0) & ~loose, (n_n <= 0) & ~loose
+    r_b, r_n = np.where(appears, r_n, r_b), np.where(vanishes, r_b, r_n)
+    weight, grown, distance = (w_b + w_n) / 2, w_n - w_b, (r_b + r_n - big_b - big_n) / 2
+    rate = np.where(loose, k_n / whole_n - k_b / whole_b, weight * (r_n - r_b))
+    mix = np.where(loose, -(big_b + big_n) / 2 * grown, distance * grown)
+
+    zero, per_n, per_b = np.zeros_like(rate), _ratio(np.ones_like(n_n), n_n, 0.0), _ratio(np.ones_like(n_b), n_b, 0.0)
+    gone, come = np.where(vanishes, 1.0, 0.0), np.where(appears, 1.0, 0.0)
+    rates, mixes = [], []
+    for sign, w, per, whole, big, r, alias in (
+        (1.0, w_n, per_n, whole_n, big_n, r_n, come), (-1.0, w_b, per_b, whole_b, big_b, r_b, gone)
+    ):  # fmt: skip
+        # Of the numerator given the denominator. A ratio that stands for both sides takes both sides' derivative.
+        own = np.where(loose, sign / whole, np.where(alias > 0, 0.0, sign * weight * per))
+        rates.append(_Gradient(own, zero, zero, zero))
+        own = np.where(loose, 0.0, (1.0 + alias) * grown * per / 2)
+        mixes.append(_Gradient(own, zero, -grown / whole / 2, zero))
+        # Of the denominator at a given ratio (of a loose one: at a given numerator).
+        away = np.where(loose, 0.0, r) - big
+        part = np.where(loose, 0.0, (r_n - r_b) / 2 / whole)
+        spill = np.where(loose, -sign * (k_n if sign > 0 else k_b) / whole**2, -part * w)
+        rates.append(_Gradient(part, zero, spill, away))
+        part = sign * np.where(loose, -(big_b + big_n) / 2, distance) / whole
+        mixes.append(_Gradient(part, -grown / whole / 2, -part * w, away))
+    inputs = (vk_n, vn_n, vk_b, vn_b)
+    both = [a + m for a, m in zip(rates, mixes, strict=True)]
+    # `away` of the numerators' gradients is zero in both, so adding keeps it.
+    return Split(
+        big_b, big_n,
+        _sum(rate + mix, both, inputs), _sum(rate, rates, inputs), _sum(mix, mixes, inputs),
+        _each(rate + mix, both, inputs), _each(rate, rates, inputs), _each(mix, mixes, inputs), w_b,
+    )  # fmt: skip
+
+
+def count_change(before: Amounts, now: Amounts) -> Split:
+    """Split the change of a count Σk over segments; with denominators also into volume and rate, symmetrically::
+
+        rate part of a segment    n̄ (r_now − r_before)
+        volume part of a segment  r̄ (n_now − n_before)       in ``mix`` and ``mixes``
+
+    A segment that appears or vanishes is all volume; a numerator without a denominator counts as rate. The whole's
+    ``usual`` are shares of the count before.
+
+    Raises:
+        ValueError: shapes differ, an amount is negative or not finite, or only one side has denominators.
+    """
+    (k_b, n_b, vk_b, vn_b), (k_n, n_n, vk_n, vn_n) = _checked(before), _checked(now)
+    if len(k_b) != len(k_n):
+        raise ValueError(f"{len(k_b)} segments before and {len(k_n)} now")
+    if (n_b is None) != (n_n is None):
+        raise ValueError("denominators are needed on both sides, or on neither")
+    total = float(k_b.sum())
+    usual = k_b / total if total > 0 else np.zeros_like(k_b)
+    change = k_n - k_b
+    if n_b is None or n_n is None or vn_b is None or vn_n is None:
+        variance = vk_b + vk_n
+        return Split(
+            total, float(k_n.sum()), _estimate(float(change.sum()), float(variance.sum())), None, None,
+            _estimates(change, variance), None, None, usual,
+        )  # fmt: skip
+    loose = ((n_b <= 0) & (k_b > 0)) | ((n_n <= 0) & (k_n > 0))
+    r_b, r_n = _ratio(k_b, n_b, 0.0), _ratio(k_n, n_n, 0.0)
+    appears, vanishes = (n_b <= 0) & ~loose, (n_n <= 0) & ~loose
+    r_b, r_n = np.where(appears, r_n, r_b), np.where(vanishes, r_b, r_n)
+    middle, typical, grown, moved = (n_b + n_n) / 2, (r_b + r_n) / 2, n_n - n_b, r_n - r_b
+    rate = np.where(loose, change, middle * moved)
+    volume = np.where(loose, 0.0, typical * grown)
+    per_b, per_n = _ratio(np.ones_like(n_b), n_b, 0.0), _ratio(np.ones_like(n_n), n_n, 0.0)
+    one_side = appears | vanishes
+    of_rate = np.where(
+        loose, vk_b + vk_n,
+        np.where(one_side, 0.0, middle**2 * (vk_b * per_b**2 + vk_n * per_n**2)) + moved**2 / 4 * (vn_b + vn_n),
+    )  # fmt: skip
+    share = np.where(one_side, 1.0, 0.5)
+    of_volume = np.where(
+        loose, 0.0, typical**2 * (vn_b + vn_n) + (share * grown) ** 2 * (vk_b * per_b**2 + vk_n * per_n**2)
+    )
+    of_change = np.where(loose, 0.0, r_b**2 * vn_b + r_n**2 * vn_n) + vk_b + vk_n
+    return Split(
+        total, float(k_n.sum()),
+        _estimate(float(change.sum()), float(of_change.sum())),
+        _estimate(float(rate.sum()), float(of_rate.sum())),
+        _estimate(float(volume.sum()), float(of_volume.sum())),
+        _estimates(rate + volume, of_change), _estimates(rate, of_rate), _estimates(volume, of_volume), usual,
+    )  # fmt: skip
+
+
+def _checked(side: Amounts) -> tuple[Array, Array | None, Array, Array | None]:
+    k = np.asarray(side.numerator, dtype=float)
+    if k.ndim != 1 or not len(k):
+        raise ValueError(f"numerators must be one row of at least one segment, got shape {k.shape}")
+    n = None if side.denominator is None else np.asarray(side.denominator, dtype=float)
+    vk = _events(k, n) if side.numerator_variance is None else np.asarray(side.numerator_variance, dtype=float)
+    vn = n if side.denominator_variance is None else np.asarray(side.denominator_variance, dtype=float)
+    for name, values in (
+        ("numerator", k),
+        ("denominator", n),
+        ("numerator variance", vk),
+        ("denominator variance", vn),
+    ):
+        if values is None:
+            continue
+        if values.shape != k.shape:
+            raise ValueError(f"{name}s have shape {values.shape}, numerators {k.shape}")
+        if not np.all(np.isfinite(values)) or np.any(values < 0):
+            raise ValueError(f"a {name} is negative or not finite")
+    return k, n, vk, vn
+
+
+def _estimate(value: float, variance: float) -> Estimate:
+    reach = Z * math.sqrt(max(variance, 0.0))
+    return Estimate(value, value - reach, value + reach)
+
+
+def _estimates(value: Array, variance: Array) -> Estimates:
+    reach = Z * np.sqrt(np.maximum(variance, 0.0))
+    return Estimates(value, value - reach, value + reach)
+
+
+def _sum(values: Array, gradients: Sequence[_Gradient], inputs: Sequence[Array]) -> Estimate:
+    variance = sum(g.variance_of_sum(v) for g, v in zip(gradients, inputs, strict=True))
+    return _estimate(float(values.sum()), variance)
+
+
+def _each(values: Array, gradients: Sequence[_Gradient], inputs: Sequence[Array]) -> Estimates:
+    return _estimates(
+        values, sum((g.variance(v) for g, v in zip(gradients, inputs, strict=True)), np.zeros_like(values))
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The few segments that explain a change
+
+MOST_CONDITIONS = 3
+MOST_CAUSES = 6
+FALSE_CAUSE = 0.01  # chance that noise alone is given a cause
+FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
+TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
+TURNS = 25  # of proportional fitting, and of exchanging causes
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A set of cells that moved together.
+
+    Attributes:
+        conditions: which cells; empty: all of them, so no segment is the cause.
+        factor, low, high: observed over expected, with its 95 % interval; where causes overlap their factors multiply.
+        expected, observed: totals of the cells.
+        change: what it contributes, in units of ``observed``; contributions of all causes and ``left`` add up.
+        share: of the whole change; NaN when there is none in all.
+        gain: log-likelihood that is lost without it, in units of the noise.
+        needed: how much gain it had to show.
+        cells: how many.
+    """
+
+    conditions: Conditions
+    factor: float
+    low: float
+    high: float
+    expected: float
+    observed: float
+    change: float
+    share: float
+    gain: float
+    needed: float
+    cells: int
+
+
+@dataclass(frozen=True)
+class RootCauses:
+    """What explains a change.
+
+    Attributes:
+        causes: by size of their contribution, the largest first; empty when all is noise.
+        expected, observed, change: of the whole cube; change = observed − expected.
+        left: what no cause explains of the change.
+        dispersion: median over cells, weighted by what they expect, of how many times as variable as Poisson counts
+            they were taken to be.
+        wobble: standard deviation, on the log scale, of how much a value of a dimension moves on an ordinary day
+            beyond sampling.
+    """
+
+    causes: tuple[Cause, ...]
+    expected: float
+    observed: float
+    change: float
+    left: float
+    dispersion: float
+    wobble: float
+
+
+def members(codes: NDArray[np.integer[Any]], conditions: Conditions) -> NDArray[np.bool_]:
+    """Which of the cells (cells x dimensions) meet all conditions."""
+    inside = np.ones(len(codes), dtype=bool)
+    for dimension, value in conditions:
+        inside &= codes[:, dimension] == value
+    return inside
+
+
+def ratio_cells(
+    numerator_before: Any, denominator_before: Any, numerator: Any, denominator: Any, *, known: bool = False,
+    binomial: bool = True,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """A ratio's cells in the form that :func:`root_causes` takes: expected numerator, observed numerator, variance.
+
+    Expected are today's denominators times the ratio before (of a cell that had no denominator, the whole's).
+
+    Args:
+        numerator_before, denominator_before, numerator, denominator: cells.
+        known: the ratio before is an expectation without sampling noise of its own.
+        binomial: numerators are part of their denominators; otherwise they are Poisson.
+
+    Raises:
+        ValueError: shapes differ, or an amount is negative or not finite.
+    """
+    k_b, n_b, _, _ = _checked(Amounts(np.asarray(numerator_before, float), np.asarray(denominator_before, float)))
+    k, n, _, _ = _checked(Amounts(np.asarray(numerator, float), np.asarray(denominator, float)))
+    if n_b is None or n is None or n_b.shape != n.shape:
+        raise ValueError(f"{len(k_b)} cells before and {len(k)} now")
+    whole = float(k_b.sum()) / float(n_b.sum()) if n_b.sum() > 0 else 0.0
+    ratio = _ratio(k_b, n_b, whole)
+    # The variance is that of the whole's ratio where the cell saw too little to tell its own.
+    likely = _ratio(k_b + whole, n_b + 1.0, whole)
+    each = likely * np.maximum(1.0 - likely, 0.0) if binomial else likely
+    variance = n * each
+    if not known:
+        variance = variance + n**2 * each / np.maximum(n_b, 1.0)
+    return n * ratio, k, variance
+
+
+def root_causes(
+    codes: NDArray[np.integer[Any]],
+    expected: Any,
+    observed: Any,
+    *,
+    variance: Any = None,
+    wobble: float | None = None,
+    most: int = MOST_CAUSES,
+    conditions: int = MOST_CONDITIONS,
+    false_cause: float = FALSE_CAUSE,
+) -> RootCauses:
+    """Find the few sets of cells that explain how observed counts differ from expected ones.
+
+    The model: every cell is Poisson about its expectation times the factors of the causes it belongs to. A set of cells
+    with E expected and O observed gains ``O log(O / E) − (O − E)`` of log-likelihood by a factor of its own. The set of
+    largest gain less its price is taken, all factors are fitted again, and so on; then causes are exchanged, two are
+    merged into one, and superfluous ones dropped, as long as that improves the total. The price of a set with c
+    conditions is ``log(2 (C + 1) M_c / α)``, where M_c counts the sets with c conditions that have a cell, C is the
+    largest number of conditions and α is ``false_cause``: by Chernoff's bound (a Poisson count's gain exceeds t with
+    probability 2 exp(−t) at most) and Boole's, Poisson counts that just follow their expectation are given any cause
+    with probability α at most. More conditions cost more, so the children of a set that moved as one are not listed.
+
+    Counts that are noisier than Poisson are divided by how much (quasi-likelihood), so the same formulas hold.
+
+    Args:
+        codes: cells x dimensions; non-negative integers. Rows may repeat.
+        expected: cells; events. A cell that expects nothing is given a small expectation.
+        observed: cells.
+        variance: cells; of ``observed`` about ``expected`` on an ordinary day. ``None``: learned from the cells, as
+            φ E + σ² E², not below Poisson. Pass ``expected`` for Poisson counts.
+        wobble: standard deviation, on the log scale, of a dimension's value as a whole on an ordinary day, beyond
+            ``variance``; a set of c conditions must gain accordingly more. ``None``: learned.
+        most: causes at most.
+        conditions: of a cause, at most.
+        false_cause: α.
+
+    Raises:
+        ValueError: shapes or types are wrong, a figure is negative or not finite, or nothing is expected.
+    """
+    cube = _Cube.of(codes, expected, observed, variance, conditions, false_cause)
+    if most < 1:
+        raise ValueError(f"at least one cause must be allowed, got {most}")
+    spread = 0.0 if wobble is None else wobble
+    if not (math.isfinite(spread) and spread >= 0):
+        raise ValueError(f"wobble must not be negative, got {wobble}")
+    chosen: list[_Set] = []
+    for _ in range(4):
+        before = [s.key for s in chosen]
+        chosen = _search(cube, most)
+        if variance is not None or [s.key for s in chosen] == before:
+            break
+        # Cells that moved look noisy until their cause is known.
+        cube.learn(cube.fitted(chosen)[0])
+    if wobble is None:
+        spread = cube.wobble(chosen)
+    while chosen:
+        worst = min(chosen, key=lambda s: cube.evidence(s, chosen, spread) - s.price)
+        if cube.evidence(worst, chosen, spread) > worst.price:
+            break
+        chosen = [s for s in chosen if s is not worst]
+        if wobble is None:
+            spread = cube.wobble(chosen)
+    return cube.told(chosen, spread)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A candidate: one group of one cuboid."""
+
+    cuboid: int
+    group: int
+    key: Conditions
+    price: float
+
+
+@dataclass
+class _Cuboid:
+    """All sets with conditions on the same dimensions."""
+
+    dimensions: tuple[int, ...]
+    group: NDArray[np.intp]
+    size: int
+    observed: Array
+
+
+class _Cube:
+    """Cells, their groupings, and the noise; counts are divided by how much noisier than Poisson they are."""
+
+    def __init__(self, codes: NDArray[np.int64], expected: Array, observed: Array) -> None:
+        self.codes, self.expected, self.observed = codes, expected, observed
+        nothing = expected <= 0
+        few = FLOOR if not nothing.any() else min(FLOOR, 0.01 * float(expected.sum()) / int(nothing.sum()))
+        self.base = np.where(nothing, few, expected)
+        self.cuboids: list[_Cuboid] = []
+        self.prices: list[float] = []
+        self.noise = np.ones(len(expected))
+
+    @classmethod
+    def of(
+        cls, codes: NDArray[np.integer[Any]], expected: Any, observed: Any, variance: Any, most: int, alpha: float
+    ) -> _Cube:
+        c = np.asarray(codes)
+        if c.ndim != 2 or not c.size or not np.issubdtype(c.dtype, np.integer) or c.min() < 0:
+            raise ValueError(f"codes must be a table of non-negative integers, got shape {c.shape} of {c.dtype}")
+        arrays = {"expected": expected, "observed": observed, "variance": variance}
+        checked: dict[str, Array] = {}
+        for name, values in arrays.items():
+            if values is None:
+                continue
+            array = np.asarray(values, dtype=float)
+            if array.shape != (len(c),):
+                raise ValueError(f"{name} has shape {array.shape}, but there are {len(c)} cells")
+            if not np.all(np.isfinite(array)) or np.any(array < 0):
+                raise ValueError(f"{name} has a negative figure or one that is not finite")
+            checked[name] = array
+        if not checked["expected"].sum() > 0:
+            raise ValueError("nothing is expected: a factor cannot be told")
+        if most < 1 or not 0 < alpha < 1:
+            raise ValueError(f"conditions must be 1 or more and false_cause between 0 and 1, got {most} and {alpha}")
+        cube = cls(c.astype(np.int64), checked["expected"], checked["observed"])
+        most = min(most, c.shape[1])
+        for count in range(most + 1):
+            first = len(cube.cuboids)
+            for dimensions in itertools.combinations(range(c.shape[1]), count):
+                group, size = _grouped(cube.codes, dimensions)
+                cube.cuboids.append(_Cuboid(dimensions, group, size, np.zeros(size)))
+            sets = sum(cuboid.size for cuboid in cube.cuboids[first:])
+            cube.prices += [math.log(2 * (most + 1) * sets / alpha)] * (len(cube.cuboids) - first)
+        if "variance" in checked:
+            if np.any((checked["variance"] <= 0) & (checked["expected"] > 0)):
+                raise ValueError("a cell that expects something has no variance")
+            cube.take(np.where(cube.expected > 0, checked["variance"], cube.base) / cube.base)
+        else:
+            cube.learn(np.ones(len(c)))
+        return cube
+
+    def take(self, noise: Array) -> None:
+        """Set how many times as variable as Poisson counts the cells are."""
+        self.noise = noise
+        self.events = self.observed / noise
+        self.mean = self.base / noise
+        for cuboid in self.cuboids:
+            cuboid.observed = np.bincount(cuboid.group, self.events, cuboid.size).astype(float)
+
+    def learn(self, factor: Array) -> None:
+        """Learn φ + σ² E from the cells, their causes' factors known."""
+        mean = self.base * factor
+        self.take(_noise(mean, self.observed, self.base))
+
+    def gains(self, fitted: Array) -> list[Array]:
+        """Per cuboid: gain of each set by a further factor."""
+        found = []
+        for cuboid in self.cuboids:
+            found.append(_gain(cuboid.observed, np.bincount(cuboid.group, fitted, cuboid.size).astype(float)))
+        return found
+
+    def best(self, chosen: Sequence[_Set]) -> tuple[float, _Set] | None:
+        """The set that adds most to those chosen, and what it adds less its price; ``None`` when nothing pays."""
+        fitted = self.mean * self.fitted(chosen)[0]
+        taken = {s.key for s in chosen}
+        most: list[tuple[float, int, Conditions, _Set]] = []
+        for place, gain in enumerate(self.gains(fitted)):
+            top = float(gain.max())
+            if top <= self.prices[place]:
+                continue
+            for group in np.argsort(-gain, kind="stable")[: len(chosen) + 8]:
+                one = self.set_of(place, int(group))
+                if one.key not in taken:
+                    most.append((float(gain[group]) - one.price, len(one.key), one.key, one))
+        if not most:
+            return None
+        top = max(m[0] for m in most)
+        value, _, _, one = min((m for m in most if m[0] >= top - TIE * abs(top) - TIE), key=lambda m: (m[1], m[2]))
+        return (value, one) if value > 0 else None
+
+    def set_of(self, place: int, group: int) -> _Set:
+        cuboid = self.cuboids[place]
+        row = int(np.argmax(cuboid.group == group))
+        key = tuple((d, int(self.codes[row, d])) for d in cuboid.dimensions)
+        return _Set(place, group, key, self.prices[place])
+
+    def inside(self, one: _Set) -> NDArray[np.bool_]:
+        return np.asarray(self.cuboids[one.cuboid].group == one.group)
+
+    def fitted(self, chosen: Sequence[_Set]) -> tuple[Array, list[float]]:
+        """Product of the causes' factors in every cell, and the factors: iterative proportional fitting."""
+        product = np.ones(len(self.mean))
+        factors = [1.0] * len(chosen)
+        if not chosen:
+            return product, factors
+        # Cells that belong to the same causes are one cell to the fit.
+        pattern = np.zeros(len(self.mean), dtype=np.int64)
+        for place, one in enumerate(chosen):
+            pattern += self.inside(one).astype(np.int64) << place
+        kinds, kind = np.unique(pattern, return_inverse=True)
+        mean = np.bincount(kind, self.mean)
+        wanted = [float(self.cuboids[s.cuboid].observed[s.group]) for s in chosen]
+        within = [(kinds >> place & 1).astype(bool) for place in range(len(chosen))]
+        now = mean.copy()
+        for _ in range(TURNS * 8):
+            furthest = 0.0
+            for place in range(len(chosen)):
+                total = float(now[within[place]].sum())
+                step = wanted[place] / total if total > 0 else 1.0
+                now[within[place]] *= step
+                factors[place] *= step
+                furthest = max(furthest, abs(step - 1.0))
+            if furthest < 1e-10:
+                break
+        return (now / mean)[kind], factors
+
+    def likelihood(self, chosen: Sequence[_Set]) -> float:
+        """Log-likelihood above that of no cause at all."""
+        product, _ = self.fitted(chosen)
+        logs = np.log(np.maximum(product, 1e-300))
+        return float(self.events @ logs - self.mean @ (product - 1.0))
+
+    def worth(self, chosen: Sequence[_Set]) -> float:
+        return self.likelihood(chosen) - sum(s.price for s in chosen)
+
+    def evidence(self, one: _Set, chosen: Sequence[_Set], wobble: float) -> float:
+        """Gain of a cause beside the others, when sets of its kind wobble by themselves."""
+        others = [s for s in chosen if s is not one]
+        gain = self.likelihood(chosen) - self.likelihood(others)
+        fitted = self.mean * self.fitted(others)[0]
+        mean = float(fitted[self.inside(one)].sum())
+        return gain / (1.0 + max(1, len(one.key)) * wobble**2 * mean)
+
+    def wobble(self, chosen: Sequence[_Set]) -> float:
+        """Spread of single values' factors beyond sampling: the median of z² is that of χ² with one degree."""
+        fitted = self.mean * self.fitted(chosen)[0]
+        away, error = [], []
+        for cuboid in self.cuboids:
+            if len(cuboid.dimensions) != 1 or cuboid.size < 2:
+                continue
+            mean = np.bincount(cuboid.group, fitted, cuboid.size)
+            told = mean >= 10.0
+            away.append((cuboid.observed[told] / mean[told] - 1.0) ** 2)
+            error.append(1.0 / mean[told])
+        square, sampling = np.concatenate([*away, [0.0][:0]]), np.concatenate([*error, [0.0][:0]])
+        if len(square) < 10:
+            return 0.0
+        return math.sqrt(_excess(square, sampling))
+
+    def told(self, chosen: Sequence[_Set], wobble: float) -> RootCauses:
+        product, factors = self.fitted(chosen)
+        logs = [math.log(max(f, 1e-12)) for f in factors]
+        total = np.zeros(len(product))
+        insides = [self.inside(s) for s in chosen]
+        for inside, log in zip(insides, logs, strict=True):
+            total[inside] += log
+        # Logarithmic means share the change of a cell out among factors that multiply, exactly (Ang 2004, LMDI).
+        weight = self.base * np.where(np.abs(total) > 1e-9, special.exprel(total), 1.0)
+        information = np.array([[float((self.mean * product)[a & b].sum()) for b in insides] for a in insides])
+        change = float(self.observed.sum() - self.expected.sum())
+        causes = []
+        for place, one in enumerate(chosen):
+            inside = insides[place]
+            expected, observed = float(self.expected[inside].sum()), float(self.observed[inside].sum())
+            part = float(weight[inside].sum()) * logs[place]
+            low, high = _interval(factors[place], information, place, float(self.mean[inside].sum()))
+            factor = factors[place]
+            if expected <= 0:  # something out of nothing has no factor
+                factor = low = high = math.inf
+            causes.append(
+                Cause(
+                    one.key, factor, low, high, expected, observed, part, part / change if change else math.nan,
+                    self.evidence(one, chosen, wobble), one.price, int(inside.sum()),
+                )
+            )  # fmt: skip
+        causes.sort(key=lambda c: (-abs(c.change), c.conditions))
+        dispersion = _weighted_median(self.noise, self.base)
+        return RootCauses(
+            tuple(causes), float(self.expected.sum()), float(self.observed.sum()), change,
+            change - sum(c.change for c in causes), dispersion, wobble,
+        )  # fmt: skip
+
+
+def _search(cube: _Cube, most: int) -> list[_Set]:
+    """Causes whose likelihood less their prices is as large as adding, exchanging, merging and dropping make it."""
+    chosen: list[_Set] = []
+    while len(chosen) < most:
+        found = cube.best(chosen)
+        if found is None:
+            break
+        chosen = _exchanged(cube, [*chosen, found[1]])
+    return chosen
+
+
+def _exchanged(cube: _Cube, chosen: list[_Set]) -> list[_Set]:
+    worth = cube.worth(chosen)
+    for _ in range(TURNS):
+        if len(chosen) < 2:
+            break
+        improved = False
+        # One at a time, then pairs: a set chosen early may have stood for two of its parts.
+        for leave in (*itertools.combinations(range(len(chosen)), 1), *itertools.combinations(range(len(chosen)), 2)):
+            others = [s for place, s in enumerate(chosen) if place not in leave]
+            found = cube.best(others)
+            rival = others if found is None else [*others, found[1]]
+            value = cube.worth(rival)
+            if value > worth + TIE * abs(worth):
+                chosen, worth, improved = rival, value, True
+                break
+        if not improved:
+            break
+    return chosen
+
+
+def _grouped(codes: NDArray[np.int64], dimensions: tuple[int, ...]) -> tuple[NDArray[np.intp], int]:
+    """Group of each cell, and how many there are."""
+    key = np.zeros(len(codes), dtype=np.int64)
+    size = 1
+    for dimension in dimensions:
+        column = codes[:, dimension]
+        radix = int(column.max()) + 1
+        if size * radix > 4 * len(codes) + 1024:  # keep keys small: number the groups so far
+            _, key = np.unique(key, return_inverse=True)
+            size = int(key.max()) + 1
+            values, column = np.unique(column, return_inverse=True)
+            radix = len(values)
+        key = key * radix + column
+        size *= radix
+    if size <= 4 * len(codes) + 1024:
+        present = np.zeros(size, dtype=np.intp)
+        present[key] = 1
+        number = np.cumsum(present) - 1
+        return number[key], int(present.sum())
+    kept, group = np.unique(key, return_inverse=True)
+    return group.astype(np.intp), len(kept)
+
+
+def _gain(observed: Array, mean: Array) -> Array:
+    """Log-likelihood that counts gain by a factor of their own."""
+    mean = np.maximum(mean, 1e-300)
+    return np.asarray(special.xlogy(observed, observed / mean) - (observed - mean))
+
+
+def _interval(factor: float, information: Array, place: int, mean: float) -> tuple[float, float]:
+    """A gamma interval (Garwood 1936) with as many events as the factor is worth beside the others."""
+    if not factor > 0:
+        return 0.0, float(special.gammaincinv(1.0, 0.975)) / mean
+    events = 1.0 / float(np.linalg.pinv(information)[place, place])
+    low = float(special.gammaincinv(events, 0.025)) / events
+    high = float(special.gammaincinv(events + 1.0, 0.975)) / events
+    return factor * low, factor * high
+
+
+def _noise(mean: Array, observed: Array, base: Array) -> Array:
+    """φ + σ² E per cell, from how squared residuals grow with what is expected; not below 1."""
+    squares = (observed - mean) ** 2 / np.maximum(mean, 1e-300)
+    order = np.argsort(mean, kind="stable")
+    x, y, weight = [], [], []
+    for rows in np.array_split(order, max(1, min(20, len(order) // 40))):
+        typical = float(mean[rows].mean())
+        if typical < 0.2:  # nearly all zeros: a mean of few events says nothing of their spread
+            continue
+        x.append(typical)
+        if typical >= 5.0:
+            y.append(float(np.median(squares[rows])) / 0.4549)
+        else:
+            y.append(float(np.minimum(squares[rows], 16.0).mean()))
+        weight.append(len(rows))
+    if not x:
+        return np.ones(len(mean))
+    phi, sigma = _line(np.array(x), np.array(y), np.array(weight, dtype=float))
+    return np.asarray(phi + sigma * base)
+
+
+def _line(x: Array, y: Array, weight: Array) -> tuple[float, float]:
+    """Weighted line y = φ + σ² x with φ ≥ 1 and σ² ≥ 0; weights fall with the square of the fit."""
+    phi, slope = max(1.0, float(np.average(y, weights=weight))), 0.0
+    for _ in range(8):
+        w = weight / (phi + slope * x) ** 2
+        mx, my = float(np.average(x, weights=w)), float(np.average(y, weights=w))
+        vx = float(np.average((x - mx) ** 2, weights=w))
+        slope = float(np.average((x - mx) * (y - my), weights=w)) / vx if vx > 0 else 0.0
+        phi = my - slope * mx
+        if phi < 1.0:
+            phi, slope = 1.0, float(np.average(x * (y - 1.0), weights=w)) / float(np.average(x**2, weights=w))
+        if slope < 0.0:
+            phi, slope = max(1.0, my), 0.0
+    return phi, max(slope, 0.0)
+
+
+def _excess(square: Array, sampling: Array) -> float:
+    """Variance v such that the median of square / (sampling + v) is that of χ² with one degree; 0 if none is needed."""
+    if np.median(square / sampling) <= 0.4549:
+        return 0.0
+    low, high = 0.0, float(square.max()) * 3
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.median(square / (sampling + middle)) > 0.4549 else (low, middle)
+    return high
+
+
+def _weighted_median(values: Array, weights: Array) -> float:
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
