@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.page import write_part
-from health_pipeline.charts import FONT, LIGHT, Spec, png
+from health_pipeline.charts import LIGHT, Spec, axis, layer, picture, png
 
 DOCS = Path(__file__).parent.parent / "docs"
 STATISTICS = DOCS / "statistics.md"
@@ -59,11 +59,11 @@ def lines_chart(
         colour = LIGHT[COLOURS[place % len(COLOURS)]]
         rows = [{"x": x, "y": y} for x, y in series[name]]
         xy = {"x": _scale("x", x_ticks, log[0], False), "y": _scale("y", y_ticks, log[1], True)}
-        layers.append(_layer(f"line {place}", rows, {"type": "line", "color": colour, "strokeWidth": 1.8}, xy))
-        layers.append(_layer(f"dots {place}", rows, {"type": "point", "filled": True, "color": colour, "size": 40}, xy))
+        layers.append(layer(f"line {place}", rows, {"type": "line", "color": colour, "strokeWidth": 1.8}, xy))
+        layers.append(layer(f"dots {place}", rows, {"type": "point", "filled": True, "color": colour, "size": 40}, xy))
         end = [{"x": ends[place][0], "y": spread[place]}]
         mark = {"type": "text", "text": name, "align": "left", "dx": 8, "color": colour, "fontSize": 11}
-        layers.append(_layer(f"name {place}", end, mark, xy))
+        layers.append(layer(f"name {place}", end, mark, xy))
     return _picture(layers, title, subtitle, width, height, left=56, right=210)
 
 
@@ -84,7 +84,7 @@ def dots_chart(
     for place, group in enumerate(groups):
         values = [{"name": n, "x": max(v, least)} for n, g, v in rows if g == group]
         layers.append(
-            _layer(f"group {place}", values,
+            layer(f"group {place}", values,
                    {"type": "point", "filled": True, "opacity": 0.75, "size": 50, "color": LIGHT[COLOURS[place]]},
                    {"x": _scale("x", ticks, True, True), "y": y})
         )  # fmt: skip
@@ -92,23 +92,14 @@ def dots_chart(
 
 
 def _scale(field: str, ticks: Sequence[tuple[float, str]], log: bool, grid: bool) -> Spec:
-    at, labels = [t for t, _ in ticks], [label for _, label in ticks]
-    lookup = f"{labels!r}[indexof({at!r}, +datum.value)]"
-    return {
-        "field": field, "type": "quantitative", "title": None,
-        "scale": {"type": "log" if log else "linear", "domain": [at[0], at[-1]], "nice": False},
-        "axis": {"values": at, "labelExpr": lookup, "grid": grid},
-    }  # fmt: skip
-
-
-def _layer(name: str, values: Sequence[dict[str, Any]], mark: Spec, encoding: Spec) -> Spec:
-    return {"name": name, "data": {"values": list(values)}, "mark": mark, "encoding": encoding}
+    at = [t for t, _ in ticks]
+    scale = {"type": "log" if log else "linear", "domain": [at[0], at[-1]], "nice": False}
+    drawn = axis(at, [label for _, label in ticks], grid)
+    return {"field": field, "type": "quantitative", "title": None, "scale": scale, "axis": drawn}
 
 
 def _apart(values: Sequence[float], ticks: Sequence[tuple[float, str]], log: bool, pixels: int) -> list[float]:
     """Heights of the names at the lines' ends, moved so that none covers another."""
-    import math
-
     there: Callable[[float], float] = math.log if log else float
     back: Callable[[float], float] = math.exp if log else float
     low, high = there(ticks[0][0]), there(ticks[-1][0])
@@ -132,17 +123,7 @@ def _picture(layers: list[Spec], title: str, subtitle: str, width: int, height: 
     for name, text, role, line in (("title", title, "ink", 0), ("subtitle", subtitle, "text", 1)):
         mark = {"type": "text", "align": "left", "baseline": "top", "text": text, "color": LIGHT[role],
                 "fontSize": 11 if line else 13, "fontWeight": "normal" if line else 600}  # fmt: skip
-        layers.append(_layer(name, [{}], mark, {"x": {"value": 4 - left}, "y": {"value": 8 - top + 18 * line}}))
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "description": f"{title}. {subtitle}",
-        "width": width - left - right, "height": height - top - bottom, "autosize": "none",
-        "padding": {"left": left, "right": right, "top": top, "bottom": bottom},
-        "background": LIGHT["paper"], "layer": layers,
-        "config": {
-            "font": FONT, "view": {"stroke": None},
-            "axis": {"domain": False, "ticks": False, "gridColor": LIGHT["grid"], "labelColor": LIGHT["text"],
-                     "labelFontSize": 11, "labelPadding": 6, "labelOverlap": False},
-            "axisX": {"domain": True, "domainColor": LIGHT["axis"], "ticks": True, "tickColor": LIGHT["axis"]},
-        },
-    }  # fmt: skip
+        layers.append(layer(name, [{}], mark, {"x": {"value": 4 - left}, "y": {"value": 8 - top + 18 * line}}))
+    return picture(
+        layers, width - left - right, height - top - bottom, (left, right, top, bottom), f"{title}. {subtitle}"
+    )
