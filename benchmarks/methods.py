@@ -129,9 +129,9 @@ def recorded() -> Iterator[list[Array]]:
     days: list[Array] = []
     judge = Memory.judge
 
-    def listening(memory: Memory, p: Array) -> Array:
+    def listening(memory: Memory, p: Array, further: NDArray[np.bool_] | None = None) -> Array:
         days.append(p.copy())
-        return judge(memory, p)
+        return judge(memory, p, further)
 
     Memory.judge = listening  # type: ignore[method-assign]
     try:
