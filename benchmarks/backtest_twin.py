@@ -68,13 +68,14 @@ def twin(home: Path, scenario: str, seed: int, creators: int = CREATORS, days: i
     return pipeline
 
 
-def trial(home: Path, scenario: str, seed: int, setting: str, minutes: Minutes = Minutes()) -> Trial:
+def trial(home: Path, scenario: str, seed: int, setting: str) -> Trial:
     """Load and judge one marketplace, and score what was reported."""
     pipeline = twin(home, scenario, seed)
     catalog = pipeline.catalog
     [outcome] = replay(pipeline, [read_setting("A", setting, catalog)], COUNTED)
     truth = truth_file(pipeline)
     assert truth is not None, pipeline.home
+    minutes = Minutes()
     scored = score(catalog, outcome, read_effects(truth))
     spent = cost(outcome, minutes)
     return Trial(scenario, seed, outcome, spent, scored, minutes_of(scored.false, minutes, outcome.judged))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from health_pipeline.alerts.select import newsworthy
 from health_pipeline.backtest.settings import Setting
@@ -144,7 +145,7 @@ def scratch(pipeline: Pipeline, setting: Setting) -> Iterator[Pipeline]:
 
 def aside(tables: Tables, folder: Path) -> Tables:
     """The same tables, those of the stages :data:`JUDGED` in another folder."""
-    moved = {}
+    moved: dict[str, Any] = {}
     for field in dataclasses.fields(tables):
         table = getattr(tables, field.name)
         if isinstance(table, LakeTable) and table.folder.parent.name in JUDGED:

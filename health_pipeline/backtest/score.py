@@ -99,7 +99,8 @@ class Verdict:
     """Whether an incident was about anything that was planted.
 
     Attributes:
-        effect: the one it fits, one with a metric it should move before others, a wanted one before others.
+        effect: the one it fits best: in metric before place only, then one that names its metric, then a wanted one,
+            then the one that began nearest to its onset. ``None`` when it fits none.
         moved: whether its metric is one that the effect should move.
     """
 
@@ -207,13 +208,14 @@ def _finding(catalog: Catalog, outcome: Outcome, effect: Effect) -> Finding:
 
 
 def _verdict(catalog: Catalog, reported: Reported, effects: Sequence[Effect]) -> Verdict:
-    best: tuple[tuple[bool, bool, int], Effect] | None = None
+    best: tuple[tuple[bool, bool, bool, int], Effect] | None = None
     for effect in effects:
         fits = fitting(catalog, effect)
         how = {fits(i) for i in reported.rows}
         if how & {"metric", "place"}:
             distance = -abs((reported.first.onset - effect.start).days)
-            rank = ("metric" in how, effect.wanted, distance)
+            named = any(row.metric in effect.metrics for row in reported.rows)
+            rank = ("metric" in how, named, effect.wanted, distance)
             if best is None or rank > best[0]:
                 best = rank, effect
     return Verdict(reported, best[1], best[0][0]) if best else Verdict(reported, None, False)
