@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
 from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Incident
 from health_pipeline.incidents.segments import Conditions, conditions
+from health_pipeline.stats import attribution
+from health_pipeline.stats.attribution import Amounts, count_change, mix_and_rate
 
 BEFORE_DAYS = 28
 AFTER_DAYS = 28  # of a change that has lasted longer, the newest days
 SEEN_DAYS = 84  # days of the cube that are looked at; an onset further back keeps the explanation it has
 COMPLETE = 0.9  # parts that make less of their whole are no partition of it
 PARTS = 3
-Z = 1.959964  # of a 95 % interval
 TINY = 1e-300
 
 Array = NDArray[np.float64]
@@ -54,8 +55,9 @@ def explain(catalog: Catalog, incident: Incident, cube: Days, expected: Expected
     """Split the change of an incident's root over its parts; over the root and its like, when it has no parts.
 
     Args:
-        cube: the root's metric, of the last ``SEEN_DAYS`` days.
-        expected: bands of the metric.
+        cube: the root's metric, and those that are :func:`adding` up to it, of the last ``SEEN_DAYS`` days, but for
+            days that were not delivered completely.
+        expected: bands of these metrics.
 
     Returns:
         The split by the dimension that tells most; ``None`` for quantiles, when there is no complete split, or when too
@@ -67,7 +69,8 @@ def explain(catalog: Catalog, incident: Incident, cube: Days, expected: Expected
     days = compared(incident, metric, sorted(cube))
     if days is None:
         return None
-    root, cuts = conditions(incident.segment), [frozenset(cut) for cut in catalog.cuts(metric)]
+    root = conditions(incident.segment)
+    cuts = [frozenset(cut) for m in (metric, *adding(catalog, metric)) for cut in catalog.cuts(m)]
     own = frozenset(c.split("=", 1)[0] for c in root)
     inside = [(incident.segment, next(iter(cut - own))) for cut in cuts if len(cut - own) == 1 and own < cut]
     found = _best(catalog, metric, inside, cube, expected, days)
@@ -79,6 +82,11 @@ def explain(catalog: Catalog, incident: Incident, cube: Days, expected: Expected
         ]
         found = _best(catalog, metric, around, cube, expected, days)
     return found
+
+
+def adding(catalog: Catalog, metric: Metric) -> list[Metric]:
+    """Metrics whose segments are parts of a metric's."""
+    return [m for m in catalog.metrics if m.adds_up_to == metric.name and m.type == metric.type == "count"]
 
 
 def share_of_unit(catalog: Catalog, incident: Incident, cube: Days) -> tuple[float, str] | None:
@@ -129,7 +137,8 @@ def _best(
         amounts = _amounts(metric, conditions(segment), dimension, cube, expected, days)
         if amounts is not None:
             explanation = _split(metric, segment, dimension, amounts, days[1])
-            told.append((_unevenness(explanation), dimension, explanation))
+            if explanation is not None:
+                told.append((_unevenness(explanation), dimension, explanation))
     return min(told, key=lambda t: (-t[0], t[1]))[2] if told else None
 
 
@@ -139,59 +148,33 @@ def _unevenness(explanation: Explanation) -> float:
     return max((p.total.value / total - p.usual for p in explanation.parts), default=0.0) if total else 0.0
 
 
-def _split(metric: Metric, segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]) -> Explanation:
-    if metric.type == "count":
-        return _of_count(segment, dimension, amounts, since)
-    return _of_quotient(segment, dimension, amounts, since)
-
-
-def _of_count(segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]) -> Explanation:
-    usual, now = amounts.numerator
-    variance = amounts.scatter[0] * (usual / amounts.days[0] + now / amounts.days[1])
-    parts = _largest(amounts.segments, now - usual, variance, usual / max(usual.sum(), TINY))
-    total = _estimate(float(now.sum() - usual.sum()), float(variance.sum()))
-    return Explanation(segment, dimension, total, None, None, parts, since[0], since[-1])
-
-
-def _of_quotient(segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]) -> Explanation:
-    """Kitagawa's symmetric split (*Journal of the American Statistical Association* 50, 1955), exactly additive.
-
-    A segment contributes its rate part and, of the mix part, what its growth does to the whole: its distance from the
-    mean value times how much its weight has grown. Variances by the delta method, with quasi-Poisson amounts.
-    """
-    (n_b, n_n), (d_b, d_n) = amounts.numerator, amounts.denominator
-    w_b, w_n = d_b / max(d_b.sum(), TINY), d_n / max(d_n.sum(), TINY)
-    r_b = np.where(d_b > 0, n_b / np.maximum(d_b, TINY), 0.0)
-    r_n = np.where(d_n > 0, n_n / np.maximum(d_n, TINY), 0.0)
-    r_b, r_n = np.where(d_b > 0, r_b, r_n), np.where(d_n > 0, r_n, r_b)  # a segment that comes or goes is all mix
-    weight, distance = (w_b + w_n) / 2, (r_b + r_n) / 2 - (w_b @ r_b + w_n @ r_n) / 2
-    rate, mix = weight * (r_n - r_b), distance * (w_n - w_b)
-    of_rate, of_weight = np.zeros_like(rate), np.zeros_like(rate)
-    for n, d, w, count in ((n_b, d_b, w_b, amounts.days[0]), (n_n, d_n, w_n, amounts.days[1])):
-        of_rate += amounts.scatter[0] * np.maximum(n, 0.0) / np.maximum(d, TINY) ** 2 / count
-        of_weight += amounts.scatter[1] * w * (1.0 - w) / max(d.sum(), TINY) / count
-    of_rate[(d_b <= 0) | (d_n <= 0)] = 0.0
-    rate_variance, mix_variance = weight**2 * of_rate, distance**2 * of_weight
-    variance = rate_variance + mix_variance
+def _split(
+    metric: Metric, segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]
+) -> Explanation | None:
+    """The exact split of :mod:`health_pipeline.stats.attribution`, its largest parts only."""
+    count = metric.type == "count"
+    if np.any(amounts.numerator < 0) or np.any(amounts.denominator < 0):
+        return None  # what can be negative is no amount of anything
+    sides = [
+        Amounts.poisson(amounts.numerator[i], None if count else amounts.denominator[i], days, amounts.scatter)
+        for i, days in enumerate(amounts.days)
+    ]
+    if not count and not all(amounts.denominator.sum(axis=1) > 0):
+        return None
+    split = count_change(*sides) if count else mix_and_rate(*sides)
+    order = sorted(range(len(amounts.segments)), key=lambda i: (-abs(split.changes.value[i]), amounts.segments[i]))
     return Explanation(
-        segment, dimension,
-        _estimate(float((rate + mix).sum()), float(variance.sum())),
-        _estimate(float(rate.sum()), float(rate_variance.sum())),
-        _estimate(float(mix.sum()), float(mix_variance.sum())),
-        _largest(amounts.segments, rate + mix, variance, w_b), since[0], since[-1],
+        segment=segment, dimension=dimension, total=_told(split.change),
+        rate=_told(split.rate) if split.rate else None, mix=_told(split.mix) if split.mix else None,
+        parts=tuple(
+            Contribution(amounts.segments[i], _told(split.changes[i]), float(split.usual[i])) for i in order[:PARTS]
+        ),
+        first=since[0], last=since[-1],
     )  # fmt: skip
 
 
-def _largest(segments: Sequence[str], change: Array, variance: Array, usual: Array) -> tuple[Contribution, ...]:
-    order = sorted(range(len(segments)), key=lambda i: (-abs(change[i]), segments[i]))[:PARTS]
-    return tuple(
-        Contribution(segments[i], _estimate(float(change[i]), float(variance[i])), float(usual[i])) for i in order
-    )
-
-
-def _estimate(value: float, variance: float) -> Estimate:
-    reach = Z * math.sqrt(max(variance, 0.0))
-    return Estimate(value, value - reach, value + reach)
+def _told(estimate: attribution.Estimate) -> Estimate:
+    return Estimate(estimate.value, estimate.low, estimate.high)
 
 
 def _amounts(
@@ -215,11 +198,11 @@ def _amounts(
         return None
     segments = tuple(sorted(wanted))
     nothing = (0.0, math.nan if metric.type == "count" else 0.0)
-    totals = [_of(cube[day], whole) for day in (*days[0], *days[1])]
+    totals = [_of(cube[day], whole) or nothing for day in (*days[0], *days[1])]
     values = np.array([[cube[day].get(s, nothing) for s in segments] for day in (*days[0], *days[1])])
     basis = 0 if metric.type == "count" else 1
-    known = sum(t[basis] for t in totals if t is not None)
-    if any(t is None for t in totals) or not known or values[:, :, basis].sum() < COMPLETE * known:
+    known = sum(t[basis] for t in totals)
+    if not known or values[:, :, basis].sum() < COMPLETE * known:
         return None
     count = len(days[0])
     weekday = np.array([d.weekday() for d in (*days[0], *days[1])])
@@ -232,14 +215,29 @@ def _amounts(
         if all(value is not None for value in told):
             of = usual[weekday[count:], column, 1] if metric.type != "count" else np.ones(len(days[1]))
             numerator[0, column] = float(np.mean(np.array(told, dtype=float) * of))
-    early = values[:count] - usual[weekday[:count]]
-    scatter = [
-        float(
-            np.sum(early[:, :, i] ** 2) / max(np.sum(usual[weekday[:count], :, i]), 1e-300) * count / max(count - 7, 1)
-        )
-        for i in (0, 1)
-    ]
-    return _Amounts(segments, numerator, denominator, (count, len(days[1])), (scatter[0], scatter[1]))
+    return _Amounts(segments, numerator, denominator, (count, len(days[1])), _scatter(values[:count], usual, weekday))
+
+
+def _scatter(values: Array, usual: Array, weekday: NDArray[np.int64]) -> tuple[float, float]:
+    """Variance over mean of a day's numerator (given its denominator) and denominator, over all parts together.
+
+    Args:
+        values: (days, parts, 2) of the weeks before.
+        usual: (7, parts, 2), means of the weekdays.
+        weekday: of the days.
+    """
+    expected = usual[weekday[: len(values)]]
+    freedom = len(values) / max(len(values) - 7, 1)
+    given = np.isfinite(values[:, :, 1]).all()
+    if given:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(expected[:, :, 1] > 0, values[:, :, 1] / expected[:, :, 1], 1.0)
+        expected = np.stack([expected[:, :, 0] * ratio, expected[:, :, 1]], axis=2)
+    found = []
+    for i in (0, 1) if given else (0,):
+        squares = np.sum((values[:, :, i] - expected[:, :, i]) ** 2)
+        found.append(float(squares / max(np.sum(expected[:, :, i]), TINY)) * freedom)
+    return found[0], found[-1]
 
 
 def _of(day: Mapping[str, tuple[float, float]], where: Conditions) -> tuple[float, float] | None:

@@ -7,11 +7,12 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from health_pipeline.catalog.model import Catalog, Table
-from health_pipeline.incidents.explain import AFTER_DAYS, BEFORE_DAYS, SEEN_DAYS, explain, share_of_unit
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric, Table
+from health_pipeline.incidents.explain import AFTER_DAYS, BEFORE_DAYS, SEEN_DAYS, adding, explain, share_of_unit
 from health_pipeline.incidents.history import History
 from health_pipeline.incidents.merge import advance
 from health_pipeline.incidents.model import Incident, from_table, to_table
@@ -20,6 +21,8 @@ from health_pipeline.metrics.maturity import too_short
 from health_pipeline.raw.ledger import Receipt
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import LakeTable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,41 @@ def _about(
     horizon: int,
 ) -> Incident:
     """An incident with its explanation, its share of its unit, and what speaks for the data as its cause."""
+    metric = catalog.metric(incident.metric)
     metrics = {i.metric for i in told}
     first = incident.onset_low - dt.timedelta(days=BEFORE_DAYS)
-    cube = history.amounts(incident.metric, [d for d in seen if d >= first], metrics)
+    whole = _complete(catalog, metric, incident.unit, history.deliveries(seen))
+    days = [d for d in seen if d >= first and whole.get(d, True)]
+    cube = history.amounts(incident.metric, days, metrics)
     bands = history.expected(incident.metric, seen[-(AFTER_DAYS + horizon) :], metrics)
+    for part in adding(catalog, metric):
+        cube = _together(cube, history.amounts(part.name, days, metrics))
+        bands = _together(bands, history.expected(part.name, seen[-(AFTER_DAYS + horizon) :], metrics))
     share = share_of_unit(catalog, incident, cube)
     reach = dataclasses.replace(incident.reach, share=share[0], share_of=share[1]) if share else incident.reach
     return dataclasses.replace(
         incident, explanation=explain(catalog, incident, cube, bands), reach=reach,
         suspects=suspects(catalog, incident, evidence),
     )  # fmt: skip
+
+
+def _complete(
+    catalog: Catalog, metric: Metric, unit: str, deliveries: Iterable[Mapping[str, Any]]
+) -> dict[dt.date, bool]:
+    """Day -> whether all tables of a metric came completely, from a unit or from all that are expected."""
+    tables, whole = catalog.tables_of(metric), dict[dt.date, bool]()
+    for row in deliveries:
+        if row["table"] in tables and unit in (row["unit"], EVERY_UNIT):
+            good = row["finding"] == "complete" or (row["finding"] == "retired" and unit == EVERY_UNIT)
+            whole[row["day"]] = whole.get(row["day"], True) and good
+    return whole
+
+
+def _together(one: Mapping[dt.date, Mapping[str, T]], other: Mapping[dt.date, Mapping[str, T]]) -> Mapping[
+    dt.date, Mapping[str, T]
+]:  # fmt: skip
+    """Segments of two metrics, by day; they are different segments."""
+    return {day: {**segments, **other.get(day, {})} for day, segments in one.items()}
 
 
 def _evidence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import lru_cache
 from typing import Literal
 
 Conditions = frozenset[str]
@@ -11,6 +12,7 @@ Conditions = frozenset[str]
 Relation = Literal["same", "inside", "around", "across", "apart"]
 
 
+@lru_cache(maxsize=1 << 16)
 def conditions(segment: str) -> Conditions:
     """``market=ID|category=beauty`` as a set: the order of a cut's dimensions does not matter."""
     return frozenset(part for part in segment.split("|") if part)

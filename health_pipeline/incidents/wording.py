@@ -230,12 +230,13 @@ def explanation(catalog: Catalog, incident: Incident) -> list[str]:
             f"{lead} {SPLIT[first]}: {parts[first].format(whole=whole + ' ')}; "
             f"{SPLIT[second]} {parts[second].format(whole='')}."
         )
-    if told.parts:
+    shown = [p for n, p in enumerate(told.parts) if n == 0 or p.total.low * p.total.high > 0]
+    if shown:
         shares = ", ".join(
             f"{part_label(catalog, told, p.segment)} {difference(metric, p.total.value)} ({_between(metric, p.total)})"
-            for p in told.parts
+            for p in shown
         )
-        of = "" if told.segment == incident.segment else f" of {_lower_first(place(catalog, metric, told.segment))}"
+        of = "" if told.segment == incident.segment else f" of {_lower_all(place(catalog, metric, told.segment))}"
         by = catalog.dimension(told.dimension).title
         said.append(f"By {_lower_first(by)}, {difference(metric, told.total.value)} in all{of}: {shares}.")
     return said
