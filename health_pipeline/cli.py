@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -151,6 +151,103 @@ def pull(
     from health_pipeline.terminal.pull import pull as start
 
     start(ecosystem, source, check, Console())
+
+
+@app.command()
+def detect(
+    file: Annotated[
+        Path, typer.Argument(help="CSV, .csv.gz or Parquet, a row per series and day; - is standard input.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where reports go, as .csv or .parquet; rejected rows go beside it.")
+    ] = None,
+    charts: Annotated[Path | None, typer.Option(help="A folder for a picture of each report, and a page.")] = None,
+    fdr: Annotated[
+        float, typer.Option("--fdr", min=0.0001, max=0.49, help="Accepted share of false reports among all reports.")
+    ] = 0.05,
+    minimum_change: Annotated[
+        float, typer.Option(min=0.0, help="Smallest relative change reported: 0.1 is 10 %.")
+    ] = 0.1,
+    kind: Annotated[
+        Literal["count", "proportion", "rate", "mean", "number"] | None,
+        typer.Option("--type", help="What all series are; number has either sign. By default what fits each."),
+    ] = None,
+    absent: Annotated[
+        Literal["missing", "zero"], typer.Option(help="What a day without a row is; zero is for counts.")
+    ] = "missing",
+    first: Annotated[
+        str | None, typer.Option(help="First day to judge, as 2026-07-01; by default the first with enough history.")
+    ] = None,
+    calendar: Annotated[
+        Path | None,
+        typer.Option(help="CSV or Parquet of days known to be special: a column day, and cohort where only it is."),
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="What all series do on the same day is no shift of each.")
+    ] = False,
+    series: Annotated[
+        list[str] | None, typer.Option(help="Column of series' names; several of them together name one.")
+    ] = None,
+    day: Annotated[str, typer.Option(help="Column of days.")] = "day",
+    value: Annotated[str, typer.Option(help="Column of values.")] = "value",
+    denominator: Annotated[
+        str | None, typer.Option(help="Column of what the value is out of; by default denominator, if there is one.")
+    ] = None,
+    cohort: Annotated[
+        str | None,
+        typer.Option(help="Column of cohorts, whose series share common days; by default cohort, if there is one."),
+    ] = None,
+) -> None:
+    """Find the significant shifts in any long table: one row per report, without an ecosystem.
+
+    The table is replayed day by day; each day is judged with the days up to it. Says which assumptions it made. Rows
+    that can't be used are listed with their number, column and reason, and the others count.
+    """
+    from health_pipeline.detection.judge import Options
+    from health_pipeline.detection.table import Columns
+    from health_pipeline.terminal.detect import detect_file
+    from health_pipeline.terminal.simulate import parse_day
+
+    columns = Columns(tuple(series or ["series"]), day, value, denominator, cohort)
+    start = None if first is None else parse_day(first)
+    options = Options(fdr, minimum_change, kind, absent, start, together)
+    detect_file(file, out, charts, columns, options, calendar, Console())
+
+
+@app.command()
+def backtest(
+    ecosystem: Ecosystem = "eu_dsa",
+    days: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest loaded days count.")] = 60,
+    a: Annotated[
+        str,
+        typer.Option("--a", help='Setting A: "key=value,key=value" or a .yaml file. By default the catalog\'s own.'),
+    ] = "",
+    b: Annotated[
+        str | None, typer.Option("--b", help="Setting B, likewise. By default A with a fifth of the false reports.")
+    ] = None,
+    warm_up: Annotated[int, typer.Option(min=0, max=1000, help="Days lived through before those that count.")] = 14,
+    minutes_per_message: Annotated[
+        float, typer.Option(min=0, help="To read a message, open what it is about, and decide.")
+    ] = 10.0,
+    minutes_per_incident: Annotated[
+        float, typer.Option(min=0, help="To notice an incident in the list, with or without a message.")
+    ] = 1.0,
+    truth: Annotated[
+        Path | None, typer.Option(help="ground_truth/incidents.parquet of simulated data, to score against.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html and the incidents. By default one below the home.")
+    ] = None,
+) -> None:
+    """Replay the last days under two settings: what each would have reported, when, and at what cost.
+
+    A setting changes false_discovery_rate, minimum_change and minimum_support of the detection, and minimum_score,
+    per_day and newest_days of the alerts: --b "false_discovery_rate=0.01,minimum_change=0.2". Each day is judged with
+    the days up to it. Nothing published is changed. On simulated data both are scored against what was planted.
+    """
+    from health_pipeline.terminal.backtest import run_backtest
+
+    run_backtest(ecosystem, days, a, b, warm_up, minutes_per_message, minutes_per_incident, truth, out, Console())
 
 
 @app.command()

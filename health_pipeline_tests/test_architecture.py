@@ -35,7 +35,10 @@ BESIDE: dict[str, frozenset[When]] = {
     "tables": frozenset({"types", "load"}),  # lists where every stage keeps what it found
 }
 """Parts for the adapters of stages and for the right end, with the ways in which they may know a stage."""
-RIGHT_END = ("pipeline", "report", "automation", "build", "definitions", "console", "terminal", "cli")
+RIGHT_END = (
+    "detection", "charts_shift", "charts_backtest", "pipeline", "report", "backtest", "automation", "build",
+    "definitions", "console", "terminal", "cli",
+)  # fmt: skip
 """Parts that put the rest together, from left to right: each may import all stages and what is left of itself."""
 
 ADAPTERS = frozenset({"assets", "checks"})
