@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -349,10 +349,11 @@ def _each(values: Array, gradients: Sequence[_Gradient], inputs: Sequence[Array]
 
 MOST_CONDITIONS = 3
 MOST_CAUSES = 6
-FALSE_CAUSE = 0.01  # chance that noise alone is given a cause
+FALSE_CAUSE = 0.05  # chance that noise alone is given a cause
 FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
 TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
-TURNS = 25  # of proportional fitting, and of exchanging causes
+TURNS = 200  # of proportional fitting
+ROUNDS = 3  # of learning the noise and finding the causes
 
 
 @dataclass(frozen=True)
@@ -451,6 +452,7 @@ def root_causes(
     observed: Any,
     *,
     variance: Any = None,
+    overdispersed: bool = True,
     wobble: float | None = None,
     most: int = MOST_CAUSES,
     conditions: int = MOST_CONDITIONS,
@@ -467,17 +469,19 @@ def root_causes(
     probability 2 exp(−t) at most) and Boole's, Poisson counts that just follow their expectation are given any cause
     with probability α at most. More conditions cost more, so the children of a set that moved as one are not listed.
 
-    Counts that are noisier than Poisson are divided by how much (quasi-likelihood), so the same formulas hold.
+    Counts that are noisier than Poisson are divided by how much (quasi-likelihood), so the same formulas hold. Where
+    whole values of dimensions wobble by w from day to day, a set must also gain the price of a single value times
+    ``1 + c w² E``: else it is no more than the sum of its values' wobbles.
 
     Args:
         codes: cells x dimensions; non-negative integers. Rows may repeat.
         expected: cells; events. A cell that expects nothing is given a small expectation.
         observed: cells.
-        variance: cells; of ``observed`` about ``expected`` on an ordinary day. ``None``: learned from the cells, as
-            φ E + σ² E², not below Poisson. Pass ``expected`` for Poisson counts.
-        wobble: standard deviation, on the log scale, of a dimension's value as a whole on an ordinary day, beyond
-            ``variance``; a set of c conditions must gain accordingly more. ``None``: learned.
-        most: causes at most.
+        variance: cells; sampling variance V of ``observed`` about ``expected`` on an ordinary day. ``None``: Poisson.
+        overdispersed: learn from the cells by how much more than that they vary: φ V + σ² E², φ at least 1.
+        wobble: w, standard deviation, on the log scale, of a dimension's value as a whole on an ordinary day, beyond
+            what its cells vary each for itself. ``None``: learned.
+        most: causes at most, up to 16.
         conditions: of a cause, at most.
         false_cause: α.
 
@@ -485,29 +489,24 @@ def root_causes(
         ValueError: shapes or types are wrong, a figure is negative or not finite, or nothing is expected.
     """
     cube = _Cube.of(codes, expected, observed, variance, conditions, false_cause)
-    if most < 1:
-        raise ValueError(f"at least one cause must be allowed, got {most}")
-    spread = 0.0 if wobble is None else wobble
-    if not (math.isfinite(spread) and spread >= 0):
+    if not 1 <= most <= 16:
+        raise ValueError(f"from 1 to 16 causes may be allowed, got {most}")
+    if wobble is not None and not (math.isfinite(wobble) and wobble >= 0):
         raise ValueError(f"wobble must not be negative, got {wobble}")
-    chosen: list[_Set] = []
-    for _ in range(4):
-        before = [s.key for s in chosen]
-        chosen = _search(cube, most)
-        if variance is not None or [s.key for s in chosen] == before:
-            break
-        # Cells that moved look noisy until their cause is known.
-        cube.learn(cube.fitted(chosen)[0])
-    if wobble is None:
-        spread = cube.wobble(chosen)
-    while chosen:
-        worst = min(chosen, key=lambda s: cube.evidence(s, chosen, spread) - s.price)
-        if cube.evidence(worst, chosen, spread) > worst.price:
-            break
-        chosen = [s for s in chosen if s is not worst]
+    cube.wobble = wobble or 0.0
+    # Cells that moved look like noise until their cause is known: noise and causes are found in turns.
+    if overdispersed:
+        cube.learn([])
+    chosen: list[_Set] = _added(cube, most)
+    for _ in range(ROUNDS):
+        if overdispersed:
+            cube.learn(chosen)
         if wobble is None:
-            spread = cube.wobble(chosen)
-    return cube.told(chosen, spread)
+            cube.wobble = cube.learned_wobble(chosen)
+        before, chosen = chosen, _searched(cube, most, chosen)
+        if {s.key for s in before} == {s.key for s in chosen} or (not overdispersed and wobble is not None):
+            break
+    return cube.told(chosen)
 
 
 @dataclass(frozen=True)
@@ -527,20 +526,42 @@ class _Cuboid:
     dimensions: tuple[int, ...]
     group: NDArray[np.intp]
     size: int
-    observed: Array
+    price: float = 0.0
+    observed: Array = field(default_factory=lambda: np.zeros(0))
+    mean: Array = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Factors of some causes, fitted together.
+
+    Attributes:
+        factors: per cause.
+        kind: cells; a bit per cause that the cell belongs to.
+        product: per kind, of its causes' factors.
+        likelihood: above that of no cause at all.
+    """
+
+    factors: tuple[float, ...]
+    kind: NDArray[np.int64]
+    product: Array
+    likelihood: float
 
 
 class _Cube:
     """Cells, their groupings, and the noise; counts are divided by how much noisier than Poisson they are."""
 
-    def __init__(self, codes: NDArray[np.int64], expected: Array, observed: Array) -> None:
+    def __init__(self, codes: NDArray[np.int64], expected: Array, observed: Array, sampling: Array) -> None:
         self.codes, self.expected, self.observed = codes, expected, observed
         nothing = expected <= 0
         few = FLOOR if not nothing.any() else min(FLOOR, 0.01 * float(expected.sum()) / int(nothing.sum()))
         self.base = np.where(nothing, few, expected)
+        self.sampling = np.where(nothing, 1.0, sampling)
         self.cuboids: list[_Cuboid] = []
-        self.prices: list[float] = []
-        self.noise = np.ones(len(expected))
+        self.single = 0.0
+        self.wobble = 0.0
+        self._insides: dict[Conditions, NDArray[np.bool_]] = {}
+        self.take(self.sampling)
 
     @classmethod
     def of(
@@ -549,36 +570,38 @@ class _Cube:
         c = np.asarray(codes)
         if c.ndim != 2 or not c.size or not np.issubdtype(c.dtype, np.integer) or c.min() < 0:
             raise ValueError(f"codes must be a table of non-negative integers, got shape {c.shape} of {c.dtype}")
-        arrays = {"expected": expected, "observed": observed, "variance": variance}
+        given = {"expected": expected, "observed": observed, "variance": expected if variance is None else variance}
         checked: dict[str, Array] = {}
-        for name, values in arrays.items():
-            if values is None:
-                continue
+        for name, values in given.items():
             array = np.asarray(values, dtype=float)
             if array.shape != (len(c),):
                 raise ValueError(f"{name} has shape {array.shape}, but there are {len(c)} cells")
             if not np.all(np.isfinite(array)) or np.any(array < 0):
                 raise ValueError(f"{name} has a negative figure or one that is not finite")
             checked[name] = array
-        if not checked["expected"].sum() > 0:
+        wanted = checked["expected"]
+        if not wanted.sum() > 0:
             raise ValueError("nothing is expected: a factor cannot be told")
+        if np.any((checked["variance"] <= 0) & (wanted > 0)):
+            raise ValueError("a cell that expects something has no variance")
         if most < 1 or not 0 < alpha < 1:
             raise ValueError(f"conditions must be 1 or more and false_cause between 0 and 1, got {most} and {alpha}")
-        cube = cls(c.astype(np.int64), checked["expected"], checked["observed"])
+        sampling = checked["variance"] / np.where(wanted > 0, wanted, 1.0)
+        cube = cls(c.astype(np.int64), wanted, checked["observed"], sampling)
         most = min(most, c.shape[1])
-        for count in range(most + 1):
-            first = len(cube.cuboids)
+        for count in range(1, most + 1):
+            level = []
             for dimensions in itertools.combinations(range(c.shape[1]), count):
                 group, size = _grouped(cube.codes, dimensions)
-                cube.cuboids.append(_Cuboid(dimensions, group, size, np.zeros(size)))
-            sets = sum(cuboid.size for cuboid in cube.cuboids[first:])
-            cube.prices += [math.log(2 * (most + 1) * sets / alpha)] * (len(cube.cuboids) - first)
-        if "variance" in checked:
-            if np.any((checked["variance"] <= 0) & (checked["expected"] > 0)):
-                raise ValueError("a cell that expects something has no variance")
-            cube.take(np.where(cube.expected > 0, checked["variance"], cube.base) / cube.base)
-        else:
-            cube.learn(np.ones(len(c)))
+                level.append(_Cuboid(dimensions, group, size))
+            price = math.log(2 * (most + 1) * sum(cuboid.size for cuboid in level) / alpha)
+            for cuboid in level:
+                cuboid.price = price
+            cube.cuboids += level
+        # Everything together is one set only, but costs as much as the dearest: of a dimension's three values two that
+        # rose are told from "all rose, and one fell back" by nothing else.
+        cube.cuboids.insert(0, _Cuboid((), np.zeros(len(c), dtype=np.intp), 1, cube.cuboids[-1].price))
+        cube.single = cube.cuboids[1].price
         return cube
 
     def take(self, noise: Array) -> None:
@@ -586,171 +609,190 @@ class _Cube:
         self.noise = noise
         self.events = self.observed / noise
         self.mean = self.base / noise
+        self._fits: dict[tuple[Conditions, ...], _Fit] = {}
+        self._best: dict[tuple[Conditions, ...], tuple[float, _Set] | None] = {}
         for cuboid in self.cuboids:
             cuboid.observed = np.bincount(cuboid.group, self.events, cuboid.size).astype(float)
+            cuboid.mean = np.bincount(cuboid.group, self.mean, cuboid.size).astype(float)
 
-    def learn(self, factor: Array) -> None:
-        """Learn φ + σ² E from the cells, their causes' factors known."""
-        mean = self.base * factor
-        self.take(_noise(mean, self.observed, self.base))
+    def learn(self, chosen: Sequence[_Set]) -> None:
+        """Learn what the cells vary beyond sampling, their causes' factors known."""
+        fit = self.fit(chosen)
+        mean = self.base / self.sampling
+        self.take(self.sampling * _noise(mean * fit.product[fit.kind], self.observed / self.sampling, mean))
 
-    def gains(self, fitted: Array) -> list[Array]:
-        """Per cuboid: gain of each set by a further factor."""
-        found = []
-        for cuboid in self.cuboids:
-            found.append(_gain(cuboid.observed, np.bincount(cuboid.group, fitted, cuboid.size).astype(float)))
-        return found
-
-    def best(self, chosen: Sequence[_Set]) -> tuple[float, _Set] | None:
-        """The set that adds most to those chosen, and what it adds less its price; ``None`` when nothing pays."""
-        fitted = self.mean * self.fitted(chosen)[0]
-        taken = {s.key for s in chosen}
-        most: list[tuple[float, int, Conditions, _Set]] = []
-        for place, gain in enumerate(self.gains(fitted)):
-            top = float(gain.max())
-            if top <= self.prices[place]:
-                continue
-            for group in np.argsort(-gain, kind="stable")[: len(chosen) + 8]:
-                one = self.set_of(place, int(group))
-                if one.key not in taken:
-                    most.append((float(gain[group]) - one.price, len(one.key), one.key, one))
-        if not most:
-            return None
-        top = max(m[0] for m in most)
-        value, _, _, one = min((m for m in most if m[0] >= top - TIE * abs(top) - TIE), key=lambda m: (m[1], m[2]))
-        return (value, one) if value > 0 else None
-
-    def set_of(self, place: int, group: int) -> _Set:
-        cuboid = self.cuboids[place]
-        row = int(np.argmax(cuboid.group == group))
-        key = tuple((d, int(self.codes[row, d])) for d in cuboid.dimensions)
-        return _Set(place, group, key, self.prices[place])
+    def learned_wobble(self, chosen: Sequence[_Set]) -> float:
+        """Spread of single values' factors beyond sampling: the median of z² is that of χ² with one degree."""
+        self._best = {}
+        away, error = [], []
+        for cuboid, mean in zip(self.cuboids, self.means(self.fit(chosen)), strict=True):
+            if len(cuboid.dimensions) == 1 and cuboid.size > 1:
+                told = mean >= 10.0
+                away.append((cuboid.observed[told] / mean[told] - 1.0) ** 2)
+                error.append(1.0 / mean[told])
+        if sum(map(len, away)) < 10:
+            return 0.0
+        return math.sqrt(_excess(np.concatenate(away), np.concatenate(error)))
 
     def inside(self, one: _Set) -> NDArray[np.bool_]:
-        return np.asarray(self.cuboids[one.cuboid].group == one.group)
+        if one.key not in self._insides:
+            self._insides[one.key] = np.asarray(self.cuboids[one.cuboid].group == one.group)
+        return self._insides[one.key]
 
-    def fitted(self, chosen: Sequence[_Set]) -> tuple[Array, list[float]]:
-        """Product of the causes' factors in every cell, and the factors: iterative proportional fitting."""
-        product = np.ones(len(self.mean))
-        factors = [1.0] * len(chosen)
-        if not chosen:
-            return product, factors
+    def fit(self, chosen: Sequence[_Set]) -> _Fit:
+        """Factors by iterative proportional fitting: each cause's cells must make up what was observed there."""
+        names = tuple(s.key for s in chosen)
+        if names in self._fits:
+            return self._fits[names]
         # Cells that belong to the same causes are one cell to the fit.
-        pattern = np.zeros(len(self.mean), dtype=np.int64)
+        kind = np.zeros(len(self.mean), dtype=np.int64)
         for place, one in enumerate(chosen):
-            pattern += self.inside(one).astype(np.int64) << place
-        kinds, kind = np.unique(pattern, return_inverse=True)
-        mean = np.bincount(kind, self.mean)
+            kind += self.inside(one).astype(np.int64) << place
+        kinds = np.arange(1 << len(chosen))
+        mean = np.bincount(kind, self.mean, len(kinds)).astype(float)
         wanted = [float(self.cuboids[s.cuboid].observed[s.group]) for s in chosen]
         within = [(kinds >> place & 1).astype(bool) for place in range(len(chosen))]
-        now = mean.copy()
-        for _ in range(TURNS * 8):
+        product, factors = np.ones(len(kinds)), [1.0] * len(chosen)
+        for _ in range(TURNS):
             furthest = 0.0
             for place in range(len(chosen)):
-                total = float(now[within[place]].sum())
+                total = float(mean[within[place]] @ product[within[place]])
                 step = wanted[place] / total if total > 0 else 1.0
-                now[within[place]] *= step
+                product[within[place]] *= step
                 factors[place] *= step
                 furthest = max(furthest, abs(step - 1.0))
             if furthest < 1e-10:
                 break
-        return (now / mean)[kind], factors
+        events = np.bincount(kind, self.events, len(kinds))
+        likelihood = float(special.xlogy(events, np.where(events > 0, product, 1.0)).sum() - mean @ (product - 1.0))
+        self._fits[names] = _Fit(tuple(factors), kind, product, likelihood)
+        return self._fits[names]
 
-    def likelihood(self, chosen: Sequence[_Set]) -> float:
-        """Log-likelihood above that of no cause at all."""
-        product, _ = self.fitted(chosen)
-        logs = np.log(np.maximum(product, 1e-300))
-        return float(self.events @ logs - self.mean @ (product - 1.0))
+    def means(self, fit: _Fit) -> list[Array]:
+        """Per cuboid: what each set expects, given the causes."""
+        moved = np.flatnonzero(fit.kind)
+        if not len(moved):
+            return [cuboid.mean for cuboid in self.cuboids]
+        more = self.mean[moved] * (fit.product[fit.kind[moved]] - 1.0)
+        return [
+            np.maximum(cuboid.mean + np.bincount(cuboid.group[moved], more, cuboid.size), 0.0)
+            for cuboid in self.cuboids
+        ]
+
+    def needed(self, conditions: int, price: float, mean: Any) -> Any:
+        """Gain that a set must show: its price, and as much as makes it no wobble of the values it is made of."""
+        return np.maximum(price, self.single * (1.0 + max(1, conditions) * self.wobble**2 * mean))
+
+    def best(self, chosen: Sequence[_Set]) -> tuple[float, _Set] | None:
+        """The set that adds most to those chosen, and what it adds less its price; ``None`` when nothing suffices."""
+        names = tuple(s.key for s in chosen)
+        if names not in self._best:
+            self._best[names] = self._found(chosen)
+        return self._best[names]
+
+    def _found(self, chosen: Sequence[_Set]) -> tuple[float, _Set] | None:
+        taken = {s.key for s in chosen}
+        found: list[tuple[float, _Set]] = []
+        for place, (cuboid, mean) in enumerate(zip(self.cuboids, self.means(self.fit(chosen)), strict=True)):
+            gain = _gain(cuboid.observed, mean)
+            gain[gain <= self.needed(len(cuboid.dimensions), cuboid.price, mean)] = 0.0
+            top = float(gain.max())
+            if top > 0:
+                for group in np.flatnonzero(gain >= top * (1 - TIE)):
+                    row = int(np.argmax(cuboid.group == group))
+                    key = tuple((d, int(self.codes[row, d])) for d in cuboid.dimensions)
+                    if key not in taken:
+                        found.append((float(gain[group]) - cuboid.price, _Set(place, int(group), key, cuboid.price)))
+        if not found:
+            return None
+        top = max(value for value, _ in found)
+        return min((f for f in found if f[0] >= top - TIE * abs(top)), key=lambda f: (len(f[1].key), f[1].key))
 
     def worth(self, chosen: Sequence[_Set]) -> float:
-        return self.likelihood(chosen) - sum(s.price for s in chosen)
+        return self.fit(chosen).likelihood - sum(s.price for s in chosen)
 
-    def evidence(self, one: _Set, chosen: Sequence[_Set], wobble: float) -> float:
-        """Gain of a cause beside the others, when sets of its kind wobble by themselves."""
+    def evidence(self, one: _Set, chosen: Sequence[_Set]) -> tuple[float, float]:
+        """Gain of a cause beside the others, and how much it needs."""
         others = [s for s in chosen if s is not one]
-        gain = self.likelihood(chosen) - self.likelihood(others)
-        fitted = self.mean * self.fitted(others)[0]
-        mean = float(fitted[self.inside(one)].sum())
-        return gain / (1.0 + max(1, len(one.key)) * wobble**2 * mean)
+        fit = self.fit(others)
+        mean = float((self.mean * fit.product[fit.kind])[self.inside(one)].sum())
+        return self.fit(chosen).likelihood - fit.likelihood, float(self.needed(len(one.key), one.price, mean))
 
-    def wobble(self, chosen: Sequence[_Set]) -> float:
-        """Spread of single values' factors beyond sampling: the median of z² is that of χ² with one degree."""
-        fitted = self.mean * self.fitted(chosen)[0]
-        away, error = [], []
-        for cuboid in self.cuboids:
-            if len(cuboid.dimensions) != 1 or cuboid.size < 2:
-                continue
-            mean = np.bincount(cuboid.group, fitted, cuboid.size)
-            told = mean >= 10.0
-            away.append((cuboid.observed[told] / mean[told] - 1.0) ** 2)
-            error.append(1.0 / mean[told])
-        square, sampling = np.concatenate([*away, [0.0][:0]]), np.concatenate([*error, [0.0][:0]])
-        if len(square) < 10:
-            return 0.0
-        return math.sqrt(_excess(square, sampling))
-
-    def told(self, chosen: Sequence[_Set], wobble: float) -> RootCauses:
-        product, factors = self.fitted(chosen)
-        logs = [math.log(max(f, 1e-12)) for f in factors]
-        total = np.zeros(len(product))
+    def told(self, chosen: Sequence[_Set]) -> RootCauses:
+        fit = self.fit(chosen)
+        product = fit.product[fit.kind]
+        logs = [math.log(max(f, 1e-12)) for f in fit.factors]
         insides = [self.inside(s) for s in chosen]
+        total = np.zeros(len(product))
         for inside, log in zip(insides, logs, strict=True):
             total[inside] += log
         # Logarithmic means share the change of a cell out among factors that multiply, exactly (Ang 2004, LMDI).
-        weight = self.base * np.where(np.abs(total) > 1e-9, special.exprel(total), 1.0)
+        weight = self.base * special.exprel(total)
         information = np.array([[float((self.mean * product)[a & b].sum()) for b in insides] for a in insides])
         change = float(self.observed.sum() - self.expected.sum())
         causes = []
         for place, one in enumerate(chosen):
-            inside = insides[place]
+            inside, factor = insides[place], fit.factors[place]
             expected, observed = float(self.expected[inside].sum()), float(self.observed[inside].sum())
             part = float(weight[inside].sum()) * logs[place]
-            low, high = _interval(factors[place], information, place, float(self.mean[inside].sum()))
-            factor = factors[place]
+            low, high = _interval(factor, information, place, float(self.mean[inside].sum()))
             if expected <= 0:  # something out of nothing has no factor
                 factor = low = high = math.inf
-            causes.append(
-                Cause(
-                    one.key, factor, low, high, expected, observed, part, part / change if change else math.nan,
-                    self.evidence(one, chosen, wobble), one.price, int(inside.sum()),
-                )
-            )  # fmt: skip
+            share = part / change if change else math.nan
+            gain, needed = self.evidence(one, chosen)
+            cells = int(inside.sum())
+            causes.append(Cause(one.key, factor, low, high, expected, observed, part, share, gain, needed, cells))
         causes.sort(key=lambda c: (-abs(c.change), c.conditions))
-        dispersion = _weighted_median(self.noise, self.base)
         return RootCauses(
             tuple(causes), float(self.expected.sum()), float(self.observed.sum()), change,
-            change - sum(c.change for c in causes), dispersion, wobble,
+            change - sum(c.change for c in causes), _weighted_median(self.noise, self.base), self.wobble,
         )  # fmt: skip
 
 
-def _search(cube: _Cube, most: int) -> list[_Set]:
-    """Causes whose likelihood less their prices is as large as adding, exchanging, merging and dropping make it."""
+def _added(cube: _Cube, most: int) -> list[_Set]:
+    """Causes one after another, none looked at again."""
     chosen: list[_Set] = []
-    while len(chosen) < most:
-        found = cube.best(chosen)
-        if found is None:
+    while len(chosen) < most and (found := cube.best(chosen)) is not None:
+        chosen = [*chosen, found[1]]
+    return chosen
+
+
+def _searched(cube: _Cube, most: int, chosen: list[_Set]) -> list[_Set]:
+    """Causes whose likelihood less their prices is as large as adding, exchanging, merging and dropping make it."""
+    chosen = _needed(cube, chosen)
+    for _ in range(4 * most):
+        chosen, before = _exchanged(cube, chosen), chosen
+        if len(chosen) < most and (found := cube.best(chosen)) is not None:
+            chosen = [*chosen, found[1]]
+        elif chosen == before:
             break
-        chosen = _exchanged(cube, [*chosen, found[1]])
+    return _needed(cube, chosen)
+
+
+def _needed(cube: _Cube, chosen: list[_Set]) -> list[_Set]:
+    """Without the causes that do not show enough gain beside the others, the weakest first."""
+    while chosen:
+        gains = [cube.evidence(s, chosen) for s in chosen]
+        lacking = [gain - needed for gain, needed in gains]
+        weakest = int(np.argmin(lacking))
+        if lacking[weakest] > 0:
+            break
+        chosen = [s for place, s in enumerate(chosen) if place != weakest]
     return chosen
 
 
 def _exchanged(cube: _Cube, chosen: list[_Set]) -> list[_Set]:
-    worth = cube.worth(chosen)
-    for _ in range(TURNS):
-        if len(chosen) < 2:
+    """Put the best set in the place of one cause, or of two: a set chosen early may have stood for parts of several."""
+    for count in (1, 2):
+        if len(chosen) < max(2, count):
             break
-        improved = False
-        # One at a time, then pairs: a set chosen early may have stood for two of its parts.
-        for leave in (*itertools.combinations(range(len(chosen)), 1), *itertools.combinations(range(len(chosen)), 2)):
+        for leave in itertools.combinations(range(len(chosen)), count):
             others = [s for place, s in enumerate(chosen) if place not in leave]
             found = cube.best(others)
             rival = others if found is None else [*others, found[1]]
-            value = cube.worth(rival)
-            if value > worth + TIE * abs(worth):
-                chosen, worth, improved = rival, value, True
-                break
-        if not improved:
-            break
+            worth = cube.worth(chosen)
+            if cube.worth(rival) > worth + TIE * abs(worth):
+                return rival
     return chosen
 
 
@@ -794,7 +836,7 @@ def _interval(factor: float, information: Array, place: int, mean: float) -> tup
 
 
 def _noise(mean: Array, observed: Array, base: Array) -> Array:
-    """φ + σ² E per cell, from how squared residuals grow with what is expected; not below 1."""
+    """φ + σ² E per cell, from how squared residuals of the events grow with what is expected; not below 1."""
     squares = (observed - mean) ** 2 / np.maximum(mean, 1e-300)
     order = np.argsort(mean, kind="stable")
     x, y, weight = [], [], []
@@ -811,23 +853,23 @@ def _noise(mean: Array, observed: Array, base: Array) -> Array:
     if not x:
         return np.ones(len(mean))
     phi, sigma = _line(np.array(x), np.array(y), np.array(weight, dtype=float))
-    return np.asarray(phi + sigma * base)
+    return np.maximum(phi + sigma * base, 1.0)
 
 
 def _line(x: Array, y: Array, weight: Array) -> tuple[float, float]:
-    """Weighted line y = φ + σ² x with φ ≥ 1 and σ² ≥ 0; weights fall with the square of the fit."""
-    phi, slope = max(1.0, float(np.average(y, weights=weight))), 0.0
+    """Weighted line y = φ + σ² x with φ ≥ 0 and σ² ≥ 0; weights fall with the square of the fit."""
+    phi, slope = float(np.average(y, weights=weight)), 0.0
     for _ in range(8):
-        w = weight / (phi + slope * x) ** 2
+        w = weight / np.maximum(phi + slope * x, 1e-9) ** 2
         mx, my = float(np.average(x, weights=w)), float(np.average(y, weights=w))
         vx = float(np.average((x - mx) ** 2, weights=w))
         slope = float(np.average((x - mx) * (y - my), weights=w)) / vx if vx > 0 else 0.0
         phi = my - slope * mx
-        if phi < 1.0:
-            phi, slope = 1.0, float(np.average(x * (y - 1.0), weights=w)) / float(np.average(x**2, weights=w))
+        if phi < 0.0:
+            phi, slope = 0.0, float(np.average(x * y, weights=w)) / float(np.average(x**2, weights=w))
         if slope < 0.0:
-            phi, slope = max(1.0, my), 0.0
-    return phi, max(slope, 0.0)
+            phi, slope = my, 0.0
+    return phi, slope
 
 
 def _excess(square: Array, sampling: Array) -> float:
