@@ -6,18 +6,21 @@ the autocorrelation, which is fitted together with the changes: without it a dri
 
 Method: minimise, over all sets of changes and a grid of autocorrelations ρ,
 
-    Σ over segments [ (m + ν) log((R + ν s) / (m + ν)) − ν log s − log(1 − ρ²) + k log m ]  +  3 log n · (changes)
+    Σ over segments [ (m + ν) log((R + ν s) / (m + ν) + f) − ν log(s + f) − log(1 − ρ²) + k log m ]
+        + 3 log n · (changes)
 
 m observations of n; R the segment's generalised residual sum of squares under AR(1) noise that starts afresh, as a
 constant (k = 2 parameters with the variance) or a line (k = 3), whichever costs less; s the innovations' variance that
 the differences of the whole series imply, σ²(Δy)(1 + ρ)/2, to which ν = 8 imaginary observations pull each segment's
-own: so that few observations that happen to lie on a line are no segment. The minimum is exact (optimal partitioning,
-O(n²) in time, O(n) in memory); the pruning of PELT assumes that cutting never raises the cost, which fails here.
+own: so that few observations that happen to lie on a line are no segment; f = (0.05 σ(y))²(1 − ρ²) the innovations'
+variance of a noise of a twentieth of the series' standard deviation, which nothing is said to be more exact than: so
+that a smooth curve is not cut into ever shorter lines. The minimum is exact (optimal partitioning, O(n²) in time, O(n)
+in memory); the pruning of PELT assumes that cutting never raises the cost, which fails here.
 
 Sources: Zhang and Siegmund (2007), A modified Bayes information criterion, for the form k log m + c log n of the
 penalty; Jackson et al. (2005) for optimal partitioning; Killick et al. (2012) for PELT; Chakar et al. (2017), A robust
-approach for estimating change-points in the mean of an AR(1) process. The constants c, ν and SPIKE were chosen on the
-Turing Change Point Dataset among few: see docs/segmentation.md.
+approach for estimating change-points in the mean of an AR(1) process. The constants were chosen on the Turing
+Change Point Dataset, and matter little: see docs/segmentation.md.
 """
 
 from __future__ import annotations
@@ -35,10 +38,12 @@ LOCATION = 3.0
 """Price of a change, in units of log n, besides the parameters of its segment."""
 PRIOR_STRENGTH = 8.0
 """Observations that the series' common innovation variance weighs in a segment's own."""
+RESOLUTION = 0.05
+"""Standard deviations of the whole series that nothing is told more exactly than."""
 SHORTEST = 2
 """Observations of the shortest segment; its parameters would cost more than it explains long before that."""
 SPIKE = 8.0
-"""Robust standard deviations from the running median beyond which one or two observations are clipped."""
+"""Robust standard deviations from the running median beyond which one or two observations count as missing."""
 SPIKE_REACH = 2
 RHYTHM_STRENGTH = 0.3
 """Share of the detrended variance that a rhythm must explain to be taken out."""
@@ -95,14 +100,14 @@ class Segmentation:
         segments: in time order.
         autocorrelation: ρ of the noise, one of AUTOCORRELATIONS.
         rhythm: (period,) taken out before, sums to 0; column c has the effect ``rhythm[c % period]``; empty if none.
-        clipped: columns of spikes that were clipped.
+        spikes: columns that were left out, one or two wild observations at a time.
     """
 
     changes: tuple[Change, ...]
     segments: tuple[Segment, ...]
     autocorrelation: float
     rhythm: Array
-    clipped: tuple[int, ...]
+    spikes: tuple[int, ...]
 
     def fitted(self) -> Array:
         """(columns,) the lines plus the rhythm."""
@@ -138,7 +143,9 @@ def segment(values: Array, period: int = 0) -> Segmentation:
         raise ValueError("nothing is observed")
     rhythm = _rhythm(values, seen, period)
     flat = values[seen] - (rhythm[seen % period] if rhythm.size else 0.0)
-    calm = _without_spikes(flat)
+    wild = _spikes(flat)
+    spikes = tuple(int(column) for column in seen[wild])
+    seen, calm = seen[~wild], flat[~wild]
     centre = float(np.median(calm))
     unit = float(np.sqrt(np.mean(np.diff(calm) ** 2))) if calm.size > 1 else 0.0
     if unit <= 1e-12 * float(np.max(np.abs(calm - centre), initial=0.0)) or calm.size < 2 * SHORTEST:
@@ -164,8 +171,7 @@ def segment(values: Array, period: int = 0) -> Segmentation:
         gain = cost.of(left, right) - cost.of(left, here) - cost.of(here, right) - cost.penalty
         column = edges[k]
         changes.append(Change(column, segments[k - 1].at(column), segments[k].at(column), gain))
-    clipped = tuple(int(c) for c in seen[calm != flat])
-    return Segmentation(tuple(changes), tuple(segments), cost.rho, rhythm, clipped)
+    return Segmentation(tuple(changes), tuple(segments), cost.rho, rhythm, spikes)
 
 
 class _Model:
@@ -175,6 +181,7 @@ class _Model:
         self.n, self.rho = y.size, rho
         self.penalty = LOCATION * float(np.log(max(2, y.size)))
         self.common = (1 + rho) / 2  # of differences with mean square 1
+        self.floor = RESOLUTION**2 * float(np.var(y)) * (1 - rho * rho)
         self.first = 1 - rho * rho  # weight of a segment's first observation, which has no predecessor
         one = np.ones_like(y)
         whole = (one * one, t, t * t, y, t * y, y * y)
@@ -206,10 +213,10 @@ class _Model:
         prior = PRIOR_STRENGTH * self.common
         log_size = self._log[size - 1]
         cheaper = np.minimum(
-            weight * np.log((constant + prior) / weight),
-            weight * np.log((line + prior) / weight) + log_size,
+            weight * np.log((constant + prior) / weight + self.floor),
+            weight * np.log((line + prior) / weight + self.floor) + log_size,
         )
-        fixed = -PRIOR_STRENGTH * np.log(self.common) - np.log(self.first)
+        fixed = -PRIOR_STRENGTH * np.log(self.common + self.floor) - np.log(self.first)
         costs: Array = cheaper + 2 * log_size + fixed
         return costs
 
@@ -223,7 +230,8 @@ class _Model:
         constant, line, slope, mean, mean_t = (float(m[0]) for m in moments)
         size = end - start
         weight, prior = size + PRIOR_STRENGTH, PRIOR_STRENGTH * self.common
-        straight = weight * np.log((line + prior) / (constant + prior)) + np.log(size) < 0
+        ratio = ((line + prior) / weight + self.floor) / ((constant + prior) / weight + self.floor)
+        straight = weight * np.log(ratio) + np.log(size) < 0
         if not straight:
             return mean, 0.0, (constant + prior) / weight
         return mean - slope * mean_t, slope, (line + prior) / weight
@@ -270,19 +278,19 @@ def _rhythm(values: Array, seen: NDArray[np.int64], period: int) -> Array:
     return rhythm
 
 
-def _without_spikes(y: Array) -> Array:
-    """Clip to SPIKE robust standard deviations around the running median of five (Hampel's identifier).
+def _spikes(y: Array) -> NDArray[np.bool_]:
+    """Which observations are over SPIKE robust standard deviations off the running median of five: Hampel's identifier.
 
     One or two wild observations are not a segment. The scale is at least a quarter of the root mean square of the 95 %
-    smallest deviations: of a series that mostly stands still the median deviation says nothing.
+    smallest deviations: of a series that mostly stands still the median deviation says nothing. The ends are continued
+    point-symmetrically, so that a trend does not end in spikes; whether the very last value is one, time must tell.
     """
     width = 2 * SPIKE_REACH + 1
     if y.size < width:
-        return y
-    padded = np.pad(y, SPIKE_REACH, mode="reflect")
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
-    off = y - middle
+        return np.zeros(y.size, dtype=np.bool_)
+    padded = np.pad(y, SPIKE_REACH, mode="reflect", reflect_type="odd")
+    off = np.abs(y - np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1))
     squares = np.minimum(off * off, np.quantile(off * off, 0.95))
-    scale = max(MAD_TO_SD * float(np.median(np.abs(off))), 0.25 * float(np.sqrt(squares.mean())))
-    limit = SPIKE * scale
-    return np.where(np.abs(off) > limit, middle + np.clip(off, -limit, limit), y)
+    scale = max(MAD_TO_SD * float(np.median(off)), 0.25 * float(np.sqrt(squares.mean())))
+    wild: NDArray[np.bool_] = off > max(SPIKE * scale, RESOLUTION * float(np.std(y)))
+    return wild
