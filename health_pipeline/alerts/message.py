@@ -328,8 +328,7 @@ def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
         _field("Observed", wording.value(metric, incident.observed) + per_day),
         _field(
             "Change",
-            f"{wording.change(incident.change)} "
-            f"(95 % CI {wording.change(incident.change_low)} to {wording.change(incident.change_high)})",
+            f"{wording.change(incident.change)} ({wording.interval(incident.change_low, incident.change_high)})",
         ),
     ]
     if math.isfinite(incident.excess):

@@ -73,15 +73,16 @@ def explain(catalog: Catalog, incident: Incident, cube: Days, expected: Expected
     cuts = [frozenset(cut) for m in (metric, *adding(catalog, metric)) for cut in catalog.cuts(m)]
     own = frozenset(c.split("=", 1)[0] for c in root)
     inside = [(incident.segment, next(iter(cut - own))) for cut in cuts if len(cut - own) == 1 and own < cut]
-    found = _best(catalog, metric, inside, cube, expected, days)
-    if found is None:
-        around = [
-            ("|".join(sorted(c for c in root if c.split("=", 1)[0] in cut)), next(iter(own - cut)))
-            for cut in cuts
-            if cut < own and len(own - cut) == 1
-        ]
-        found = _best(catalog, metric, around, cube, expected, days)
-    return found
+    around = [
+        ("|".join(sorted(c for c in root if c.split("=", 1)[0] in cut)), next(iter(own - cut)))
+        for cut in cuts
+        if cut < own and len(own - cut) == 1
+    ]
+    found = _best(metric, inside, cube, expected, days)
+    # A count has no mix to tell of: then its place among its like says more than parts that are all alike.
+    if found is None or (metric.type == "count" and not found.is_concentrated):
+        found = _best(metric, around, cube, expected, days) or found
+    return found if found is not None and found.total.value * incident.change > 0 else None
 
 
 def adding(catalog: Catalog, metric: Metric) -> list[Metric]:
@@ -124,7 +125,6 @@ def compared(
 
 
 def _best(
-    catalog: Catalog,
     metric: Metric,
     splits: Sequence[tuple[str, str]],
     cube: Days,

@@ -138,10 +138,10 @@ def _told(root: Node) -> dict[str, Any]:
     """The fields of an incident that its root decides."""
     row = root.row
     same = (
-        "onset", "onset_low", "onset_high", "series", "metric", "segment", "direction", "expected", "observed",
-        "change", "change_low", "change_high", "excess", "q_value", "tested",
+        "onset", "onset_low", "onset_high", "series", "metric", "segment", "expected", "observed", "change",
+        "change_low", "change_high", "excess", "q_value", "tested",
     )  # fmt: skip
-    return {name: row[name] for name in same} | {"shape": row["kind"]}
+    return {name: row[name] for name in same} | {"shape": row["kind"], "direction": "up" if root.up else "down"}
 
 
 def _far_end(root: Node) -> float:

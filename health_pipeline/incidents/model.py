@@ -16,6 +16,9 @@ State = Literal["new", "worsening", "ongoing", "recovered", "settled", "retracte
 Kind = Literal["shift", "data"]
 Cause = Literal["volume", "lateness", "checks", "schema", "policy"]
 
+NEARLY_ALL = 0.85  # a part that carries so much of a change is named with it
+COMMON = 0.6  # unless it makes more of the whole anyway
+
 
 @dataclass(frozen=True)
 class Member:
@@ -112,6 +115,13 @@ class Explanation:
     parts: tuple[Contribution, ...]
     first: dt.date
     last: dt.date
+
+    @property
+    def is_concentrated(self) -> bool:
+        """Whether nearly all of the change comes from one part, surely, and more than its size would have it."""
+        first, total = self.parts[0], self.total.value
+        sure = min(first.total.low * total, first.total.high * total) > 0
+        return sure and first.usual <= COMMON and NEARLY_ALL <= first.total.value / total <= 2 - NEARLY_ALL
 
 
 @dataclass(frozen=True)

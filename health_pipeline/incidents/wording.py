@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
 from health_pipeline.incidents.model import Estimate, Explanation, Incident, Member
@@ -20,15 +21,7 @@ FINDINGS = {
 SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
 """Units of time in which a metric may be declared."""
 
-NEARLY_ALL = 0.85
-"""A part that carries so much of a change is named in the title."""
-
-COMMON = 0.6
-"""Of a part that makes more of the whole anyway it is no news that it carries the change."""
-
 MOSTLY = 0.75
-
-SPLIT = {"rate": "rate", "mix": "mix"}
 
 LARGEST_FACTOR = 10_000
 """Beyond it a factor only says that next to nothing was expected."""
@@ -97,6 +90,13 @@ def change(relative: float) -> str:
         return "+0 %"
     digits = 0 if abs(percent) >= 1 else 1
     return f"{percent:+.{digits}f} %".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """``95 % CI +37 % to +68 %``."""
+    if math.isnan(low) or math.isnan(high):
+        return "interval not known"
+    return f"95 % CI {change(low)} to {change(high)}"
 
 
 def segment(catalog: Catalog, segment_id: str) -> dict[str, str]:
@@ -192,14 +192,9 @@ def moved(incident: Incident) -> str:
 def concentrated(catalog: Catalog, incident: Incident) -> str:
     """The one part of the root's segment that carries nearly all of its change, as a label; "" when none does."""
     told = incident.explanation
-    if told is None or told.segment != incident.segment or not told.parts or not told.total.value:
+    if told is None or told.segment != incident.segment or not told.parts or not told.is_concentrated:
         return ""
-    first = told.parts[0]
-    sure = min(first.total.low * told.total.value, first.total.high * told.total.value) > 0
-    carried = first.total.value / told.total.value
-    if not sure or first.usual > COMMON or not NEARLY_ALL <= carried <= 2 - NEARLY_ALL:
-        return ""
-    return part_label(catalog, told, first.segment)
+    return part_label(catalog, told, told.parts[0].segment)
 
 
 def part_label(catalog: Catalog, told: Explanation, segment_id: str) -> str:
@@ -218,28 +213,31 @@ def explanation(catalog: Catalog, incident: Incident) -> list[str]:
     metric = catalog.metric(incident.metric)
     said = []
     if told.rate is not None and told.mix is not None:
-        rate, mix = told.rate, told.mix
-        whole = f"of {difference(metric, told.total.value)}"
-        parts = {
-            "rate": f"{difference(metric, rate.value)} {{whole}}({_between(metric, rate)})",
-            "mix": f"{difference(metric, mix.value)} {{whole}}({_between(metric, mix)})",
-        }
-        first, second = ("rate", "mix") if abs(rate.value) >= abs(mix.value) else ("mix", "rate")
-        lead = "Mostly" if abs(getattr(told, first).value) >= MOSTLY * abs(told.total.value) else "More"
+        first, second = ("rate", "mix") if abs(told.rate.value) >= abs(told.mix.value) else ("mix", "rate")
+        parts = {"rate": told.rate, "mix": told.mix}
+        mostly = abs(parts[first].value) >= MOSTLY * abs(told.total.value)
         said.append(
-            f"{lead} {SPLIT[first]}: {parts[first].format(whole=whole + ' ')}; "
-            f"{SPLIT[second]} {parts[second].format(whole='')}."
+            f"{'Mostly' if mostly else 'More'} {first}: {difference(metric, parts[first].value, unit=False)} of "
+            f"{difference(metric, told.total.value)} ({_between(metric, parts[first])}); {second} "
+            f"{difference(metric, parts[second].value, unit=False)} ({_between(metric, parts[second])})."
         )
     shown = [p for n, p in enumerate(told.parts) if n == 0 or p.total.low * p.total.high > 0]
     if shown:
         shares = ", ".join(
-            f"{part_label(catalog, told, p.segment)} {difference(metric, p.total.value)} ({_between(metric, p.total)})"
+            f"{part_label(catalog, told, p.segment)} {difference(metric, p.total.value, unit=False)} "
+            f"({_between(metric, p.total)})"
             for p in shown
         )
-        of = "" if told.segment == incident.segment else f" of {_lower_all(place(catalog, metric, told.segment))}"
+        of = "in all" + ("" if told.segment == incident.segment else f" of {_whole(catalog, metric, told.segment)}")
         by = catalog.dimension(told.dimension).title
-        said.append(f"By {_lower_first(by)}, {difference(metric, told.total.value)} in all{of}: {shares}.")
+        said.append(f"By {_lower_first(by)}, {difference(metric, told.total.value)} {of}: {shares}.")
     return said
+
+
+def _whole(catalog: Catalog, metric: Metric, segment_id: str) -> str:
+    """A segment inside a sentence: ``all markets``, ``Indonesia``."""
+    where = place(catalog, metric, segment_id)
+    return _lower_first(where) if where.startswith("All ") else where
 
 
 def _lower_first(text: str) -> str:
@@ -247,18 +245,20 @@ def _lower_first(text: str) -> str:
 
 
 def _between(metric: Metric, told: Estimate) -> str:
-    return f"95 % CI {difference(metric, told.low)} to {difference(metric, told.high)}"
+    low, high = (difference(metric, end, unit=False) for end in (told.low, told.high))
+    return f"95 % CI {low} to {high}"
 
 
-def difference(metric: Metric, amount: float) -> str:
-    """A difference in a metric's own unit, with its sign: ``+2.1 points``, ``−312``, ``+7.0 min``."""
-    sign = "−" if amount < 0 else "+"
-    size = abs(amount)
+def difference(metric: Metric, amount: float, unit: bool = True) -> str:
+    """A difference in a metric's own unit, with its sign: ``+2.1 points``, ``−312``, ``+7.0 min``.
+
+    Args:
+        unit: whether ``points`` of a share is said.
+    """
+    sign, size = "−" if amount < 0 else "+", abs(amount)
     if metric.is_share:
-        points = 100 * size
-        if points and points < 0.001:
-            return f"{sign}{1e6 * size:.2g} per million"
-        return f"{sign}{float(f'{points:.2g}'):g} {'point' if points == 1 else 'points'}"
+        points = f"{sign}{float(f'{100 * size:.2g}'):g}"
+        return f"{points} {'point' if points[1:] == '1' else 'points'}" if unit else points
     return f"{sign}{value(metric, size)}"
 
 
@@ -275,12 +275,8 @@ def reach(catalog: Catalog, incident: Incident) -> str:
     said = f"{count(found.segments, 'segment')} and {count(found.metrics, 'metric')}{units}"
     if found.share is not None and incident.segment != found.share_of:
         metric = catalog.metric(incident.metric)
-        said += f"; {percent(found.share)} of {_lower_all(place(catalog, metric, found.share_of))} by volume"
+        said += f"; {percent(found.share)} of {_whole(catalog, metric, found.share_of)} by volume"
     return said
-
-
-def _lower_all(where: str) -> str:
-    return _lower_first(where) if where.startswith("All ") else where
 
 
 def percent(part: float) -> str:
@@ -322,7 +318,7 @@ def sentence(catalog: Catalog, incident: Incident) -> str:
     return (
         f"{subject(catalog, metric, incident.segment)} {verb} from "
         f"{value(metric, incident.expected)} to {value(metric, incident.observed)}{per_day} "
-        f"({change(incident.change)}, 95 % CI {change(incident.change_low)} to {change(incident.change_high)}) {when}."
+        f"({change(incident.change)}, {interval(incident.change_low, incident.change_high)}) {when}."
     )
 
 
@@ -332,5 +328,5 @@ def member(catalog: Catalog, item: Member) -> str:
     return (
         f"{subject(catalog, metric, item.segment)} "
         f"{value(metric, item.expected)} → {value(metric, item.observed)} "
-        f"({change(item.change)}, 95 % CI {change(item.low)} to {change(item.high)})"
+        f"({change(item.change)}, {interval(item.low, item.high)})"
     )

@@ -28,7 +28,8 @@ def incident(metric: str, segment: str, since: int = 7, **changes: Any) -> Incid
         "day": ONSET + dt.timedelta(days=since), "id": "x", "kind": "shift", "family": "f", "unit": unit,
         "first_reported": ONSET, "last_reported": ONSET, "headline_reported": ONSET, "onset": ONSET,
         "onset_low": ONSET, "onset_high": ONSET, "series": f"{metric}|{segment}", "metric": metric, "segment": segment,
-        "state": "new", "shape": "level", "direction": "up", "expected": 0.2, "observed": 0.3, "change": 0.5, "change_low": 0.4,
+        "state": "new", "shape": "level", "direction": "up", "expected": 0.2, "observed": 0.3, "change": 0.5,
+        "change_low": 0.4,
         "change_high": 0.6, "excess": 10.0, "q_value": 0.0, "tested": 1,
     }  # fmt: skip
     return Incident(**values | changes)
@@ -122,7 +123,7 @@ def test_a_total_is_split_by_the_metric_that_adds_up_to_it() -> None:
         return {"platform=Ada": 100.0 - lost, ads: 80.0 - lost, buys: 20.0}[segment], float("nan")
 
     days = cube(amounts, ("platform=Ada", ads, buys))
-    found = told(explain(DSA, incident("statements", "platform=Ada", unit="Ada"), days, {}))
+    found = told(explain(DSA, incident("statements", "platform=Ada", unit="Ada", change=-0.6), days, {}))
     assert (found.dimension, found.parts[0].segment) == ("category", ads)
     assert found.parts[0].total.value == pytest.approx(-60.0)
 
@@ -151,6 +152,12 @@ def test_a_root_without_parts_is_shown_among_its_like() -> None:
     assert (found.segment, found.dimension) == ("market=ID", "tier")
     assert "in all of Indonesia: " in wording.explanation(MARKET, incident(
         "appeals_filed", "market=ID|tier=nano", explanation=found))[0]  # fmt: skip
+
+
+def test_a_split_that_points_the_other_way_than_the_shift_is_not_told() -> None:
+    days = shares(dict.fromkeys(MARKETS, (0.2, 0.1)), dict.fromkeys(MARKETS, (1_000, 1_000)))
+    assert explain(MARKET, incident(SHARE, "", change=-0.5), days, {}) is not None
+    assert explain(MARKET, incident(SHARE, ""), days, {}) is None
 
 
 def test_parts_that_do_not_make_up_the_whole_explain_nothing() -> None:
