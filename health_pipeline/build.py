@@ -65,7 +65,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
             ),
             *metric_assets(catalog, partitions, t.facts, t.cube, t.histograms),
             *maturity_assets(catalog, partitions, t.facts, t.arrivals, t.maturity),
-            *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands),
+            *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             *incident_assets(catalog, partitions, pipeline.incident_sources, t.incidents),
             *risk_assets(catalog, partitions, t.incidents, t.risks),
             *alert_assets(catalog, t.incidents, t.risks, pipeline.home.state_url),

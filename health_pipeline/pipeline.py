@@ -131,7 +131,7 @@ class Pipeline:
         """Asset name -> derivation, for the judgements of a day."""
         c, t = self.catalog, self.tables
         return {
-            "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands),
+            "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             "incidents": incidents.derivation(c, self.incident_sources, t.incidents),
             "risks": risks.derivation(c, t.incidents, t.risks),
         }

@@ -10,7 +10,7 @@ from health_pipeline.metrics.schema import ARRIVALS, CUBE, HISTOGRAMS, MATURITY
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.schema import DELIVERIES
 from health_pipeline.risks.schema import RISKS
-from health_pipeline.shifts.schema import BANDS, SHIFTS
+from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.storage.lake import Lake, LakeTable
 
 
@@ -26,6 +26,7 @@ class Tables:
     maturity: LakeTable
     shifts: LakeTable
     bands: LakeTable
+    states: LakeTable
     incidents: LakeTable
     risks: LakeTable
 
@@ -40,6 +41,7 @@ class Tables:
             maturity=lake.table("metrics", "maturity", MATURITY),
             shifts=lake.table("shifts", "shifts", SHIFTS),
             bands=lake.table("shifts", "bands", BANDS),
+            states=lake.table("shifts", "states", STATE),
             incidents=lake.table("incidents", "incidents", INCIDENTS),
             risks=lake.table("risks", "risks", RISKS),
         )
@@ -48,6 +50,6 @@ class Tables:
         """``stage.table`` -> table."""
         derived = (
             self.deliveries, self.cube, self.histograms, self.arrivals, self.maturity, self.shifts, self.bands,
-            self.incidents, self.risks,
+            self.states, self.incidents, self.risks,
         )  # fmt: skip
         return {t.name.replace("/", "."): t for t in (*self.facts.values(), *derived)}

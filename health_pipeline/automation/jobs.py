@@ -23,7 +23,7 @@ def jobs(catalog: Catalog) -> dict[str, UnresolvedAssetJobDefinition]:
             *(table.name for table in catalog.tables), "deliveries", "cube", "histograms",
             *(["arrivals", "maturity"] if versioned(catalog) else []),
         ],
-        "judge": ["shifts", "bands", "incidents", "risks"],
+        "judge": ["shifts", "bands", "states", "incidents", "risks"],
         "alert": ["alerts"],
     }  # fmt: skip
     assets["daily"] = [*assets["load"], *assets["judge"]]

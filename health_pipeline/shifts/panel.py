@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from health_pipeline.stats.bins import quantiles
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.rolling import Array
 
+REMEMBERED_DAYS = 84  # a segment without an event for so long is gone; should it come back, it starts anew
 SUPPORT_DAYS = 28  # what is usual for a series is the median of so many days
 FEWEST_CLUSTERS = 5.0  # with fewer creators, by Kish's count, a day's share or ratio is theirs and not the segment's
 SMALLEST_EFFECT, LARGEST_EFFECT = 0.2, 5.0  # bounds of a sample's design effect beyond that of its weights
@@ -36,8 +38,8 @@ def build_panel(
     """The panel of every series with a row in ``cube``, and the unit of each.
 
     * A day on which the unit, or for totals over units any unit, did not deliver completely is missing (NaN).
-    * A day on which the unit delivered and the segment does not appear is a zero, from the segment's first event on;
-      a share's denominator is then that of the other segments of its whole.
+    * A day on which the unit delivered and the segment does not appear is a zero, for ``REMEMBERED_DAYS`` from the
+      segment's last event on; a share's denominator is then that of the other segments of its whole.
     * A day whose denominator (for design-weighted samples: the number of draws) is below the metric's minimum is
       missing.
     * A series is late by its metric's horizon: column t holds the value of day t less the horizon, when it is mature.
@@ -102,7 +104,7 @@ def build_panel(
         numerator[weighted], denominator[weighted] = value * effective, effective
 
     complete = _complete(catalog, deliveries, metric_of, units, first, width)
-    born = np.maximum.accumulate(~np.isnan(numerator) & (numerator > 0), axis=1)
+    born = _within(~np.isnan(numerator) & (numerator > 0), REMEMBERED_DAYS)
     counted = np.isin(scale, (Scale.COUNT, Scale.PROPORTION, Scale.RATE)) & (types != "weighted")
     absent = np.isnan(numerator) & counted[:, None] & ~np.isnan(denominator)
     numerator[absent] = 0.0
@@ -116,7 +118,37 @@ def build_panel(
             values[rows] = held
     supported = _supported(scale, numerator, denominator, sampling, catalog.ecosystem.detection.minimum_support)
     at = np.array(days, dtype="datetime64[D]")
-    return Panel(tuple(names), at, scale, numerator, denominator, lag, size, supported, sampling), units
+    pool = np.array([_number(m.name) for m in metric_of], dtype=np.int64)
+    cohort = _cohorts(catalog, names, units)
+    panel = Panel(tuple(names), at, scale, numerator, denominator, lag, size, supported, sampling, pool, cohort)
+    order = np.argsort(np.array(names, dtype=str)) if names else np.zeros(0, dtype=np.int64)
+    return panel.only(*order.tolist()), [units[i] for i in order]
+
+
+def _number(name: str) -> int:
+    """A number for a name, the same in every run."""
+    return zlib.crc32(name.encode())
+
+
+def _cohorts(catalog: Catalog, series: Sequence[str], units: Sequence[str]) -> NDArray[np.int64]:
+    """The parts of one metric in one unit have days in common, where their total is there to show what all do."""
+    split = [name.split("|", 1) for name in series]
+    roots = {"" if unit == EVERY_UNIT else f"{catalog.unit}={unit}" for unit in units}
+    totals = {(m, u) for (m, segment), u in zip(split, units, strict=True) if segment in roots}
+    return np.array(
+        [
+            _number(f"{m}|{u}") if (m, u) in totals and segment not in roots else -1
+            for (m, segment), u in zip(split, units, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def _within(event: NDArray[np.bool_], days: int) -> NDArray[np.bool_]:
+    """Whether there was an event on a day or within so many days before it."""
+    place = np.where(event, np.arange(event.shape[1])[None, :], -days - 1)
+    newest = np.maximum.accumulate(place, axis=1)
+    return np.asarray(np.arange(event.shape[1])[None, :] - newest <= days, dtype=np.bool_)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:

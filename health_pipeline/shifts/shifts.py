@@ -9,27 +9,33 @@ import numpy as np
 import pyarrow as pa
 
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.shifts.panel import SUPPORT_DAYS, build_panel
-from health_pipeline.shifts.schema import BANDS, SHIFTS
-from health_pipeline.stats.detect import LOOKBACK, Detection, Shift, detect
+from health_pipeline.shifts.panel import REMEMBERED_DAYS, SUPPORT_DAYS, build_panel
+from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
+from health_pipeline.shifts.state import from_table, to_table
+from health_pipeline.stats.detect import LOOKBACK, MEMBER_DAYS, Judgement, Settings, Shift, State, Watch
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import LakeTable
 
 BATCH_DAYS = 90
-SPIKE_DAYS = 2
+WARM_DAYS = 56  # days judged to no other end than to know, on the first day of all, which shifts are under way
 DIGITS = 9  # significant digits kept: a batch of days and a single day differ in the last bits of their sums
 
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-15-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-16-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:
-    """The days on which the judgement of ``day`` depends, ``day`` last."""
-    first = max(catalog.ecosystem.start, day - dt.timedelta(days=LOOKBACK))
-    return [first + dt.timedelta(days=i) for i in range((day - first).days + 1)]
+    """The days on which the judgement of ``day`` depends besides the state of the day before, ``day`` last."""
+    late = max((m.horizon for m in catalog.metrics), default=0)
+    return _from(day - dt.timedelta(days=LOOKBACK + REMEMBERED_DAYS + late), day, catalog)
+
+
+def _from(first: dt.date, last: dt.date, catalog: Catalog) -> list[dt.date]:
+    first = max(catalog.ecosystem.start, first)
+    return [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]
 
 
 def derivation(
@@ -39,66 +45,67 @@ def derivation(
     deliveries: LakeTable,
     shifts: LakeTable,
     bands: LakeTable,
+    states: LakeTable,
 ) -> Derivation:
-    """Each day's shifts follow from the cube and the deliveries of the days before it, and of the day."""
+    """Each day's shifts follow from the state of the day before, and the cube and the deliveries of some months."""
     binned = any(m.type == "quantile" for m in catalog.metrics)
 
     def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
-        for batch in _runs(days):
-            needed = [*window(batch[0], catalog)[:-1], *batch]
+        state = from_table(states.read([days[0] - dt.timedelta(days=1)]))
+        for start in range(0, len(days), BATCH_DAYS):
+            batch = days[start : start + BATCH_DAYS]
+            warm = 0 if state is not None else WARM_DAYS
+            first = window(batch[0] - dt.timedelta(days=warm), catalog)[0]
+            needed = _from(first, batch[-1], catalog)
             bins = histograms.read(needed if binned else [])
             panel, units = build_panel(catalog, cube.read(needed), bins, deliveries.read(needed), needed)
-            width = min(len(batch), len(needed) - 1)  # the very first day has no past: it can't be judged
-            since = max(0, len(needed) - width - SUPPORT_DAYS)
-            large = np.flatnonzero(panel.supported[:, since:].any(axis=1)).tolist()
-            panel, units = panel.only(*large), [units[i] for i in large]  # most segments are too small to be judged
-            found = _detect(panel, width, catalog)
-            for i, day in enumerate(batch):
-                column = i - (len(batch) - width)
-                yield day, _rows(panel, units, found, day, column, width)
+            width = len(batch) + min(warm, len(needed) - len(batch))
+            since = max(0, len(needed) - width - MEMBER_DAYS)
+            large = panel.supported[:, since:].any(axis=1)  # most segments are too small to be judged
+            if state is not None:
+                large |= np.isin(np.array(panel.series, dtype=object), list(state.active))
+            rows = np.flatnonzero(large).tolist()
+            panel, units = panel.only(*rows), [units[i] for i in rows]
+            watch: Watch | None = None
+            for column in range(len(needed) - width, len(needed)):
+                judged = None
+                if column > 0 and panel.series:
+                    watch = watch or Watch(panel, column, _settings(catalog), state)
+                    judged = watch.judge()
+                day = needed[column]
+                if day >= batch[0]:
+                    kept = [STATE.empty_table()] if watch is None else [to_table(watch.state())]
+                    yield day, [*_rows(panel, units, judged, day, column), *kept]
+            state = watch.state() if watch is not None else None
 
-    return Derivation(
-        [shifts, bands],
-        lambda day: [(table, window(day, catalog)) for table in (cube, deliveries, *([histograms] if binned else []))],
-        version(catalog),
-        compute,
-    )
+    def inputs(day: dt.date) -> list[tuple[LakeTable, Sequence[dt.date]]]:
+        read = (cube, deliveries, *([histograms] if binned else []))
+        return [(states, [day - dt.timedelta(days=1)]), *((table, window(day, catalog)) for table in read)]
 
-
-def _runs(days: Sequence[dt.date]) -> Iterator[list[dt.date]]:
-    """Consecutive days together, at most ``BATCH_DAYS`` at once."""
-    batch: list[dt.date] = []
-    for day in days:
-        if batch and ((day - batch[-1]).days != 1 or len(batch) == BATCH_DAYS):
-            yield batch
-            batch = []
-        batch.append(day)
-    if batch:
-        yield batch
+    return Derivation([shifts, bands, states], inputs, version(catalog), compute, sequential=True)
 
 
-def _detect(panel: Panel, width: int, catalog: Catalog) -> Detection | None:
-    if width < 1 or not panel.series:
-        return None
-    settings = catalog.ecosystem.detection
-    return detect(panel, width, settings.false_discovery_rate, settings.minimum_change)
+def _settings(catalog: Catalog) -> Settings:
+    detection = catalog.ecosystem.detection
+    return Settings(detection.false_discovery_rate, detection.minimum_change)
 
 
 def _rows(
-    panel: Panel, units: Sequence[str], found: Detection | None, day: dt.date, column: int, width: int
+    panel: Panel, units: Sequence[str], judged: Judgement | None, day: dt.date, at: int
 ) -> tuple[pa.Table, pa.Table]:
-    """Shifts and bands of one judged day; ``column`` counts within the judged days."""
-    if found is None or column < 0:
+    """Shifts and bands of one judged day, column ``at`` of the panel."""
+    if judged is None:
         return SHIFTS.empty_table(), BANDS.empty_table()
-    at = len(panel.days) - width + column
-    shifts = [_shift_row(panel, units, s, day) for s in found.shifts if s.column == at]
-    shifts.sort(key=lambda row: str(row["series"]))
+    shifts = [_shift_row(panel, units, s, day) for s in judged.shifts]
+    shifts.sort(key=lambda row: (str(row["series"]), str(row["onset"])))
     k, n = panel.numerator[:, at], panel.denominator[:, at]
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.where(panel.scale == Scale.COUNT, k, k / n)
+    expected, low, high = judged.band
     # A series that was large enough lately keeps its band: an incident needs it to be seen recovering.
     lately = panel.supported[:, max(0, at - SUPPORT_DAYS) : at + 1].any(axis=1)
-    known = np.flatnonzero(~np.isnan(found.band.expected[:, column]) & lately)
+    lately[sorted({s.row for s in judged.shifts})] = True
+    known = np.flatnonzero(~np.isnan(expected) & lately)
     order = sorted(known.tolist(), key=lambda i: panel.series[i])
     split = [panel.series[i].split("|", 1) for i in order]
     bands = pa.table(
@@ -109,9 +116,9 @@ def _rows(
             "metric": [m for m, _ in split],
             "segment": [s for _, s in split],
             "observed": pa.array(_rounded(observed[order]), from_pandas=True),
-            "expected": _rounded(found.band.expected[order, column]),
-            "low": pa.array(_rounded(found.band.low[order, column]), from_pandas=True),
-            "high": pa.array(_rounded(found.band.high[order, column]), from_pandas=True),
+            "expected": _rounded(expected[order]),
+            "low": pa.array(_rounded(low[order]), from_pandas=True),
+            "high": pa.array(_rounded(high[order]), from_pandas=True),
         },
         schema=BANDS,
     )
@@ -149,11 +156,14 @@ def _shift_row(panel: Panel, units: Sequence[str], shift: Shift, day: dt.date) -
         "metric": metric,
         "segment": segment,
         "unit": units[shift.row],
-        "kind": "spike" if shift.days <= SPIKE_DAYS else "level",
+        "kind": shift.kind,
         "direction": "up" if shift.score > 0 else "down",
+        "state": shift.state,
+        "reported_on": day - dt.timedelta(days=shift.column - shift.reported),
         "onset": panel.day(shift.row, shift.onset),
         "onset_low": panel.day(shift.row, shift.onset_low),
         "onset_high": panel.day(shift.row, shift.onset_high),
+        "ended": None if shift.ended is None else panel.day(shift.row, shift.ended),
         "days": shift.days,
         "denominator": None if scale == Scale.COUNT else float(f"{shift.denominator:.{DIGITS}g}"),
         "tested": shift.tested,

@@ -352,6 +352,7 @@ MOST_CAUSES = 6
 FALSE_CAUSE = 0.05  # chance that noise alone is given a cause
 FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
 TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
+GUARD = 1.5
 TURNS = 200  # of proportional fitting
 ROUNDS = 3  # of learning the noise and finding the causes
 
@@ -497,12 +498,13 @@ def root_causes(
     # Cells that moved look like noise until their cause is known: noise and causes are found in turns.
     if overdispersed:
         cube.learn([])
-    chosen: list[_Set] = _added(cube, most)
+        cube.learn(_added(cube, most))
+    chosen: list[_Set] = []
     for _ in range(ROUNDS):
-        if overdispersed:
-            cube.learn(chosen)
         if wobble is None:
             cube.wobble = cube.learned_wobble(chosen)
+        if overdispersed and chosen:
+            cube.learn(chosen)
         before, chosen = chosen, _searched(cube, most, chosen)
         if {s.key for s in before} == {s.key for s in chosen} or (not overdispersed and wobble is not None):
             break
@@ -526,6 +528,7 @@ class _Cuboid:
     dimensions: tuple[int, ...]
     group: NDArray[np.intp]
     size: int
+    values: NDArray[np.int64]
     price: float = 0.0
     observed: Array = field(default_factory=lambda: np.zeros(0))
     mean: Array = field(default_factory=lambda: np.zeros(0))
@@ -593,14 +596,18 @@ class _Cube:
             level = []
             for dimensions in itertools.combinations(range(c.shape[1]), count):
                 group, size = _grouped(cube.codes, dimensions)
-                level.append(_Cuboid(dimensions, group, size))
+                values = np.zeros(size, dtype=np.int64)
+                values[group] = cube.codes[:, dimensions[0]]
+                level.append(_Cuboid(dimensions, group, size, values))
             price = math.log(2 * (most + 1) * sum(cuboid.size for cuboid in level) / alpha)
             for cuboid in level:
                 cuboid.price = price
             cube.cuboids += level
         # Everything together is one set only, but costs as much as the dearest: of a dimension's three values two that
         # rose are told from "all rose, and one fell back" by nothing else.
-        cube.cuboids.insert(0, _Cuboid((), np.zeros(len(c), dtype=np.intp), 1, cube.cuboids[-1].price))
+        cube.cuboids.insert(
+            0, _Cuboid((), np.zeros(len(c), dtype=np.intp), 1, np.zeros(1, dtype=np.int64), cube.cuboids[-1].price)
+        )
         cube.single = cube.cuboids[1].price
         return cube
 
@@ -622,17 +629,28 @@ class _Cube:
         self.take(self.sampling * _noise(mean * fit.product[fit.kind], self.observed / self.sampling, mean))
 
     def learned_wobble(self, chosen: Sequence[_Set]) -> float:
-        """Spread of single values' factors beyond sampling: the median of z² is that of χ² with one degree."""
+        """Spread of single values' factors beyond sampling.
+
+        About the median of their dimension, because a cause in another dimension moves all of them alike. A value that
+        is itself a cause counts as one that is far out: else the causes that wobble was taken for would hide it.
+        """
         self._best = {}
+        causes = {s.key for s in chosen}
         away, error = [], []
         for cuboid, mean in zip(self.cuboids, self.means(self.fit(chosen)), strict=True):
-            if len(cuboid.dimensions) == 1 and cuboid.size > 1:
-                told = mean >= 10.0
-                away.append((cuboid.observed[told] / mean[told] - 1.0) ** 2)
-                error.append(1.0 / mean[told])
+            told = np.flatnonzero((mean >= 10.0) & (cuboid.observed > 0))
+            if len(cuboid.dimensions) != 1 or len(told) < 3:
+                continue
+            own = np.array([((cuboid.dimensions[0], int(v)),) in causes for v in cuboid.values[told]])
+            if (~own).sum() < 2:
+                continue
+            moved = np.log(cuboid.observed[told] / mean[told])
+            square = (moved - np.median(moved[~own])) ** 2 * len(told) / (len(told) - 1)
+            away.append(np.where(own, np.inf, square))
+            error.append(1.0 / mean[told])
         if sum(map(len, away)) < 10:
             return 0.0
-        return math.sqrt(_excess(np.concatenate(away), np.concatenate(error)))
+        return math.sqrt(GUARD * _excess(np.concatenate(away), np.concatenate(error)))
 
     def inside(self, one: _Set) -> NDArray[np.bool_]:
         if one.key not in self._insides:
@@ -873,13 +891,18 @@ def _line(x: Array, y: Array, weight: Array) -> tuple[float, float]:
 
 
 def _excess(square: Array, sampling: Array) -> float:
-    """Variance v such that the median of square / (sampling + v) is that of χ² with one degree; 0 if none is needed."""
-    if np.median(square / sampling) <= 0.4549:
+    """Variance v that makes square / (sampling + v) as large as χ² with one degree, cut at 4; 0 if none is needed."""
+    usual = 0.7735  # mean of min(z², 4) of a normal z
+
+    def lacking(v: float) -> float:
+        return float(np.minimum(square / (sampling + v), 4.0).mean()) - usual
+
+    if lacking(0.0) <= 0:
         return 0.0
-    low, high = 0.0, float(square.max()) * 3
+    low, high = 0.0, 10.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if np.median(square / (sampling + middle)) > 0.4549 else (low, middle)
+        low, high = (middle, high) if lacking(middle) > 0 else (low, middle)
     return high
 
 

@@ -1,61 +1,98 @@
-"""All series of a day, judged together.
+"""Judge a panel day by day, each day with what was known on it, and keep what tomorrow needs.
 
-Sources: generalised least squares scan for a step under AR(1) noise; moderated inflation (Smyth 2004); the false
-discovery rate over the series of a day by Benjamini and Hochberg (1995), as :func:`scipy.stats.false_discovery_control`
-computes it. Guarantees hold under the model; `docs/statistics.md` shows how far, on noise of several kinds.
+In the order of a day: what is common to whole cohorts (:mod:`.common`), which reported shifts are over, a fit and a scan
+of every series (:mod:`.kernel`) under the noise its past taught (:mod:`.noise`), false discoveries controlled over series
+and days (:mod:`.discovery`). A reported shift becomes part of its series' baseline, so that it is reported once and does
+not hide what comes after it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from health_pipeline.stats.baseline import LEVEL_DAYS, MEMORY_DAYS, NOISE_DAYS, WEEKS
-from health_pipeline.stats.calibration import (
-    BLOCK,
-    EFFECTIVE_TESTS,
-    EXTRA_DEGREES,
-    HISTORY,
-    inflation,
-    ordinary,
-    p_values,
-)
+from health_pipeline.stats import kernel
+from health_pipeline.stats.common import common_effects
+from health_pipeline.stats.discovery import Memory
+from health_pipeline.stats.kernel import OLDEST, RAMPS, SHARED, STEPS, WINDOW
+from health_pipeline.stats.noise import BEHIND, EVERY, Lessons, Noise, learn
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.rolling import Array
-from health_pipeline.stats.scan import LAGS, LONGEST, SMALLEST_SD, Scan, Step
 
-# Days before a judged day on which its judgement can depend: the longest chain of windows.
-LOOKBACK = 42 + HISTORY + BLOCK + LONGEST + NOISE_DAYS + MEMORY_DAYS + 2 * LEVEL_DAYS + 7 * WEEKS + 10
-OLDEST = 42  # onsets are looked for so far back, to tell a step within the scan from one before it
-YOUNG = 2  # days of a step that a single day can decide
+Kind = Literal["spike", "level", "slope"]
+State_ = Literal["new", "ongoing", "recovered", "settled"]
+
+MINIMUM_HISTORY = 42  # days before the first judged one
+LOOKBACK = WINDOW + BEHIND + EVERY  # days before a judged day on which its judgement depends, besides the state
+WARM_UP = 28  # observed days before a step
+MEMBER_DAYS = 28  # a series is judged, or at least followed, for so long after it was large enough
+LAGS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 21, 28])
+EFFECTIVE_TESTS = 8.0  # of the lags and ramps, which are correlated; simulated by `python -m benchmarks.null`
 ONSET_LIKELIHOOD = 5.0  # onsets within so many units of log-likelihood of the best make up the interval
+SLOPE_MARGIN = 2.0  # units of log-likelihood by which a ramp must beat every step
+SPIKE_DAYS = 2
+SETTLED_DAYS = 42  # a level that lasted so long is the new normal
+REFINED_DAYS = 14  # after a report its onset is looked for again, and its interval allows for having been selected
+QUIET_DAYS = 28  # a further step the same way is reported only if it is half as large as the one under way
+OVER = 4.0  # log-likelihood by which a shift must have ended
+OVER_A_DAY = 2.5  # most that one day may say to that, of a shift of more than SPIKE_DAYS
+NOTABLE = 1e-3  # p-value from which a candidate in a series with shifts under way is looked at at all
+OPEN = np.int64(2**40)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How shifts are judged.
+
+    Attributes:
+        false_discovery_rate: the accepted share of false reports among all reports.
+        minimum_change: smallest change reported, relative: 0.1 is 10 % of the expected count, rate or odds.
+    """
+
+    false_discovery_rate: float = 0.05
+    minimum_change: float = 0.0
 
 
 @dataclass(frozen=True)
 class Shift:
-    """One significant shift of one series on one day; the change on the natural scale.
+    """One shift of one series as of one judged day; the change on the natural scale.
 
     Attributes:
         row, column: place in the panel.
+        reported: column of the first report; may be before the panel's first (negative).
+        state: ``new`` on the day of the report; ``recovered`` (the series is back) and ``settled`` (so long under way that
+            it is the new normal) are a shift's last row.
         onset, onset_low, onset_high: columns of the most likely first day, and its interval.
+        ended: first column that is back; ``None`` while it goes on.
         days: observed days since onset.
-        expected, observed: a typical day since onset, without and with the step: a count, a share, or a mean.
-        change, low, high: observed / expected - 1, with its 95 % interval; half a thing is added to counts, a second to
-            means.
+        expected, observed: a typical day since onset, without and with the shift, natural scale.
+        change, low, high: observed / expected - 1 with its 95 % interval, for the first days after the report adjusted for
+            having been selected (false coverage rate: Benjamini and Yekutieli, *Journal of the American Statistical
+            Association* 100, 2005).
         numerator, denominator: means per observed day since onset, in the metric's own unit.
         exposure: the same of the panel's denominator: for a ratio in effective events.
-        score, p, q: calibrated score, p-value over all lags, and Benjamini-Hochberg adjusted p-value.
-        tested: series judged that day.
+        score: estimate over standard error, today.
+        p, q: as at the report; p over all lags.
+        tested: series judged on the day of the report.
     """
 
     row: int
     column: int
+    reported: int
+    kind: Kind
+    state: State_
     onset: int
     onset_low: int
     onset_high: int
+    ended: int | None
     days: int
     expected: float
     observed: float
@@ -73,177 +110,633 @@ class Shift:
 
 @dataclass(frozen=True)
 class Band:
-    """Expected value and 95 % band of a single ordinary day (series, columns), natural scale, from earlier days."""
+    """Expected value and 95 % band of a single ordinary day (series, judged days), natural scale, from earlier days."""
 
     expected: Array
     low: Array
     high: Array
 
 
+@dataclass
+class Active:
+    """A reported shift, days as numbers since 1970. ``end`` is the first day that is back, ``OPEN`` while it lasts."""
+
+    reported: int
+    onset: int
+    onset_low: int
+    onset_high: int
+    kind: Kind
+    p: float
+    q: float
+    tested: int
+    share: float  # of the judged series reported that day, for the interval
+    size: float = 0.0
+    error: float = 0.0
+    end: int = int(OPEN)
+    over: float = 0.0  # evidence that it has ended
+    over_since: int = 0
+    told: bool = False  # its last row has been written
+
+    @property
+    def open(self) -> bool:
+        return self.end == OPEN
+
+
+@dataclass
+class State:
+    """What a judged day leaves to the next.
+
+    Attributes:
+        day: the last judged day, as a number since 1970.
+        series: name -> its lessons, forecast and first usable day.
+        active: name -> its reported shifts that still matter, oldest first.
+        effects: cohort -> day -> common effect.
+        memory: levels spent and reports made.
+    """
+
+    day: int
+    series: dict[str, Array]
+    active: dict[str, list[Active]]
+    effects: dict[int, dict[int, float]]
+    memory: Memory
+
+
 @dataclass(frozen=True)
 class Detection:
-    """Judgement of the last ``width`` columns of a panel."""
+    """Judgement of the last columns of a panel.
+
+    Attributes:
+        shifts: every shift under way, or just over, on every judged day.
+        band: of every series and judged day.
+        tested: series judged, per judged day.
+        level: the level of the false discovery control, per judged day.
+        state: for the next call.
+    """
 
     shifts: list[Shift]
     band: Band
     tested: NDArray[np.int64]
+    level: Array
+    state: State
+
+    @property
+    def reports(self) -> list[Shift]:
+        """Every shift as it was first reported."""
+        return [s for s in self.shifts if s.state == "new"]
 
 
-def detect(panel: Panel, width: int, false_discovery_rate: float, minimum_change: float) -> Detection:
-    """Judge the last ``width`` days of a panel, each with the data up to it.
+def detect(
+    panel: Panel,
+    first: int,
+    settings: Settings | None = None,
+    state: State | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Detection:
+    """Judge columns ``first``..T-1, one after another.
 
     Args:
-        panel: N series x T days. ``LOOKBACK`` days before the first judged day are used where they exist.
-        width: how many of the last days to judge, 1..T-1.
-        false_discovery_rate: the accepted share of false reports among the reports of a day.
-        minimum_change: smallest change reported, relative: 0.1 is 10 % of the expected count or odds.
+        panel: N series x T days. ``LOOKBACK`` days before ``first`` are used where they exist.
+        first: 1..T-1; with less than ``MINIMUM_HISTORY`` days before it hardly anything can be judged.
+        state: what an earlier call left after the day before ``first``; without it the memory starts anew.
+        progress: called with (days done, days).
+
+    Raises:
+        ValueError: ``first`` is outside the panel, or ``state`` is of another day.
     """
     stop = len(panel.days)
-    start = stop - width
-    if not 1 <= width < stop:
-        raise ValueError(f"width must be 1..{stop - 1}, not {width}")
-    scan = Scan(panel)
-    first = max(start, OLDEST)  # before it no step has a past
-    shifts: list[Shift] = []
-    tested = np.zeros(width, dtype=np.int64)
-    widen = np.ones((len(panel.series), width))
-    if first < stop and panel.series:
-        factors, blocks = inflation(scan, first, stop)
-        widen[:, first - start :] = factors[0]
-        steps = {days_ago: scan.step(days_ago, first, stop) for days_ago in range(1, OLDEST + 1)}
-        lasting = {days_ago: scan.lasts(step, days_ago, first, stop) for days_ago, step in steps.items()}
-        scores = np.stack([steps[days_ago].score for days_ago in LAGS]) / factors
-        p = p_values(scores, blocks)
-        for i, days_ago in enumerate(LAGS):
-            if days_ago <= YOUNG:
-                p[i] = np.maximum(p[i], ordinary(scan, steps[days_ago].size, days_ago, first, stop))
-            p[i][~lasting[days_ago]] = 1.0
-        judged: NDArray[np.bool_] = np.asarray(~np.isnan(scores).all(axis=0)) & panel.supported[:, first:stop]
-        p[np.isnan(p)] = 1.0
-        best = p.argmin(axis=0)
-        smallest = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=0))
-        tested[first - start :] = judged.sum(axis=0)
-        reports = _reports(smallest, judged, false_discovery_rate)
-        for row, column, q in reports:
-            place = (int(best[row, column]), row, column)
-            onsets = _onsets(steps, row, column, LAGS[place[0]], float(factors[place]))
-            if onsets.best > LONGEST:  # begun before the scan, and not yet followed by the level: no news
-                continue
-            if not lasting[onsets.best][row, column]:  # over: an average of many days may still stand out
-                continue
-            if abs(steps[onsets.best].size[row, column]) < np.log1p(minimum_change):
-                continue
-            shifts.append(
-                _describe(
-                    scan,
-                    steps[onsets.best],
-                    row,
-                    column,
-                    first,
-                    onsets,
-                    inflate=float(factors[place]),
-                    degrees=float(blocks[place] + EXTRA_DEGREES),
-                    score=float(scores[place]),
-                    p=float(smallest[row, column]),
-                    q=q,
-                    tested=int(judged[:, column].sum()),
-                )
-            )
-    return Detection(shifts, _band(scan, start, stop, widen), tested)
-
-
-def _reports(p: Array, judged: NDArray[np.bool_], rate: float) -> list[tuple[int, int, float]]:
-    """(row, column, q) of every rejection, by Benjamini and Hochberg within each column."""
-    found = []
-    for column in range(p.shape[1]):
-        rows = np.flatnonzero(judged[:, column])
-        if len(rows):
-            q = stats.false_discovery_control(p[rows, column], method="bh")
-            found += [(int(r), column, float(v)) for r, v in zip(rows, q, strict=True) if v <= rate]
-    return found
-
-
-@dataclass(frozen=True)
-class _Onsets:
-    """Days ago of the most likely onset, and of the latest and earliest that are nearly as likely."""
-
-    best: int
-    latest: int
-    earliest: int
-
-
-def _onsets(steps: dict[int, Step], row: int, column: int, near: int, inflate: float) -> _Onsets:
-    """Onset by maximum likelihood over every lag, among steps of the direction that was reported."""
-    sign = np.sign(steps[near].size[row, column])
-    gains = np.full(OLDEST + 2, -np.inf)
-    for days_ago, step in steps.items():
-        size, error = step.size[row, column], step.error[row, column]
-        if np.sign(size) == sign and np.isfinite(error):
-            gains[days_ago] = 0.5 * float(size / error / inflate) ** 2
-    best = int(gains.argmax())
-    latest = earliest = best
-    while gains[latest - 1] >= gains[best] - ONSET_LIKELIHOOD:
-        latest -= 1
-    while gains[earliest + 1] >= gains[best] - ONSET_LIKELIHOOD:
-        earliest += 1
-    return _Onsets(best, latest, earliest)
-
-
-def _describe(
-    scan: Scan, step: Step, row: int, column: int, first: int, onsets: _Onsets, *,
-    inflate: float, degrees: float, score: float, p: float, q: float, tested: int,
-) -> Shift:  # fmt: skip
-    """The reported step on the natural scale, with its interval, in columns of the panel."""
-    today = first + column
-    seen = scan.seen[row]
-    onset, earliest = today - onsets.best + 1, today - onsets.earliest + 1
-    while not seen[onset]:
-        onset += 1
-    while onset > 1 and scan.spike(row, onset - 1) == np.sign(step.size[row, column]):
-        onset -= 1  # a wild first day is set aside in the estimate, and belongs to the step all the same
-    earliest = min(earliest, onset)
-    while earliest > 0 and not seen[earliest - 1]:  # it may have begun in the days without data just before
-        earliest -= 1
-    steady = scan.kept[row].copy()
-    steady[today] = True
-    since = np.flatnonzero(steady[onset : today + 1]) + onset
-    size = step.size[row, column]
-    half = float(stats.t.ppf(0.975, degrees)) * step.error[row, column] * inflate
-    with_step = float(np.mean((scan.base.value + scan.base.weekly)[row, since]))
-    without = with_step - size
-    observed, expected, low, high = scan.panel.only(row).natural(
-        np.array([[with_step, without, without + size - half, without + size + half]])
-    )[0]
-    # Ratios are taken on the scale of the model: with half a thing (or a second) more on both sides, so that a change
-    # from nothing has a size. A share or rate is compared with half a thing out of its denominator at least.
-    plus = {Scale.COUNT: 0.5, Scale.MEAN: 1.0, Scale.PROPORTION: 0.0, Scale.RATE: 0.0}[
-        Scale(int(scan.panel.scale[row]))
-    ]
-    exposure = float(np.mean(scan.panel.denominator[row, since]))
-    base = max(float(expected) + plus, 0.5 / exposure if plus == 0.0 else plus)
-
-    def change(value: float) -> float:
-        return (value + plus) / base - 1.0
-
-    return Shift(
-        row=row, column=today, onset=onset, onset_low=earliest, onset_high=max(onset, today - onsets.latest + 1),
-        days=len(since), expected=float(expected), observed=float(observed), change=change(float(observed)),
-        low=change(float(low)), high=change(float(high)),
-        numerator=float(np.mean(scan.panel.numerator[row, since] * scan.panel.size[row, since])),
-        denominator=float(np.mean(scan.panel.denominator[row, since] * scan.panel.size[row, since])),
-        exposure=exposure,
-        score=score, p=p, q=q, tested=tested,
+    watch = Watch(panel, first, settings, state)
+    days = []
+    for column in range(first, stop):
+        days.append(watch.judge())
+        if progress:
+            progress(column - first + 1, stop - first)
+    band = Band(*(np.stack(values, axis=1) for values in zip(*(d.band for d in days), strict=True)))
+    return Detection(
+        [s for d in days for s in d.shifts], band, np.array([d.tested for d in days]),
+        np.array([d.level for d in days]), watch.state(),
     )  # fmt: skip
 
 
-def _band(scan: Scan, start: int, stop: int, widen: Array) -> Band:
-    """What each of the columns was expected to be, and within which bounds an ordinary day would have been."""
-    now, before = slice(start, stop), slice(start - 1, stop - 1)
-    centre = scan.base.level[:, before] + scan.base.weekly[:, now]
-    innovation = np.maximum(scan.base.innovation_sd[:, before], SMALLEST_SD)
-    around = innovation**2 / (1.0 - scan.base.rho[:, now] ** 2)
-    variance = np.maximum(around, scan.sampling_variance(scan.base.level[:, before], now))
-    variance = np.maximum(variance, np.where(np.isnan(scan.panel.numerator[:, now]), 0.0, scan.panel.sampling[:, now]))
-    half = 1.96 * np.sqrt(variance) * widen
-    natural = scan.panel.natural
-    return Band(natural(centre), natural(centre - half), natural(centre + half))
+_POOL: ThreadPoolExecutor | None = None
+
+
+def _in_parallel(call: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int64]) -> None:
+    """Run the compiled kernel over blocks of series on every core; it holds no lock."""
+    global _POOL
+    cores = os.cpu_count() or 1
+    if cores == 1 or len(rows) < 64:
+        call(rows)
+        return
+    if _POOL is None:
+        _POOL = ThreadPoolExecutor(cores)
+    for done in [_POOL.submit(call, part) for part in np.array_split(rows, cores)]:
+        done.result()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one day of a panel told.
+
+    Attributes:
+        shifts: every shift under way, or just over.
+        band: expected value, lower and upper end of the 95 % band; N each.
+        tested: series judged.
+        level: the level of the false discovery control.
+    """
+
+    shifts: list[Shift]
+    band: tuple[Array, Array, Array]
+    tested: int
+    level: float
+
+
+class Watch:
+    """A panel judged day by day; see :func:`detect` for the arguments.
+
+    ``state()`` may be asked for after any day.
+    """
+
+    def __init__(self, panel: Panel, first: int, settings: Settings | None = None, state: State | None = None) -> None:
+        count, stop = len(panel.series), len(panel.days)
+        if not 1 <= first < stop:
+            raise ValueError(f"first must be 1..{stop - 1}, not {first}")
+        self.panel, self.settings, self.first, self.next = panel, settings or Settings(), first, first
+        self.zero = int(panel.days[0].astype("datetime64[D]").astype(np.int64))
+        self.key = np.array([zlib.crc32(name.encode()) % EVERY for name in panel.series], dtype=np.int64)
+        self.weekday = (self.zero - panel.lag + 3) % 7  # 1970-01-01 was a Thursday; only differences matter
+        self.numerator, self.denominator = (
+            np.ascontiguousarray(panel.numerator),
+            np.ascontiguousarray(panel.denominator),
+        )
+        self.told = np.ascontiguousarray(np.nan_to_num(panel.sampling))
+        self.scale = panel.scale.astype(np.int64)
+        self.special = panel.special.copy()
+        self.cohorts, codes = np.unique(panel.cohort, return_inverse=True)
+        self.cohort = np.where(panel.cohort < 0, -1, codes).astype(np.int64)
+        self.effects = np.zeros((len(self.cohorts) + 1, stop))  # the last row is of those in none
+        self.lessons = Lessons.none(count)
+        self.member = np.zeros(count, dtype=np.bool_)
+        self.level, self.level_error = np.full(count, np.nan), np.full(count, np.nan)
+        self.week = np.zeros((count, 7))
+        self.since = np.full(count, -OPEN, dtype=np.int64)
+        self.active: dict[int, list[Active]] = {}
+        self.steps = np.zeros((count, STEPS, 2), dtype=np.int64)
+        self.counts = np.zeros(count, dtype=np.int64)
+        self.memory = Memory(self.settings.false_discovery_rate)
+        lags = OLDEST + len(RAMPS)
+        self.size, self.error, self.r = (np.full((count, lags), np.nan) for _ in range(3))
+        self.beta = np.zeros((count, kernel.COLUMNS))
+        self.fit_error = np.zeros(count)
+        self.step_error = np.zeros((count, STEPS))
+        self.fitted = np.zeros((count, WINDOW))
+        self.used = np.zeros(count, dtype=np.int64)
+        self.noise: Noise = learn(self.lessons, panel.pool)  # arrays, written in place from here on
+        self.inflate, self.degrees = np.ones((count, lags)), np.full((count, lags), 4.0)
+        self.band = np.full((3, count), np.nan)
+        self.tested = 0
+        self.shifts: list[Shift] = []
+        if state is not None:
+            self._resume(state)
+        else:
+            self._enlist(first - 1)
+            self._fit(np.flatnonzero(self.member), first - 1)
+            self._forecast(np.flatnonzero(self.member))
+
+    # What was kept from the day before
+
+    def _resume(self, state: State) -> None:
+        if state.day != self.zero + self.first - 1:
+            raise ValueError(
+                f"the state is of {np.datetime64(state.day, 'D')}, and the first judged day is {self.panel.days[self.first]}"
+            )
+        place = {name: i for i, name in enumerate(self.panel.series)}
+        for name, values in state.series.items():
+            if (i := place.get(name)) is None:
+                continue
+            self.member[i] = True
+            moments, details, rest = np.split(values, [kernel.MOMENTS, kernel.MOMENTS + kernel.DETAILS])
+            self.lessons.moments[i], self.lessons.details[i] = moments, details
+            self.level[i], self.level_error[i], self.since[i] = rest[0], rest[1], int(rest[2]) - self.zero
+            self.week[i] = rest[3:]
+        for name, shifts in state.active.items():
+            if (i := place.get(name)) is not None:
+                self.active[i] = [replace(s) for s in shifts]
+                self._columns(i)
+        at = {int(c): j for j, c in enumerate(self.cohorts)}
+        for cohort, days in state.effects.items():
+            if cohort in at:
+                for day, effect in days.items():
+                    if 0 <= day - self.zero < len(self.panel.days):
+                        self.effects[at[cohort], day - self.zero] = effect
+        self.memory = Memory(self.settings.false_discovery_rate, list(state.memory.levels), list(state.memory.reports))
+
+    def state(self) -> State:
+        """What the judged days leave to the next."""
+        last = self.next - 1
+        day = self.zero + last
+        series = {
+            self.panel.series[i]: np.concatenate(
+                [
+                    self.lessons.moments[i], self.lessons.details[i],
+                    [self.level[i], self.level_error[i], float(self.since[i] + self.zero)], self.week[i],
+                ]
+            )
+            for i in np.flatnonzero(self.member)
+        }  # fmt: skip
+        effects: dict[int, dict[int, float]] = {}
+        oldest = max(0, last - LOOKBACK)
+        for j, cohort in enumerate(self.cohorts):
+            if cohort >= 0:
+                found = np.flatnonzero(self.effects[j, oldest:]) + oldest
+                if len(found):
+                    effects[int(cohort)] = {self.zero + int(t): float(self.effects[j, t]) for t in found}
+        active = {self.panel.series[i]: [replace(s) for s in shifts] for i, shifts in self.active.items() if shifts}
+        memory = Memory(self.memory.rate, list(self.memory.levels), list(self.memory.reports))
+        return State(day, series, active, effects, memory)
+
+    # One day
+
+    def judge(self) -> Judgement:
+        """Judge the next column with the data up to it."""
+        column = self.next
+        self.shifts = []
+        self._special_days(column)
+        self._enlist(column)
+        self._over(column)
+        members = np.flatnonzero(self.member)
+        self._fit(members, column)
+        level = self.memory.level()
+        self._report(members, column)
+        self._forecast(members)
+        self.next = column + 1
+        expected, low, high = self.band
+        return Judgement(self.shifts, (expected.copy(), low.copy(), high.copy()), self.tested, level)
+
+    def _special_days(self, column: int) -> None:
+        """The common effects of the day, and the band, both from yesterday's forecasts."""
+        panel = self.panel
+        rhythm = self.week[np.arange(len(self.level)), (self.weekday + column) % 7]
+        baseline = self.level + rhythm
+        running = baseline.copy()
+        for i, shifts in self.active.items():
+            running[i] += sum(s.size for s in shifts if s.open)
+        away, sampling = _residuals(panel, column, running)
+        sampling = np.maximum(sampling, self.told[:, column])
+        variance = sampling + self.noise.noise[:, 0] + np.nan_to_num(self.level_error) ** 2
+        self.effects[:-1, column] = common_effects(
+            self.cohort, len(self.cohorts), np.where(self.member, away, np.nan), variance
+        )
+        expected = baseline + self.effects[self.cohort, column]
+        _, sampling = _residuals(panel, column, expected)
+        told = np.where(np.isnan(self.numerator[:, column]), 0.0, self.told[:, column])
+        variance = np.maximum(np.nan_to_num(sampling), told) + self.noise.noise[:, 0] + self.level_error**2
+        half = 1.96 * np.sqrt(variance)
+        self.band[0] = panel.natural(expected)
+        self.band[1], self.band[2] = panel.natural(expected - half), panel.natural(expected + half)
+
+    def _enlist(self, column: int) -> None:
+        """Which series are followed today, and what their older days teach."""
+        recent = self.panel.supported[:, max(0, column - MEMBER_DAYS + 1) : column + 1].any(axis=1)
+        for i, shifts in self.active.items():
+            recent[i] |= any(not s.told for s in shifts)
+        entered = recent & ~self.member
+        left = self.member & ~recent
+        self.member = recent
+        self.lessons.moments[left] = 0.0
+        self.lessons.details[left] = np.nan
+        self.level[left] = np.nan
+        day = self.zero + column
+        late = (day + self.key) % EVERY
+        rows = np.flatnonzero(entered | (recent & (late == 0)))
+        if len(rows):
+            self._learn(rows, column - BEHIND - late)
+
+    def _learn(self, rows: NDArray[np.int64], last: NDArray[np.int64]) -> None:
+        arguments = (
+            last, self.numerator, self.denominator, self.told, self.effects, self.cohort, self.special, self.weekday,
+            self.scale, self.since, self.steps, self.counts,
+        )  # fmt: skip
+        moments, details = self.lessons.moments, self.lessons.details
+        _in_parallel(lambda part: kernel.moments_of_series(part, *arguments, moments), rows)
+        self._shrink()
+        noise, prior = self.noise.noise, self.noise.prior
+        _in_parallel(lambda part: kernel.details_of_series(part, *arguments, noise, prior, True, details), rows)
+        self._shrink()
+        noise, prior = self.noise.noise, self.noise.prior
+        _in_parallel(lambda part: kernel.details_of_series(part, *arguments, noise, prior, False, details), rows)
+        self._shrink()
+
+    def _shrink(self) -> None:
+        rows = np.flatnonzero(self.member)  # those not followed teach nobody
+        lessons = Lessons(self.lessons.moments[rows], self.lessons.details[rows])
+        for whole, part in zip(self.noise, learn(lessons, self.panel.pool[rows]), strict=True):
+            whole[rows] = part
+        young, week, fortnight = self.noise.inflation.T
+        lags = np.concatenate([np.arange(1, OLDEST + 1), RAMPS / 2])
+        grid = np.array([2.0, 5.0, 14.0])
+        weight = np.stack([np.interp(lags, grid, row) for row in np.eye(3)])
+        self.inflate = np.stack([young, week, fortnight], axis=1) @ weight
+        young, week, fortnight = self.noise.degrees.T
+        self.degrees = np.exp(np.log(np.stack([young, week, fortnight], axis=1)) @ weight)
+        self.degrees[:, :SPIKE_DAYS] = np.minimum(self.degrees[:, :SPIKE_DAYS], self.noise.tail[:, None])
+
+    def _fit(self, rows: NDArray[np.int64], column: int, raw: bool = False) -> None:
+        arguments = (
+            column, self.numerator, self.denominator, self.told, self.effects, self.cohort, self.special, self.weekday,
+            self.scale, self.since, self.steps, self.counts, self.noise.noise, self.noise.prior, WARM_UP, raw, self.size,
+            self.error, self.r, self.beta, self.fit_error, self.step_error, self.fitted, self.used,
+        )  # fmt: skip
+        _in_parallel(lambda part: kernel.scan_series(part, *arguments), rows)
+
+    def _forecast(self, rows: NDArray[np.int64]) -> None:
+        good = rows[self.used[rows] > 0]
+        beta = self.beta[good]
+        self.level[good] = beta[:, 0] + beta[:, 1 + kernel.WEEKDAYS : SHARED] @ kernel.DRIFT[-1]
+        self.week[good] = beta[:, 1 : 1 + kernel.WEEKDAYS] @ kernel.WEEK.T
+        self.level_error[good] = self.fit_error[good]
+        self.level[rows[self.used[rows] == 0]] = np.nan
+
+    # Shifts under way
+
+    def _columns(self, i: int) -> None:
+        """Steps of a series as columns of its fit; those that don't fit in, or have no past, shorten its history."""
+        kept = []
+        for s in sorted(self.active.get(i, ()), key=lambda s: s.onset):
+            kept.append((s.onset - self.zero, s.end - self.zero if not s.open else OPEN))
+        while len(kept) > STEPS:
+            start, end = kept.pop(0)
+            if end == OPEN:
+                self.since[i] = max(self.since[i], start)
+            else:
+                self.special[i, max(start, 0) : max(end, 0)] = True
+        self.counts[i] = len(kept)
+        for at, pair in enumerate(kept):
+            self.steps[i, at] = pair
+
+    def _over(self, column: int) -> None:
+        """End what has ended, and forget what is too long ago to matter."""
+        day = self.zero + column
+        for i in list(self.active):
+            shifts = self.active[i]
+            for s in shifts:
+                if s.open and not np.isnan(self.numerator[i, column]) and not np.isnan(self.level[i]):
+                    self._maybe_over(i, s, column)
+            for s in [s for s in shifts if s.open and s.told and day - s.onset > WINDOW - 2 * SPIKE_DAYS * 7]:
+                self.since[i] = max(self.since[i], s.onset - self.zero)  # what was before it is no past any more
+                shifts.remove(s)
+            for s in [s for s in shifts if not s.open and s.told and day - s.end > WINDOW + BEHIND + EVERY]:
+                shifts.remove(s)
+            if shifts:
+                self._columns(i)
+            else:
+                del self.active[i]
+                self.counts[i] = 0
+
+    def _maybe_over(self, i: int, s: Active, column: int) -> None:
+        """Page's cumulative sum of the evidence that the series is back at its baseline."""
+        day = self.zero + column
+        others = sum(o.size for o in self.active[i] if o.open and o is not s)
+        baseline = (
+            self.level[i] + self.week[i, (self.weekday[i] + column) % 7] + self.effects[self.cohort[i], column] + others
+        )
+        one = self.panel.only(i)
+        away, sampling = _residuals(one, column, np.array([baseline]), plain=True)
+        _, shifted = _residuals(one, column, np.array([baseline + s.size]))
+        variance = (
+            max(float(sampling[0]), float(shifted[0]), self.told[i, column])
+            + self.noise.noise[i, 0] + self.level_error[i] ** 2
+        ) * self.noise.inflation[i, 0] ** 2  # fmt: skip
+        z = float(away[0])
+        says = ((z - s.size) ** 2 - z**2) / (2.0 * variance)
+        if day - s.onset > SPIKE_DAYS:
+            says = float(np.clip(says, -OVER_A_DAY, OVER_A_DAY))
+        if s.over <= 0.0:
+            s.over_since = day
+        s.over = max(0.0, s.over + says)
+        if s.over >= OVER:
+            s.end = max(s.over_since, s.onset + 1)
+
+    # Reports
+
+    def _report(self, rows: NDArray[np.int64], column: int) -> None:
+        day = self.zero + column
+        picked = np.concatenate([LAGS - 1, OLDEST + np.arange(len(RAMPS))])
+        with np.errstate(invalid="ignore"):
+            calibrated = self.r / self.inflate
+            p = 2.0 * stats.t.sf(np.abs(calibrated[np.ix_(rows, picked)]), self.degrees[np.ix_(rows, picked)])
+        smallest = np.log1p(self.settings.minimum_change)
+        p[np.abs(self.size[np.ix_(rows, picked)]) < smallest] = 1.0
+        judged = self.panel.supported[rows, column] & ~np.isnan(p).all(axis=1) & (self.used[rows] > 0)
+        p[np.isnan(p)] = 1.0
+        combined = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=1))
+        best = picked[p.argmin(axis=1)]
+        for place, i in enumerate(rows):
+            notable = judged[place] and combined[place] <= NOTABLE
+            if notable and i in self.active and not self._is_news(i, best[place], column):
+                combined[place] = 1.0
+        combined[~judged] = np.nan
+        self.tested = int(judged.sum())
+        further = np.array([any(s.open for s in self.active.get(int(i), ())) for i in rows], dtype=np.bool_)
+        q = self.memory.judge(combined, further)
+        found = np.flatnonzero(q <= self.settings.false_discovery_rate)
+        share = len(found) / max(int(judged.sum()), 1)
+        fresh = []
+        if len(found):
+            self._fit(rows[found], column, raw=True)
+        for place in found:
+            i = int(rows[place])
+            active = self._begin(i, int(best[place]), column)
+            active.p, active.q = float(combined[place]), float(q[place])
+            active.tested, active.share = int(judged.sum()), share
+            self.active.setdefault(i, []).append(active)
+            self._columns(i)
+            fresh.append(i)
+        refined = self._refine(column)
+        again = np.array(sorted({*fresh, *refined}), dtype=np.int64)
+        if len(again):
+            self._fit(again, column)
+        self._write(column, day)
+
+    def _is_news(self, i: int, best: int, column: int) -> bool:
+        """Whether a candidate in a series with shifts under way is more than their echo."""
+        day = self.zero + column
+        size = self.size[i, best]
+        for s in self.active[i]:
+            if not s.open:
+                continue
+            if np.sign(size) == np.sign(s.size):
+                if day - s.reported < QUIET_DAYS and abs(size) < 0.5 * abs(s.size):
+                    return False
+            elif abs(size) > 0.4 * abs(s.size) and abs(size) < 1.6 * abs(s.size):
+                onset, _, _ = self._onset(i, np.sign(size), column)
+                if onset > s.onset:  # it is the end of it
+                    s.end = onset
+                    s.over = OVER
+                    self._columns(i)
+                    return False
+        return True
+
+    def _onset(self, i: int, sign: float, column: int) -> tuple[int, int, int]:
+        """Day of the likeliest onset of a step of a direction, and the ends of its interval."""
+        gains = 0.5 * (self.r[i, :OLDEST] / self.inflate[i, :OLDEST]) ** 2
+        gains[~(np.sign(self.size[i, :OLDEST]) == sign)] = -np.inf
+        gains[np.isnan(gains)] = -np.inf
+        best = int(gains.argmax())
+        near = np.flatnonzero(gains >= gains[best] - ONSET_LIKELIHOOD)
+        latest = earliest = best
+        while latest - 1 in near:
+            latest -= 1
+        while earliest + 1 in near:
+            earliest += 1
+        day = self.zero + column
+        seen = ~np.isnan(self.numerator[i])
+        low = column - earliest
+        while low > 0 and not seen[low - 1] and earliest > latest:  # it may have begun in the days without data before
+            low -= 1
+        return day - best, self.zero + low, day - latest
+
+    def _begin(self, i: int, best: int, column: int) -> Active:
+        size = self.size[i, best]
+        onset, low, high = self._onset(i, np.sign(size), column)
+        gains = 0.5 * (self.r[i] / self.inflate[i]) ** 2
+        gains[~(np.sign(self.size[i]) == np.sign(size))] = -np.inf
+        gains = np.where(np.isnan(gains), -np.inf, gains)
+        kind: Kind = "spike" if self.zero + column - onset < SPIKE_DAYS else "level"
+        ramp = int(gains[OLDEST:].argmax())
+        if gains[OLDEST + ramp] > gains[:OLDEST].max() + SLOPE_MARGIN:
+            kind = "slope"
+            onset = self.zero + column - int(RAMPS[ramp]) + 1
+            low, high = onset - 7, onset + 7
+        day = self.zero + column
+        return Active(day, onset, low, high, kind, 1.0, 1.0, 0, 0.0, float(size))
+
+    def _refine(self, column: int) -> list[int]:
+        """Look again for the onset of young shifts; returns the series to fit anew."""
+        day = self.zero + column
+        young = [
+            (i, s) for i, shifts in self.active.items() for s in shifts[-1:]
+            if s.open and s.kind != "slope" and 0 < day - s.reported <= REFINED_DAYS
+            and day - s.onset < OLDEST - 1 and not np.isnan(self.numerator[i, column])
+        ]  # fmt: skip
+        if not young:
+            return []
+        for i, s in young:
+            self.active[i].remove(s)
+            self._columns(i)
+        rows = np.array([i for i, _ in young], dtype=np.int64)
+        self._fit(rows, column, raw=True)
+        for i, s in young:
+            self.active[i].append(s)
+            if not np.isnan(self.size[i, :OLDEST]).all():
+                onset, low, high = self._onset(i, np.sign(s.size), column)
+                if abs(onset - s.onset) <= 7 and np.isfinite(self.r[i, day - onset]):
+                    s.onset, s.onset_low, s.onset_high = onset, min(low, onset), max(high, onset)
+            self._columns(i)
+        return [i for i, _ in young]
+
+    def _write(self, column: int, day: int) -> None:
+        """A row for every shift that is under way, or has just ended."""
+        for i, shifts in sorted(self.active.items()):
+            order = sorted(shifts, key=lambda s: s.onset)[-STEPS:]
+            first = column - WINDOW + 1
+            inside = [s for s in order if s.onset - self.zero <= column and (s.open or s.end - self.zero > first)]
+            for at, s in enumerate(inside):
+                if s.told:
+                    continue
+                if self.used[i] and not np.isnan(self.step_error[i, at]):
+                    s.size = float(self.beta[i, SHARED + at])
+                    s.error = float(self.step_error[i, at])
+                if s.kind == "spike" and s.open and day - s.onset >= SPIKE_DAYS:
+                    s.kind = "level"
+                if not s.open and s.end - s.onset <= SPIKE_DAYS:
+                    s.kind = "spike"
+                state: State_ = "new" if s.reported == day else "ongoing"
+                if not s.open:
+                    state = "recovered"
+                elif day - s.onset >= SETTLED_DAYS and s.reported != day:
+                    state = "settled"
+                s.told = state in ("recovered", "settled")
+                self.shifts.append(self._row(i, s, state, column))
+
+    def _row(self, i: int, s: Active, state: State_, column: int) -> Shift:
+        day = self.zero + column
+        onset = s.onset - self.zero
+        stop = column + 1 if s.open else min(s.end - self.zero, column + 1)
+        since = np.arange(max(onset, column - WINDOW + 1), stop)
+        since = since[~np.isnan(self.numerator[i, since])] if len(since) else since
+        if not len(since):
+            since = np.array([column])
+        one = self.panel.only(i)
+        scale = Scale(int(self.panel.scale[i]))
+        without = self.fitted[i, since - (column - WINDOW + 1)].copy()
+        for other in self.active[i]:
+            if other is not s:
+                during = (since + self.zero >= other.onset) & (since + self.zero < other.end)
+                without[during] += other.size
+        base = one.natural(without[None])[0]
+        k, n = self.numerator[i, since], self.denominator[i, since]
+        if scale == Scale.COUNT:
+            expected, observed, exposure, plus = float(np.mean(base)), float(np.mean(k)), 1.0, 0.5
+        else:
+            expected = float(np.sum(base * n) / np.sum(n))
+            observed = float(np.sum(k) / np.sum(n))
+            exposure = float(np.mean(n))
+            plus = 0.0 if scale in (Scale.PROPORTION, Scale.RATE) else 1e-9
+        # Nothing at all has no logarithm: half a thing stands for it.
+        floor = 0.5 / (exposure * len(since)) if scale != Scale.COUNT else plus / len(since)
+        age = min(max(column - onset, 0), OLDEST - 1)
+        inflation = float(self.inflate[i, age])
+        level = 0.05 if day - s.reported > REFINED_DAYS else 0.05 * max(s.share, 1e-6)
+        half = float(stats.t.ppf(1.0 - level / 2.0, self.degrees[i, age])) * s.error * inflation
+        reach = max(observed, floor)
+        low, high = _moved(scale, reach, -half), _moved(scale, reach, half)
+        base_value = max(expected, 1e-12)
+        k_size = self.panel.size[i, since]
+        return Shift(
+            row=i, column=column, reported=s.reported - self.zero, kind=s.kind, state=state, onset=onset,
+            onset_low=s.onset_low - self.zero, onset_high=s.onset_high - self.zero,
+            ended=None if s.open else s.end - self.zero, days=len(since), expected=expected, observed=observed,
+            change=observed / base_value - 1.0, low=low / base_value - 1.0, high=high / base_value - 1.0,
+            numerator=float(np.mean(k * k_size)), denominator=float(np.mean(n * k_size)), exposure=exposure,
+            score=s.size / s.error / inflation if s.error > 0 else 0.0, p=s.p, q=s.q, tested=s.tested,
+        )  # fmt: skip
+
+
+def _moved(scale: Scale, value: float, by: float) -> float:
+    """A natural value moved on its additive scale."""
+    by = min(max(by, -50.0), 50.0)
+    if scale == Scale.PROPORTION:
+        value = min(value, 1.0 - 1e-9)
+        odds = value / (1.0 - value) * np.exp(by)
+        return float(odds / (1.0 + odds))
+    if scale == Scale.MEAN:
+        return float(np.expm1(np.log1p(value) + by))
+    return float(value * np.exp(by))
+
+
+def _residuals(panel: Panel, column: int, eta: Array, plain: bool = False) -> tuple[Array, Array]:
+    """(observed less expected on the additive scale, linearised unless ``plain``; sampling variance), per series."""
+    k, n, scale = panel.numerator[:, column], panel.denominator[:, column], panel.scale
+    eta = np.clip(eta, -30.0, 40.0)
+    with np.errstate(all="ignore"):
+        mu = np.exp(eta)
+        observed = np.log(k + 0.5)
+        variance = 1.0 / mu
+        away = (k - mu) / mu
+        rows = scale == Scale.RATE
+        variance[rows] = 1.0 / (mu[rows] * n[rows])
+        away[rows] = k[rows] / (mu[rows] * n[rows]) - 1.0
+        observed[rows] -= np.log(n[rows])
+        rows = scale == Scale.PROPORTION
+        share = mu[rows] / (1.0 + mu[rows])
+        variance[rows] = 1.0 / (n[rows] * share * (1.0 - share))
+        away[rows] = (k[rows] - n[rows] * share) * variance[rows]
+        observed[rows] -= np.log(np.maximum(n[rows] - k[rows], 0.0) + 0.5)
+        rows = scale == Scale.MEAN
+        observed[rows] = np.log1p(k[rows] / n[rows])
+        away[rows] = observed[rows] - eta[rows]
+        variance[rows] = 0.0
+    # One outlier must not stand for a common effect: the logarithm is nearer to what it is.
+    far = np.abs(away) > 0.5
+    away = np.where(far | plain, observed - eta, away)
+    return away, variance

@@ -37,6 +37,10 @@ class Panel:
         supported: (N, T); whether the series is large enough to be judged that day.
         sampling: (N, T); variance of the day's value on the additive scale that its sample itself tells: of rows that
             depend on each other within a creator, of unequal weights, of a quantile. 0 where nothing is told.
+        pool: N; series of one pool are alike in how noisy they are, and lend each other what their own days do not tell.
+        cohort: N; series of one cohort have days in common, such as those of a campaign: what all of them do on a day
+            is no series' own shift. -1 where a series is judged by itself, as totals are. Of one lag.
+        special: (N, T); days known to be out of the ordinary, such as a declared campaign's: they teach and tell nothing.
     """
 
     series: tuple[str, ...]
@@ -48,6 +52,9 @@ class Panel:
     size: Array = field(default_factory=lambda: np.zeros((0, 0)))
     supported: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
     sampling: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    pool: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    cohort: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    special: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
 
     def __post_init__(self) -> None:
         neutral = {
@@ -55,6 +62,9 @@ class Panel:
             "size": np.ones(self.numerator.shape),
             "supported": np.ones(self.numerator.shape, dtype=np.bool_),
             "sampling": np.zeros(self.numerator.shape),
+            "pool": self.scale.astype(np.int64),
+            "cohort": np.full(len(self.series), -1, dtype=np.int64),
+            "special": np.zeros(self.numerator.shape, dtype=np.bool_),
         }
         for name, values in neutral.items():
             if not getattr(self, name).size:
@@ -68,12 +78,13 @@ class Panel:
         at = list(rows)
         return Panel(
             tuple(self.series[i] for i in at), self.days, self.scale[at], self.numerator[at], self.denominator[at],
-            self.lag[at], self.size[at], self.supported[at], self.sampling[at],
+            self.lag[at], self.size[at], self.supported[at], self.sampling[at], self.pool[at], self.cohort[at],
+            self.special[at],
         )  # fmt: skip
 
     def day(self, row: int, column: int) -> dt.date:
-        """The day whose value a place of the panel holds."""
-        day: dt.date = (self.days[column] - self.lag[row]).item()
+        """The day whose value a place of the panel holds; columns before its first are negative."""
+        day: dt.date = (self.days[0] + column - self.lag[row]).item()
         return day
 
     def transformed(self) -> Array:

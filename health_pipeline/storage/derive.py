@@ -33,7 +33,9 @@ class Derivation:
         compute: days (ascending) -> for each day, the rows of every output. It may batch over days, and must
             yield days in order. Rows that come bit by bit are consumed before the next day is asked for.
         extra: day -> anything else it follows from, as text (for tables that are not made from lake tables).
-        sequential: a day reads its own table's day before; stale days are then found one after another.
+        sequential: a day reads its own table's day before; stale days are then found one after another. ``compute`` is
+            given runs of consecutive days; each is published before the next is asked for, and a run is left when a day
+            comes out as it was and the rest still holds.
     """
 
     outputs: Sequence[LakeTable]
@@ -134,13 +136,24 @@ def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress |
             result.changed.append(day)
 
     if derivation.sequential:
-        for day in wanted_days:
-            if (inputs := stale(day)) is not None:
-                for computed, tables in derivation.compute([day]):
-                    publish(computed, tables, inputs)
-            done += 1
+        at = 0
+        while at < len(wanted_days):
+            run = []
+            for day in wanted_days[at:]:
+                if (run and (day - run[-1]).days != 1) or stale(day) is None:
+                    break
+                run.append(day)
+            if not run:
+                at += 1
+            for computed, tables in derivation.compute(run) if run else ():
+                if (inputs := stale(computed)) is None:
+                    break
+                publish(computed, tables, inputs)
+                at += 1
+                if progress:
+                    progress(at, len(wanted_days))
             if progress:
-                progress(done, len(wanted_days))
+                progress(at, len(wanted_days))
     else:
         todo: Mapping[dt.date, str] = {d: i for d in wanted_days if (i := stale(d)) is not None}
         done = len(wanted_days) - len(todo)
