@@ -331,7 +331,7 @@ def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
             f"{wording.change(incident.change)} ({wording.interval(incident.change_low, incident.change_high)})",
         ),
     ]
-    if math.isfinite(incident.excess):
+    if math.isfinite(incident.excess) and metric.type in ("count", "proportion", "rate"):  # else it counts no things
         things = metric.unit if metric.type == "count" else "cases"
         if metric.type == "proportion":  # not more sales, but more of those that are disputed
             things = f"such {metric.unit.removeprefix('share of ')}"

@@ -88,7 +88,7 @@ def _live(catalog: Catalog, day: dt.date, own: Group, taken: Collection[str]) ->
             first_reported=day, worse_beyond=_far_end(root), **fields,
         )  # fmt: skip
     worse = _is_worse(before, root, fields["reach"])
-    moved = root.series != before.series
+    moved = root.series != before.series or root.up != (before.direction == "up")
     worsened_on = day if worse else before.worsened_on
     state: State = "ongoing"
     if worsened_on is not None and (day - worsened_on).days < WORSE_DAYS:

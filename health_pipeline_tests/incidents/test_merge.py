@@ -326,6 +326,12 @@ def test_it_is_worse_again_only_beyond_what_was_told_last() -> None:
     assert [only(lived[n]).worsened_on for n in (2, 8)] == [day(2), day(2)]
 
 
+def test_a_size_that_changes_sides_is_not_compared_with_what_was_told_of_the_other() -> None:
+    lived = live({0: [shift(TOTAL)], 4: [shift(TOTAL, change=0.2)], 6: [shift(TOTAL, change=0.22)]}, 6)
+    assert [only(lived[n]).direction for n in (3, 4)] == ["down", "up"]
+    assert [only(lived[n]).state for n in (4, 5, 6)] == ["ongoing"] * 3
+
+
 def test_it_is_worse_when_it_reaches_another_unit() -> None:
     total, first = market("orders_placed|", -85.0, 600.0), market("orders_placed|market=ID", -40.0)
     lived = live({0: [total, first], 4: [market("orders_placed|market=TH", -45.0, reported=4)]}, 4, MARKET)
