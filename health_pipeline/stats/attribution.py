@@ -352,7 +352,6 @@ MOST_CAUSES = 6
 FALSE_CAUSE = 0.05  # chance that noise alone is given a cause
 FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
 TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
-GUARD = 1.5
 TURNS = 200  # of proportional fitting
 ROUNDS = 3  # of learning the noise and finding the causes
 
@@ -650,7 +649,7 @@ class _Cube:
             error.append(1.0 / mean[told])
         if sum(map(len, away)) < 10:
             return 0.0
-        return math.sqrt(GUARD * _excess(np.concatenate(away), np.concatenate(error)))
+        return math.sqrt(_excess(np.concatenate(away), np.concatenate(error)))
 
     def inside(self, one: _Set) -> NDArray[np.bool_]:
         if one.key not in self._insides:
