@@ -13,6 +13,7 @@ import numpy as np
 from health_pipeline.detection.scales import TYPES, Absent, Scaled, Type, scaled
 from health_pipeline.detection.table import Floats, LongTable
 from health_pipeline.errors import UserError
+from health_pipeline.stats.common import FEWEST
 from health_pipeline.stats.detect import MINIMUM_HISTORY, Detection, Settings, Shift, detect
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ COLUMNS = (
     "latest_day", "latest_kind", "latest_onset", "latest_effect", "latest_effect_low", "latest_effect_high",
 )  # fmt: skip
 """Columns of the table of reports; `docs/detect.md` says what each means."""
+WORDS = ("series", "cohort", "type", "kind", "direction", "state", "latest_kind")
 DAYS = ("reported_on", "onset", "onset_low", "onset_high", "ended", "latest_day", "latest_onset")
 
 
@@ -109,8 +111,11 @@ class Judgement:
 
         rows = [self._row(report, last) for report, last in zip(self.reports, self.latest, strict=True)]
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        for name in DAYS:
-            frame[name] = pd.to_datetime(frame[name]).astype("datetime64[s]")
+        for name in COLUMNS:
+            if name in DAYS:
+                frame[name] = pd.to_datetime(frame[name]).astype("datetime64[s]")
+            else:  # a table without any report has its types too
+                frame[name] = frame[name].astype("str" if name in WORDS else "int64" if name == "tested" else "float64")
         return frame
 
     def _row(self, shift: Shift, last: Shift) -> dict[str, object]:
@@ -199,9 +204,10 @@ class Judgement:
                 "for each (--cohort, --together)"
             )
         if self.options.together and not cohorts:
-            return "what all series do on the same day is taken for a common day, no shift of each (--together)"
+            return f"what all series do on the same day is no shift of each (--together), if they are {FEWEST} or more"
         rest = f"; {alone:,} series are of none" if alone else ""
-        return f"what the series of one of {cohorts:,} cohorts do on the same day is no shift of each{rest}"
+        of = "the cohort" if cohorts == 1 else f"one of {cohorts:,} cohorts"
+        return f"what {FEWEST} or more series of {of} do on the same day is no shift of each{rest}"
 
 
 def judge(
@@ -230,7 +236,8 @@ def judge(
     if not enough.any():
         raise UserError(
             f"No series of {table.name} has {MINIMUM_HISTORY} observed days before the last; the most are {longest}.",
-            "Give it more days; what is to be judged is compared with six weeks of past.",
+            "What is judged is compared with six weeks of past: give it more days. Zeros before the first value above "
+            "zero don't count.",
         )
     first = int(enough.argmax()) + 1
     if asked is not None:

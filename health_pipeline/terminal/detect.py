@@ -185,6 +185,7 @@ def _bar(console: Console, doing: str, things: str) -> Iterator[Callable[[int, i
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(doing, total=1)
         yield lambda done, total: progress.update(task, completed=done, total=total)

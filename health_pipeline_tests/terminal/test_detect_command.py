@@ -286,6 +286,19 @@ def test_a_day_of_the_calendar_alarms_nobody(detect: Detect) -> None:
     assert code == 4 and "a cohort 'FR' that a.csv does not have" in err
 
 
+@pytest.mark.parametrize("cohort", [None, "DE"])
+def test_what_a_whole_cohort_does_is_no_shift_of_each(cohort: str | None) -> None:
+    """A campaign lifts all series on the day on which one of them doubles for good."""
+    table, first = orders(10), dt.date.fromisoformat(LATE)
+    sale = table["day"] == pd.Timestamp(ONSET)
+    table.loc[sale, "value"] = (table.loc[sale, "value"] * 1.6).astype(int)
+    assert detect_table(table, first=first)["series"].nunique() == 10
+    named = table if cohort is None else table.assign(cohort=cohort)
+    (report,) = detect_table(named, first=first, together=cohort is None).to_dict("records")
+    assert (report["series"], report["onset"].date()) == ("shop 9", ONSET)
+    assert report["effect_low"] < 1.0 < report["effect_high"]
+
+
 def test_a_picture_for_each_report_and_a_page_of_all(detect: Detect) -> None:
     table = orders(4)
     table["series"] = table["series"].replace("shop 3", "<script>alert(1)</script> & shop")
