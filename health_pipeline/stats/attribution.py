@@ -353,7 +353,7 @@ FALSE_CAUSE = 0.05  # chance that noise alone is given a cause
 FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
 TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
 TURNS = 200  # of proportional fitting
-ROUNDS = 3  # of learning the noise and finding the causes
+ROUNDS = 4  # of learning the noise and finding the causes
 
 
 @dataclass(frozen=True)
@@ -497,16 +497,22 @@ def root_causes(
     # Cells that moved look like noise until their cause is known: noise and causes are found in turns.
     if overdispersed:
         cube.learn([])
-        cube.learn(_added(cube, most))
+    rough = _added(cube, most)
+    if overdispersed:
+        cube.learn(rough)
+    if wobble is None:
+        # Unknown causes make values seem to wobble; causes that are none hide that they do.
+        cube.wobble = min(cube.learned_wobble([]), cube.learned_wobble(rough))
     chosen: list[_Set] = []
     for _ in range(ROUNDS):
+        before, chosen = chosen, _searched(cube, most, chosen)
+        if {s.key for s in before} == {s.key for s in chosen}:
+            break
+        if overdispersed:
+            cube.learn(chosen)
         if wobble is None:
             cube.wobble = cube.learned_wobble(chosen)
-        if overdispersed and chosen:
-            cube.learn(chosen)
-        before, chosen = chosen, _searched(cube, most, chosen)
-        if {s.key for s in before} == {s.key for s in chosen} or (not overdispersed and wobble is not None):
-            break
+    chosen = _needed(cube, chosen)
     return cube.told(chosen)
 
 
@@ -563,7 +569,6 @@ class _Cube:
         self.single = 0.0
         self.wobble = 0.0
         self._insides: dict[Conditions, NDArray[np.bool_]] = {}
-        self.take(self.sampling)
 
     @classmethod
     def of(
@@ -608,6 +613,7 @@ class _Cube:
             0, _Cuboid((), np.zeros(len(c), dtype=np.intp), 1, np.zeros(1, dtype=np.int64), cube.cuboids[-1].price)
         )
         cube.single = cube.cuboids[1].price
+        cube.take(cube.sampling)
         return cube
 
     def take(self, noise: Array) -> None:
