@@ -12,7 +12,7 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.shifts.panel import REMEMBERED_DAYS, SUPPORT_DAYS, build_panel
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.shifts.state import from_table, to_table
-from health_pipeline.stats.detect import LOOKBACK, MEMBER_DAYS, Judgement, Settings, Shift, State, Watch
+from health_pipeline.stats.detect import LOOKBACK, MEMBER_DAYS, Judgement, Settings, Shift, Watch
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import LakeTable
@@ -55,7 +55,7 @@ def derivation(
         for start in range(0, len(days), BATCH_DAYS):
             batch = days[start : start + BATCH_DAYS]
             warm = 0 if state is not None else WARM_DAYS
-            first = window(batch[0] - dt.timedelta(days=warm), catalog)[0]
+            first = window(max(batch[0] - dt.timedelta(days=warm), catalog.ecosystem.start), catalog)[0]
             needed = _from(first, batch[-1], catalog)
             bins = histograms.read(needed if binned else [])
             panel, units = build_panel(catalog, cube.read(needed), bins, deliveries.read(needed), needed)
@@ -103,7 +103,7 @@ def _rows(
         observed = np.where(panel.scale == Scale.COUNT, k, k / n)
     expected, low, high = judged.band
     # A series that was large enough lately keeps its band: an incident needs it to be seen recovering.
-    lately = panel.supported[:, max(0, at - SUPPORT_DAYS) : at + 1].any(axis=1)
+    lately = np.asarray(panel.supported[:, max(0, at - SUPPORT_DAYS) : at + 1].any(axis=1), dtype=np.bool_)
     lately[sorted({s.row for s in judged.shifts})] = True
     known = np.flatnonzero(~np.isnan(expected) & lately)
     order = sorted(known.tolist(), key=lambda i: panel.series[i])

@@ -57,7 +57,7 @@ def _lists(column: pa.ListArray | pa.ChunkedArray) -> list[np.ndarray[tuple[int]
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     flat = array.flatten().to_numpy(zero_copy_only=False)
     ends = np.cumsum(array.value_lengths().to_numpy(zero_copy_only=False))
-    return [part for part in np.split(flat, ends[:-1])] if len(ends) else []
+    return list(np.split(flat, ends[:-1])) if len(ends) else []
 
 
 def _numbers(s: Active) -> list[float]:

@@ -1,6 +1,6 @@
 """Pure numerics on arrays: no files, no Dagster, no data frames.
 
-The detector reads, in order: :mod:`.delivery` (which days are complete), :mod:`.common` (what all series of a cohort do
-on a day), :mod:`.noise` (how noisy each series is), :mod:`.kernel` (what to expect, and did a step begin some days ago?),
-:mod:`.discovery` (false discoveries controlled over series and days), :mod:`.detect` (the days one after another).
+The detector reads, in order: :mod:`.delivery` (which days are complete), :mod:`.common` (what all series of a cohort
+do on a day), :mod:`.noise` (how noisy each series is), :mod:`.kernel` (what to expect, and did a step begin some days
+ago?), :mod:`.discovery` (false discoveries controlled over series and days), :mod:`.detect` (day after day).
 """

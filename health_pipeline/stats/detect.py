@@ -1,9 +1,9 @@
 """Judge a panel day by day, each day with what was known on it, and keep what tomorrow needs.
 
-In the order of a day: what is common to whole cohorts (:mod:`.common`), which reported shifts are over, a fit and a scan
-of every series (:mod:`.kernel`) under the noise its past taught (:mod:`.noise`), false discoveries controlled over series
-and days (:mod:`.discovery`). A reported shift becomes part of its series' baseline, so that it is reported once and does
-not hide what comes after it.
+In the order of a day: what is common to whole cohorts (:mod:`.common`), which reported shifts are over, a fit and a
+scan of every series (:mod:`.kernel`) under the noise its past taught (:mod:`.noise`), false discoveries controlled over
+series and days (:mod:`.discovery`). A reported shift becomes part of its series' baseline, so that it is reported once
+and does not hide what comes after it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -68,14 +68,14 @@ class Shift:
     Attributes:
         row, column: place in the panel.
         reported: column of the first report; may be before the panel's first (negative).
-        state: ``new`` on the day of the report; ``recovered`` (the series is back) and ``settled`` (so long under way that
-            it is the new normal) are a shift's last row.
+        state: ``new`` on the day of the report; ``recovered`` (the series is back) and ``settled`` (so long under way
+            that it is the new normal) are a shift's last row.
         onset, onset_low, onset_high: columns of the most likely first day, and its interval.
         ended: first column that is back; ``None`` while it goes on.
         days: observed days since onset.
         expected, observed: a typical day since onset, without and with the shift, natural scale.
-        change, low, high: observed / expected - 1 with its 95 % interval, for the first days after the report adjusted for
-            having been selected (false coverage rate: Benjamini and Yekutieli, *Journal of the American Statistical
+        change, low, high: observed / expected - 1 with its 95 % interval, for the first days after the report adjusted
+            for having been selected (false coverage rate: Benjamini and Yekutieli, *Journal of the American Statistical
             Association* 100, 2005).
         numerator, denominator: means per observed day since onset, in the metric's own unit.
         exposure: the same of the panel's denominator: for a ratio in effective events.
@@ -307,7 +307,8 @@ class Watch:
     def _resume(self, state: State) -> None:
         if state.day != self.zero + self.first - 1:
             raise ValueError(
-                f"the state is of {np.datetime64(state.day, 'D')}, and the first judged day is {self.panel.days[self.first]}"
+                f"the state is of {np.datetime64(state.day, 'D')}, "
+                f"and the first judged day is {self.panel.days[self.first]}"
             )
         place = {name: i for i, name in enumerate(self.panel.series)}
         for name, values in state.series.items():
@@ -329,6 +330,7 @@ class Watch:
                     if 0 <= day - self.zero < len(self.panel.days):
                         self.effects[at[cohort], day - self.zero] = effect
         self.memory = Memory(self.settings.false_discovery_rate, list(state.memory.levels), list(state.memory.reports))
+        self._shrink()
 
     def state(self) -> State:
         """What the judged days leave to the next."""
@@ -396,7 +398,8 @@ class Watch:
 
     def _enlist(self, column: int) -> None:
         """Which series are followed today, and what their older days teach."""
-        recent = self.panel.supported[:, max(0, column - MEMBER_DAYS + 1) : column + 1].any(axis=1)
+        lately = self.panel.supported[:, max(0, column - MEMBER_DAYS + 1) : column + 1]
+        recent = np.asarray(lately.any(axis=1), dtype=np.bool_)
         for i, shifts in self.active.items():
             recent[i] |= any(not s.told for s in shifts)
         entered = recent & ~self.member
@@ -405,11 +408,14 @@ class Watch:
         self.lessons.moments[left] = 0.0
         self.lessons.details[left] = np.nan
         self.level[left] = np.nan
+        self.since[left | entered] = -OPEN  # of those not followed nothing is kept, or a replay would know more
         day = self.zero + column
         late = (day + self.key) % EVERY
         rows = np.flatnonzero(entered | (recent & (late == 0)))
         if len(rows):
             self._learn(rows, column - BEHIND - late)
+        elif left.any():
+            self._shrink()
 
     def _learn(self, rows: NDArray[np.int64], last: NDArray[np.int64]) -> None:
         arguments = (
@@ -443,8 +449,8 @@ class Watch:
     def _fit(self, rows: NDArray[np.int64], column: int, raw: bool = False) -> None:
         arguments = (
             column, self.numerator, self.denominator, self.told, self.effects, self.cohort, self.special, self.weekday,
-            self.scale, self.since, self.steps, self.counts, self.noise.noise, self.noise.prior, WARM_UP, raw, self.size,
-            self.error, self.r, self.beta, self.fit_error, self.step_error, self.fitted, self.used,
+            self.scale, self.since, self.steps, self.counts, self.noise.noise, self.noise.prior, WARM_UP, raw,
+            self.size, self.error, self.r, self.beta, self.fit_error, self.step_error, self.fitted, self.used,
         )  # fmt: skip
         _in_parallel(lambda part: kernel.scan_series(part, *arguments), rows)
 
@@ -543,10 +549,10 @@ class Watch:
         fresh = []
         if len(found):
             self._fit(rows[found], column, raw=True)
-        for place in found:
-            i = int(rows[place])
-            active = self._begin(i, int(best[place]), column)
-            active.p, active.q = float(combined[place]), float(q[place])
+        for at in found:
+            i = int(rows[at])
+            active = self._begin(i, int(best[at]), column)
+            active.p, active.q = float(combined[at]), float(q[at])
             active.tested, active.share = int(judged.sum()), share
             self.active.setdefault(i, []).append(active)
             self._columns(i)
@@ -593,7 +599,7 @@ class Watch:
         low = column - earliest
         while low > 0 and not seen[low - 1] and earliest > latest:  # it may have begun in the days without data before
             low -= 1
-        return day - best, self.zero + low, day - latest
+        return day - best, int(self.zero + low), day - latest
 
     def _begin(self, i: int, best: int, column: int) -> Active:
         size = self.size[i, best]

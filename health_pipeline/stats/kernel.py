@@ -25,7 +25,7 @@ COLUMNS = SHARED + STEPS
 OLDEST = 42  # a step is looked for so many days back
 RAMPS = np.array([14, 28, 42])
 CUT = 3.0  # standard deviations beyond which a day counts no more than if it were there (Huber)
-PASSES = 4
+PASSES = 3
 WIDE = 10.0  # prior standard deviation of a step, on the additive scale: none to speak of
 
 
@@ -166,7 +166,7 @@ def backward(a, b, out, size):
 
 
 @compiled
-def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, beta, a, work):
+def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw, beta, a, design, work):
     """Fit one window.
 
     Args:
@@ -176,11 +176,12 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, bet
         steps, count: (STEPS, 2) first day and first day no more, in window columns; how many are set.
         noise: extra variance, autocorrelated share of the variance, its autocorrelation.
         prior: standard deviations of weekday and drift coefficients, then WEEKDAYS means of weekday coefficients.
+        raw: the last OLDEST days are not clipped; scores are estimates only under the weights of the fit.
         beta: COLUMNS; out: coefficients.
         a: (COLUMNS, COLUMNS); out: Cholesky factor of the precision of the coefficients.
-        work: (COLUMNS + 8, WINDOW); out: whitened design rows, then: whitened residual (not clipped), root of its Huber
-            weight, standard deviation of the day, filter gain, innovation standard deviation, raw residual, sampling
-            variance, baseline with steps.
+        design: (WINDOW, COLUMNS); out: whitened design rows.
+        work: (8, WINDOW); out: whitened residual (not clipped), root of its Huber weight, standard deviation of the
+            day, filter gain, innovation standard deviation, raw residual, sampling variance, baseline with steps.
 
     Returns:
         number of used days, 0 when there was no fit.
@@ -217,10 +218,10 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, bet
             eta = 0.0
             for c in range(columns):
                 eta += x[c] * beta[c]
-            work[COLUMNS + 7, j] = eta
+            work[7, j] = eta
             if not use[j]:
-                work[COLUMNS + 4, j] = 0.0
-                work[COLUMNS + 1, j] = 0.0
+                work[4, j] = 0.0
+                work[1, j] = 0.0
                 continue
             if attempt == 0:
                 _, s = residual_and_variance(scale, k[j], n[j], centre + offset[j])
@@ -236,7 +237,7 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, bet
             row[columns + 1] = (r / sd - state[columns + 1]) / innovation
             e = row[columns + 1]
             h = 1.0
-            if attempt > 0 and abs(e) > CUT:
+            if attempt > 0 and abs(e) > CUT and not (raw and j >= WINDOW - OLDEST):
                 h = CUT / abs(e)
             gain = variance / (variance + white) * h
             for c in range(columns + 2):
@@ -249,14 +250,14 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, bet
                 b[c] += h * row[c] * row[columns]
             if attempt == PASSES - 1:
                 for c in range(columns):
-                    work[c, j] = row[c]
-            work[COLUMNS, j] = e
-            work[COLUMNS + 1, j] = root
-            work[COLUMNS + 2, j] = sd
-            work[COLUMNS + 3, j] = gain
-            work[COLUMNS + 4, j] = innovation
-            work[COLUMNS + 5, j] = r
-            work[COLUMNS + 6, j] = s
+                    design[j, c] = row[c]
+            work[0, j] = e
+            work[1, j] = root
+            work[2, j] = sd
+            work[3, j] = gain
+            work[4, j] = innovation
+            work[5, j] = r
+            work[6, j] = s
         for c in range(WEEKDAYS):
             precision = 1.0 / (prior[0] * prior[0])
             a[1 + c, 1 + c] += precision
@@ -276,24 +277,24 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, bet
             fill_column(x, j, (weekday + j) % 7, steps, count, columns)
             for c in range(columns):
                 eta += x[c] * beta[c]
-            work[COLUMNS + 7, j] = eta
+            work[7, j] = eta
             r, s = residual_and_variance(scale, k[j], n[j], eta + offset[j])
-            work[COLUMNS + 5, j] = r
+            work[5, j] = r
     level = 0.0
     for j in range(WINDOW):
         level *= rho
         if use[j]:
-            sd, gain, innovation = work[COLUMNS + 2, j], work[COLUMNS + 3, j], work[COLUMNS + 4, j]
-            e = (work[COLUMNS + 5, j] / sd - level) / innovation
+            sd, gain, innovation = work[2, j], work[3, j], work[4, j]
+            e = (work[5, j] / sd - level) / innovation
             level += gain * e * innovation
-            work[COLUMNS, j] = e
-            h = 1.0 if abs(e) <= CUT else CUT / abs(e)
-            work[COLUMNS + 1, j] = np.sqrt(h)
+            work[0, j] = e
+            h = 1.0 if abs(e) <= CUT or (raw and j >= WINDOW - OLDEST) else CUT / abs(e)
+            work[1, j] = np.sqrt(h)
     return used
 
 
 @compiled
-def score(kind, days, count, rho, raw, a, work, out):
+def score(kind, days, count, rho, raw, a, design, work, out):
     """Estimate of a further step (kind 0) or ramp (kind 1) that began ``days`` days ago, the last day counted.
 
     ``raw``: no day is clipped, for telling when a step began that is known to be there.
@@ -308,19 +309,19 @@ def score(kind, days, count, rho, raw, a, work, out):
     solved = np.empty(COLUMNS)
     for j in range(first, WINDOW):
         level *= rho
-        innovation = work[COLUMNS + 4, j]
+        innovation = work[4, j]
         if innovation == 0.0:
             continue
         height = 1.0 if kind == 0 else (j - first + 1.0) / days
-        row = (height / work[COLUMNS + 2, j] - level) / innovation
-        level += work[COLUMNS + 3, j] * row * innovation
-        h = work[COLUMNS + 1, j] ** 2
+        row = (height / work[2, j] - level) / innovation
+        level += work[3, j] * row * innovation
+        h = work[1, j] ** 2
         if raw or days == 1:  # a single day is not clipped: whether it is a spike or a beginning is known only tomorrow
             h = 1.0
-        projected += h * row * work[COLUMNS, j]
+        projected += h * row * work[0, j]
         information += h * row * row
         for c in range(columns):
-            inner[c] += h * row * work[c, j]
+            inner[c] += h * row * design[j, c]
     out[0] = 0.0
     out[1] = 0.0
     if information <= 0.0:
@@ -400,7 +401,7 @@ def scan_series(
     k, n, s, offset = np.zeros(WINDOW), np.ones(WINDOW), np.zeros(WINDOW), np.zeros(WINDOW)
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
-    work = np.zeros((COLUMNS + 8, WINDOW))
+    design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
     mine = np.zeros((STEPS, 2), dtype=np.int64)
     out = np.empty(2)
     x = np.empty(COLUMNS)
@@ -417,12 +418,12 @@ def scan_series(
             continue
         count = relative_steps(steps[i], counts[i], last, mine)
         day = (weekday[i] + last - WINDOW + 1) % 7
-        used[i] = fit(k, n, s, offset, use, scale[i], day, mine, count, noise[i], prior[i], beta[i], a, work)
+        used[i] = fit(k, n, s, offset, use, scale[i], day, mine, count, noise[i], prior[i], raw, beta[i], a, design, work)
         if used[i] == 0:
             continue
         columns = SHARED + count
         for j in range(WINDOW):
-            eta = work[COLUMNS + 7, j]
+            eta = work[7, j]
             for c in range(count):
                 if mine[c, 0] <= j < mine[c, 1]:
                     eta -= beta[i, SHARED + c]
@@ -441,7 +442,7 @@ def scan_series(
             continue
         p = 0.5
         if scale[i] == PROPORTION:
-            odds = np.exp(min(max(work[COLUMNS + 7, WINDOW - 1] + offset[WINDOW - 1], -25.0), 25.0))
+            odds = np.exp(min(max(work[7, WINDOW - 1] + offset[WINDOW - 1], -25.0), 25.0))
             p = odds / (1.0 + odds)
         before = 0
         for j in range(WINDOW):
@@ -455,13 +456,13 @@ def scan_series(
                 break
             if within < 0.6 * days:
                 continue
-            score(0, days, count, noise[i, 2], raw, a, work, out)
+            score(0, days, count, noise[i, 2], raw, a, design, work, out)
             if out[1] > 0.0:
                 size[i, days - 1], error[i, days - 1] = out[0], out[1]
                 r[i, days - 1] = deviance_score(scale[i], out[0], out[1], p)
             for c in range(len(RAMPS)):
                 if days == RAMPS[c]:
-                    score(1, days, count, noise[i, 2], raw, a, work, out)
+                    score(1, days, count, noise[i, 2], raw, a, design, work, out)
                     if out[1] > 0.0:
                         size[i, OLDEST + c], error[i, OLDEST + c] = out[0], out[1]
                         r[i, OLDEST + c] = deviance_score(scale[i], out[0], out[1], p)
@@ -502,7 +503,7 @@ def moments_of_series(
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
     beta = np.empty(COLUMNS)
-    work = np.zeros((COLUMNS + 8, WINDOW))
+    design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
     mine = np.zeros((STEPS, 2), dtype=np.int64)
     noise = np.zeros(3)
     prior = np.zeros(2 + WEEKDAYS)
@@ -531,7 +532,7 @@ def moments_of_series(
                 typical += max(one, s[j]) / seen
         noise[0] = max(crude - typical, 1e-8)
         for _ in range(2):
-            used = fit(k, n, s, offset, use, scale[i], day, mine, count, noise, prior, beta, a, work)
+            used = fit(k, n, s, offset, use, scale[i], day, mine, count, noise, prior, False, beta, a, design, work)
             if used == 0:
                 break
             columns = SHARED + count
@@ -543,11 +544,11 @@ def moments_of_series(
                 elif c > WEEKDAYS:
                     ridge = 1.0 / prior[1] ** 2
                 free += 1.0 - ridge * diagonal_variance(a, columns, c)
-            total = clipped_variance(work[COLUMNS + 5], use, free)
+            total = clipped_variance(work[5], use, free)
             sampling = 0.0
             for j in range(WINDOW):
                 if use[j]:
-                    sampling += work[COLUMNS + 6, j] / seen
+                    sampling += work[6, j] / seen
             noise[0] = max(total - sampling, 1e-8)
         if used == 0:
             continue
@@ -557,13 +558,13 @@ def moments_of_series(
         limit = 2.5
         for j in range(WINDOW):
             if use[j]:
-                u = min(max(work[COLUMNS + 5, j] / work[COLUMNS + 2, j], -limit), limit)
+                u = min(max(work[5, j] / work[2, j], -limit), limit)
                 squares += u * u
                 if j >= 1 and use[j - 1]:
-                    one += u * min(max(work[COLUMNS + 5, j - 1] / work[COLUMNS + 2, j - 1], -limit), limit)
+                    one += u * min(max(work[5, j - 1] / work[2, j - 1], -limit), limit)
                     pairs_one += 1
                 if j >= 2 and use[j - 2]:
-                    two += u * min(max(work[COLUMNS + 5, j - 2] / work[COLUMNS + 2, j - 2], -limit), limit)
+                    two += u * min(max(work[5, j - 2] / work[2, j - 2], -limit), limit)
                     pairs_two += 1
         squares /= seen
         smooth = 1.0 + count
@@ -583,19 +584,20 @@ def moments_of_series(
 
 @compiled
 def details_of_series(
-    rows, last, numerator, denominator, told, effects, cohort, special, weekday, scale, since, steps, counts, noise, prior,
-    drift, details,
+    rows, last, numerator, denominator, told, effects, cohort, special, weekday, scale, since, steps, counts,
+    noise, prior, drift, details,
 ):  # fmt: skip
     """What the same windows hold under each series' own noise: its drift (``drift``), or else what is left.
 
-    ``details`` (N, DETAILS), out: drift coefficients under a wide prior, their variances; sizes of the third
-    largest and of the largest day; mean square of the sums of 5 and of 14 days, over what independent noise gives. NaN where there were too few.
+    ``details`` (N, DETAILS), out: drift coefficients under a wide prior, their variances; sizes of the third largest
+    and of the largest day; mean square of the sums of 5 and of 14 days, over what independent noise gives. NaN where
+    there were too few.
     """
     k, n, s, offset = np.zeros(WINDOW), np.ones(WINDOW), np.zeros(WINDOW), np.zeros(WINDOW)
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
     beta = np.empty(COLUMNS)
-    work = np.zeros((COLUMNS + 8, WINDOW))
+    design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
     mine = np.zeros((STEPS, 2), dtype=np.int64)
     given = np.empty(2 + WEEKDAYS)
     large = np.empty(WINDOW)
@@ -612,7 +614,7 @@ def details_of_series(
         given[:] = prior[i]
         if drift:
             given[1] = 0.5
-        if fit(k, n, s, offset, use, scale[i], day, mine, count, noise[i], given, beta, a, work) == 0:
+        if fit(k, n, s, offset, use, scale[i], day, mine, count, noise[i], given, False, beta, a, design, work) == 0:
             continue
         columns = SHARED + count
         smooth = 1.0 + count
@@ -628,13 +630,13 @@ def details_of_series(
         known = np.zeros(WINDOW + 1)
         position = 0
         for j in range(WINDOW):
-            e = work[COLUMNS, j] if use[j] else 0.0
+            e = work[0, j] if use[j] else 0.0
             if use[j]:
                 # The deviance makes skewed days of small numbers as surprising as they are.
-                scaled = work[COLUMNS + 2, j] * work[COLUMNS + 4, j]
+                scaled = work[2, j] * work[4, j]
                 p = 0.5
                 if scale[i] == PROPORTION:
-                    odds = np.exp(min(max(work[COLUMNS + 7, j] + offset[j], -25.0), 25.0))
+                    odds = np.exp(min(max(work[7, j] + offset[j], -25.0), 25.0))
                     p = odds / (1.0 + odds)
                 large[position] = abs(deviance_score(scale[i], e * scaled, scaled, p))
                 position += 1

@@ -37,10 +37,12 @@ class Panel:
         supported: (N, T); whether the series is large enough to be judged that day.
         sampling: (N, T); variance of the day's value on the additive scale that its sample itself tells: of rows that
             depend on each other within a creator, of unequal weights, of a quantile. 0 where nothing is told.
-        pool: N; series of one pool are alike in how noisy they are, and lend each other what their own days do not tell.
+        pool: N; series of one pool are alike in how noisy they are, and lend each other what their own days do not
+            tell.
         cohort: N; series of one cohort have days in common, such as those of a campaign: what all of them do on a day
             is no series' own shift. -1 where a series is judged by itself, as totals are. Of one lag.
-        special: (N, T); days known to be out of the ordinary, such as a declared campaign's: they teach and tell nothing.
+        special: (N, T); days known to be out of the ordinary, such as a declared campaign's: they teach and tell
+            nothing.
     """
 
     series: tuple[str, ...]

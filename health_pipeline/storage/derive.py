@@ -138,7 +138,7 @@ def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress |
     if derivation.sequential:
         at = 0
         while at < len(wanted_days):
-            run = []
+            run: list[dt.date] = []
             for day in wanted_days[at:]:
                 if (run and (day - run[-1]).days != 1) or stale(day) is None:
                     break
