@@ -142,7 +142,8 @@ def _relative(change: float) -> str:
         return f"×{1 + change:.0e}".replace("e+0", "e").replace("e+", "e")
     if change >= 1.0:
         return f"×{1 + change:,.3g}" if change < 999 else f"×{1 + change:,.0f}"
-    return f"{100 * change:+.0f} %".replace("-", "−")
+    digits = ".0f" if abs(change) >= 0.1 else ".2g"  # of shares near one even a great shift is a small change
+    return f"{100 * change:+{digits}} %".replace("-", "−")
 
 
 def _check_outputs(file: Path, out: Path | None, charts: Path | None) -> None:

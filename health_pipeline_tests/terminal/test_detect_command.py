@@ -23,6 +23,7 @@ from health_pipeline.detection import Columns, LongTable, Options, detect_table,
 from health_pipeline.detection.judge import COLUMNS
 from health_pipeline.detection.scales import scaled
 from health_pipeline.errors import InputError
+from health_pipeline.terminal.detect import said_effect
 from health_pipeline_tests.conftest import COMMAND, TERMINAL
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +260,26 @@ def test_shares_means_and_numbers_are_told_on_their_own_scale() -> None:
     assert balance["expected"] < 0 < balance["observed"]
     assert balance["effect"] == pytest.approx(balance["observed"] - balance["expected"], rel=1e-6)
     assert balance["effect_low"] < 200 < balance["effect_high"]
+
+
+@pytest.mark.parametrize("value", [5, 0.25])
+def test_series_that_never_vary_do_not_alarm(value: float) -> None:
+    frame = orders(2, factor=1.0).assign(value=value)
+    assert detect_table(frame, first=dt.date.fromisoformat(LATE)).empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "effect", "said"),
+    [
+        ("count", (1.02, 0.63, 1.49), "×2.02 (95 % CI +63 % to ×2.49)"),
+        ("rate", (-0.7, -1.0, 25000.0), "−70 % (95 % CI −100 % to ×3e4)"),
+        ("proportion", (-0.0012, -0.02, 0.0), "−0.12 % (95 % CI −2 % to +0 %)"),
+        ("number", (-41.3, -50.0, 1234.0), "−41.3 (95 % CI −50 to +1.23e+03)"),
+        ("mean", (0.5, float("nan"), float("nan")), "+50 % (95 % CI unknown to unknown)"),
+    ],
+)
+def test_an_effect_is_told_as_a_person_writes_it(kind: str, effect: tuple[float, float, float], said: str) -> None:
+    assert said_effect(kind, effect) == said
 
 
 def test_what_was_reported_does_not_change_when_days_are_added() -> None:
