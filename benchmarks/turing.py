@@ -328,7 +328,7 @@ def noise(series: int = 60) -> list[str]:
         "### False changes, and planted steps", "",
         f"Written by `python -m benchmarks.turing --noise`: {series} series of every kind, seeds fixed. AR(1) noise with "
         "standard deviation 1; *heavy-tailed*: innovations of Student's t with 4 degrees of freedom. A random walk has no "
-        "changes either, and no method can tell its wandering from steps for certain.", "",
+        "changes either.", "",
         *table(["series without a change", "days", "ρ", "with any change", "changes per 1,000 series-days"],
                [[k, str(n), "–" if k == "random walk" else f"{r:g}", f"{c[:, 1].mean():.0%}".replace("%", " %"),
                  f"{1000 * c[:, 0].mean() / n:.2f}"] for (k, n, r), c in zip(quiet, counts, strict=True)]), "",
