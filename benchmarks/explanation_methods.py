@@ -34,6 +34,15 @@ def surprise(p: Array, q: Array) -> Array:
     return (of_p + of_q) / 2
 
 
+def elements_of(codes: Codes, dimensions: Sequence[int]) -> tuple[Codes, NDArray[np.intp]]:
+    """The elements of a cuboid, and each cell's."""
+    key = np.zeros(len(codes), dtype=np.int64)
+    for dimension in dimensions:
+        key = key * (int(codes[:, dimension].max()) + 1) + codes[:, dimension]
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    return codes[np.ix_(first, list(dimensions))], group
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Adtributor
 
@@ -175,8 +184,7 @@ def _explain_cluster(
     for layer in range(1, codes.shape[1] + 1):
         good = False
         for dimensions in itertools.combinations(range(codes.shape[1]), layer):
-            rows, group = np.unique(codes[:, dimensions], axis=0, return_inverse=True)
-            group = group.ravel()
+            rows, group = elements_of(codes, dimensions)
             in_cluster = np.bincount(group[inside], minlength=len(rows))
             descent = in_cluster / np.bincount(group, minlength=len(rows))
             order = np.argsort(-descent, kind="stable")[: np.count_nonzero(in_cluster)]
@@ -263,41 +271,45 @@ def _riskiest(
         best: tuple[float, Conditions] | None = None
         pruned = np.zeros(len(codes), dtype=bool)
         for dimensions in itertools.combinations(range(codes.shape[1]), layer):
-            rows, group = np.unique(codes[:, dimensions], axis=0, return_inverse=True)
-            group = group.ravel()
+            rows, group = elements_of(codes, dimensions)
             power = np.bincount(group[~hopeless], explains[~hopeless], len(rows))
             some = np.bincount(group[beyond & ~hopeless], minlength=len(rows)) > 0
             if layer == 1:
                 positive = np.bincount(group, np.maximum(explains, 0.0), len(rows))
                 pruned |= (positive < least)[group] | ~some[group]
-            for element in np.argsort(-power, kind="stable"):
-                if power[element] <= (best[0] if best else least):
-                    break
-                if (
-                    some[element]
-                    and _risk(forecast, real, score, weight, beyond, (group == element) & ~hopeless) >= RISK
-                ):
-                    conditions = tuple((d, int(v)) for d, v in zip(dimensions, rows[element], strict=True))
-                    best = (float(power[element]), conditions)
-                    break
+            risk = _risks(forecast, real, score, weight, beyond, np.where(hopeless, -1, group), len(rows))
+            able = np.flatnonzero(some & (risk >= RISK) & (power > (best[0] if best else least)))
+            if len(able):
+                element = able[np.argmax(power[able])]
+                conditions = tuple((d, int(v)) for d, v in zip(dimensions, rows[element], strict=True))
+                best = (float(power[element]), conditions)
         hopeless |= pruned
         if best is not None:
             return best[1]
     return None
 
 
-def _risk(
-    forecast: Array, real: Array, score: Array, weight: Array, beyond: NDArray[np.bool_], inside: NDArray[np.bool_]
-) -> float:
-    """How much of the element is beyond the cut-off, less how badly its cells follow the element's own factor."""
-    anomalous, normal = weight[inside & beyond].sum(), weight[inside & ~beyond].sum() + 1.0
-    whole = inside & (forecast != 0) & (real != 0)
-    low = 0.0
-    if whole.any():
-        shared = forecast[whole] * real[whole].sum() / forecast[whole].sum()
-        spread, usual = np.abs(deviation(shared, real[whole])).mean(), np.abs(score[whole]).mean()
-        low = float(spread / usual) if usual > 0 else 0.0
-    return float(anomalous / (anomalous + normal)) - low
+def _risks(
+    forecast: Array,
+    real: Array,
+    score: Array,
+    weight: Array,
+    beyond: NDArray[np.bool_],
+    group: NDArray[np.intp],
+    size: int,
+) -> Array:
+    """Per element: how much of it is beyond the cut-off, less how badly its cells follow the element's own factor."""
+
+    def summed(values: Array, rows: NDArray[np.bool_]) -> Array:
+        return np.bincount(group[rows], values[rows], size)
+
+    kept = group >= 0
+    anomalous, normal = summed(weight, kept & beyond), summed(weight, kept & ~beyond) + 1.0
+    whole = kept & (forecast != 0) & (real != 0)
+    factor = summed(real, whole) / np.maximum(summed(forecast, whole), 1e-300)
+    spread, usual = summed(np.abs(deviation(forecast * factor[group], real)), whole), summed(np.abs(score), whole)
+    low = np.where(usual > 0, spread / np.where(usual > 0, usual, 1.0), 0.0)
+    return np.asarray(anomalous / (anomalous + normal) - low)
 
 
 METHODS: dict[str, Locate] = {

@@ -69,11 +69,11 @@ def lines_chart(
 
 def dots_chart(
     rows: Sequence[tuple[str, str, float]], *, title: str, subtitle: str, ticks: Sequence[tuple[float, str]],
-    row_height: int = 22, width: int = 800,
+    row_height: int = 22, width: int = 800, log: bool = True,
 ) -> Spec:  # fmt: skip
     """A row of dots per name on a logarithmic axis: (name, group, value); groups differ in colour, and are at most two.
 
-    The first tick stands for zero: values below it are drawn there.
+    The first tick stands for zero: values below it are drawn there. On a linear axis, if not ``log``.
     """
     names = list(dict.fromkeys(name for name, _, _ in rows))
     groups = list(dict.fromkeys(group for _, group, _ in rows))
@@ -86,7 +86,7 @@ def dots_chart(
         layers.append(
             layer(f"group {place}", values,
                    {"type": "point", "filled": True, "opacity": 0.75, "size": 50, "color": LIGHT[COLOURS[place]]},
-                   {"x": _scale("x", ticks, True, True), "y": y})
+                   {"x": _scale("x", ticks, log, True), "y": y})
         )  # fmt: skip
     return _picture(layers, title, subtitle, width, 90 + row_height * len(names), left=300, right=24)
 

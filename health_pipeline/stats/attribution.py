@@ -362,7 +362,8 @@ class Cause:
 
     Attributes:
         conditions: which cells; empty: all of them, so no segment is the cause.
-        factor, low, high: observed over expected, with its 95 % interval; where causes overlap their factors multiply.
+        factor, low, high: observed over expected, with its 95 % interval, beyond what its values wobble by themselves;
+            where causes overlap their factors multiply.
         expected, observed: totals of the cells.
         change: what it contributes, in units of ``observed``; contributions of all causes and ``left`` add up.
         share: of the whole change; NaN when there is none in all.
@@ -758,7 +759,9 @@ class _Cube:
             inside, factor = insides[place], fit.factors[place]
             expected, observed = float(self.expected[inside].sum()), float(self.observed[inside].sum())
             part = float(weight[inside].sum()) * logs[place]
-            low, high = _interval(factor, information, place, float(self.mean[inside].sum()))
+            low, high = _interval(
+                factor, information, place, len(one.key) * self.wobble**2, float(self.mean[inside].sum())
+            )
             if expected <= 0:  # something out of nothing has no factor
                 factor = low = high = math.inf
             share = part / change if change else math.nan
@@ -848,11 +851,11 @@ def _gain(observed: Array, mean: Array) -> Array:
     return np.asarray(special.xlogy(observed, observed / mean) - (observed - mean))
 
 
-def _interval(factor: float, information: Array, place: int, mean: float) -> tuple[float, float]:
-    """A gamma interval (Garwood 1936) with as many events as the factor is worth beside the others."""
+def _interval(factor: float, information: Array, place: int, wobble: float, mean: float) -> tuple[float, float]:
+    """A gamma interval (Garwood 1936) with as many events as the factor is worth beside the others and the wobble."""
     if not factor > 0:
         return 0.0, float(special.gammaincinv(1.0, 0.975)) / mean
-    events = 1.0 / float(np.linalg.pinv(information)[place, place])
+    events = 1.0 / (float(np.linalg.pinv(information)[place, place]) + wobble)
     low = float(special.gammaincinv(events, 0.025)) / events
     high = float(special.gammaincinv(events + 1.0, 0.975)) / events
     return factor * low, factor * high
