@@ -12,8 +12,9 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from health_pipeline.incidents.links import NONE, PROJECTION, VIEW, Links, Node, remembered
+from health_pipeline.incidents.links import NONE, PROJECTION, SAME, VIEW, Links, Node, remembered
 from health_pipeline.incidents.model import Incident
+from health_pipeline.incidents.root import is_common
 from health_pipeline.incidents.segments import relation
 
 ABSORB_DAYS = 14  # an incident reported so lately may turn out to be part of another
@@ -42,25 +43,46 @@ class Group:
             return dt.date.max, min(n.onset for n in self.nodes), min(n.series for n in self.nodes)
         return self.incident.first_reported, self.incident.onset, self.incident.id
 
-    def link(self, links: Links, node: Node) -> tuple[int, int, float]:
-        """How closely a shift is linked to the group: kind of link, number of members linked, nearness of onset.
+    def link(self, links: Links, node: Node) -> tuple[int, float, int, float]:
+        """How closely a shift is linked to the group.
+
+        Returns:
+            Kind of link, what the closest part makes of its whole, number of members linked, nearness of onset.
 
         A part or whole of a member belongs to it, and so does another cut of a member if it does not exclude the heart.
         Anything less must be linked to the heart, or to half of the members.
         """
         members = self.nodes or ([self.heart] if self.heart else [])
         if any(m.series == node.series and m.up == node.up for m in members):
-            return PROJECTION + 1, len(members), 0.0
+            return PROJECTION + 1, 1.0, len(members), 0.0
         found = [links.strength(node, m) for m in members]
         best = max(found, default=NONE)
         linked = sum(f > NONE for f in found)
         heart = links.strength(node, self.heart) if self.heart is not None else NONE
         apart = self.heart is not None and relation(node.where, self.heart.where) == "apart"
+        if apart:  # it belongs through a whole of both only if that moved beyond the two of them
+            found = [
+                f if f < PROJECTION or self._is_shared(links, node, m) else NONE
+                for f, m in zip(found, members, strict=True)
+            ]
+            best, linked = max(found, default=NONE), sum(f > NONE for f in found)
         belongs = best == PROJECTION or (best == VIEW and not apart) or heart > NONE or 2 * linked >= len(members)
         if not belongs:
-            return NONE, 0, 0.0
+            return NONE, 0.0, 0, 0.0
+        shares = [_part(node, m) for f, m in zip(found, members, strict=True) if f == PROJECTION]
         onset = self.heart.onset if self.heart else node.onset
-        return best, linked, -float(abs((onset - node.onset).days))
+        return best, max(shares, default=0.0), linked, -float(abs((onset - node.onset).days))
+
+    def _is_shared(self, links: Links, node: Node, whole: Node) -> bool:
+        """Whether a member is the whole of a shift and moved beyond it and the group's own part; or is its part."""
+        if not whole.where < node.where:
+            return True
+        own = [
+            m for m in self.nodes
+            if m.where > whole.where and links.kin(m.metric, whole.metric) == SAME
+            and relation(m.where, node.where) == "apart" and m.excess * whole.excess > 0
+        ]  # fmt: skip
+        return is_common(whole, [node, *sorted(own, key=lambda m: (-abs(m.excess), m.key))[:1]])
 
 
 def group(links: Links, day: dt.date, yesterday: Sequence[Incident], nodes: Sequence[Node]) -> list[Group]:
@@ -102,7 +124,10 @@ def _place(links: Links, day: dt.date, groups: list[Group], node: Node) -> list[
     if not found:
         return [*groups, Group(None, [node], node)]
     joined = max(found, key=lambda f: (f[0], [-x.toordinal() for x in f[1].age[:2]], f[1].age[2]))[1]
-    one = [g for (kind, *_), g in found if g is joined or (kind == PROJECTION and _may_merge(day, g))]
+    one = [
+        g for (kind, *_), g in found
+        if g is joined or (kind == PROJECTION and _may_merge(day, g) and _are_one(links, node, joined, g))
+    ]  # fmt: skip
     if len(one) > 1 and _may_merge(day, joined):
         joined = min(one, key=lambda g: g.age)
         for other in one:
@@ -112,6 +137,31 @@ def _place(links: Links, day: dt.date, groups: list[Group], node: Node) -> list[
                 groups = [g for g in groups if g is not other]
     joined.nodes.append(node)
     return groups
+
+
+def _are_one(links: Links, node: Node, one: Group, other: Group) -> bool:
+    """Whether a shift that is whole or part of members of two groups makes them one.
+
+    Not when their hearts exclude each other and it is no more than the sum of the two.
+    """
+    if one.heart is None or other.heart is None or relation(one.heart.where, other.heart.where) != "apart":
+        return True
+    parts: list[Node] = []
+    for own in (one, other):
+        inside = [
+            m for m in own.nodes
+            if m.where > node.where and links.kin(m.metric, node.metric) == SAME and m.excess * node.excess > 0
+            and not any(relation(m.where, p.where) != "apart" for p in parts)
+        ]  # fmt: skip
+        if not inside:
+            return False
+        parts.append(max(inside, key=lambda m: (abs(m.excess), m.key)))
+    return is_common(node, parts)
+
+
+def _part(one: Node, other: Node) -> float:
+    less, more = sorted((abs(one.excess), abs(other.excess)))
+    return less / more if more else 0.0
 
 
 def _may_merge(day: dt.date, group: Group) -> bool:

@@ -25,6 +25,9 @@ ALIKE = 3.0  # two cuts of one event have excesses within this factor
 NONE, WEAK, STRONG, VIEW, PROJECTION = 0, 1, 2, 3, 4
 """How closely two shifts are linked. ``VIEW``: a metric in two cuts; ``PROJECTION``: in a whole and its part."""
 
+SAME = 3
+"""Of :meth:`Links.kin`: one metric, or one that sums to the other."""
+
 Row = Mapping[str, Any]
 
 
@@ -101,7 +104,7 @@ class Links:
         """
         a, b = self._metrics[one], self._metrics[other]
         if one == other or one == b.adds_up_to or other == a.adds_up_to:
-            return 3
+            return SAME
         if a.family == b.family:
             return 2
         return int(bool(self._sums[one] & self._sums[other]))
@@ -119,7 +122,7 @@ class Links:
         if lies == "apart" or not _near(one, other):
             return NONE
         kin = self.kin(one.metric, other.metric)
-        if kin == 3:
+        if kin == SAME:
             if lies == "across":
                 return VIEW if _alike(one, other) else NONE
             whole, part = (one, other) if lies in ("around", "same") else (other, one)

@@ -71,5 +71,19 @@ def carries(whole: Node, part: Node) -> bool:
     return rest * part.change <= 0 or abs(rest) < LEFT * abs(_log(part.change))
 
 
+def is_common(whole: Node, parts: Sequence[Node]) -> bool:
+    """Whether a whole moved by more than some parts that exclude each other: its rest moved about as it did.
+
+    Else it is only their sum, and no sign that they have to do with each other.
+    """
+    usual, excess = whole.excess / whole.change, whole.excess
+    left = usual - sum(part.excess / part.change for part in parts)
+    rest = excess - sum(part.excess for part in parts)
+    if left <= FEW * usual:
+        return True  # they are all there is
+    moved = _log(rest / left)
+    return moved * whole.change > 0 and abs(moved) >= LEFT * abs(_log(whole.change))
+
+
 def _log(change: float) -> float:
     return math.log(max(1.0 + change, 1e-6))

@@ -151,9 +151,28 @@ def test_an_event_in_a_market_and_its_traces_in_all_markets_are_one_incident() -
 
 def test_markets_that_move_at_once_are_one_incident_only_when_their_total_moves_too() -> None:
     parts = [market(f"orders_placed|market={m}", -40.0) for m in ("ID", "TH")]
-    total = market("orders_placed|", -85.0, 600.0)
+    total, sum_of_two = market("orders_placed|", -250.0, 600.0), market("orders_placed|", -85.0, 600.0)
     assert [len(g) for g in groups(parts)] == [1, 1]
     assert [len(g) for g in groups([*parts, total])] == [3]
+    assert [len(g) for g in groups([*parts, sum_of_two])] == [2, 1], "a total that is only their sum says nothing"
+
+
+def test_two_events_at_once_in_two_markets_are_two_incidents_though_the_totals_show_both() -> None:
+    wave = [
+        market("confirmed_violations|market=ID|category=beauty", 30.0, 10.0),
+        market("confirmed_violations|market=ID", 31.0, 40.0),
+        market("confirmed_violations|category=beauty", 32.0, 40.0),
+    ]
+    ring = [
+        market("confirmed_violations|market=VN|policy=off_platform", 20.0, 2.0),
+        market("confirmed_violations|market=VN", 19.0, 30.0),
+        market("confirmed_violations|policy=off_platform", 20.0, 9.0),
+    ]
+    total = market("confirmed_violations|", 51.0, 300.0)
+    found = groups([*wave, *ring, total])
+    assert len(found) == 2
+    assert {r["series"] for r in wave} | {total["series"]} in found
+    assert {r["series"] for r in ring} in found
 
 
 def test_a_part_that_explains_nothing_of_the_total_is_another_incident() -> None:
@@ -203,7 +222,7 @@ def test_a_shift_that_was_reported_stays_where_it_is_however_its_onset_moves() -
 
 def test_when_the_total_turns_up_later_the_parts_become_one_incident_under_the_oldest_name() -> None:
     first, second = market("orders_placed|market=ID", -40.0), market("orders_placed|market=TH", -45.0, onset=1)
-    total = market("orders_placed|", -85.0, 600.0, onset=1, reported=2)
+    total = market("orders_placed|", -250.0, 600.0, onset=1, reported=2)
     lived = live({0: [first], 1: [second], 2: [total]}, 2 + REMEMBERED_DAYS + 1, MARKET)
     assert [i.state for i in lived[1]] == ["ongoing", "new"]
     kept = next(i for i in lived[2] if i.state != "merged")
@@ -217,7 +236,7 @@ def test_an_incident_known_for_long_is_not_made_part_of_another() -> None:
     late = ABSORB_DAYS + 3
     first = market("orders_placed|market=ID", -40.0)
     second = market("orders_placed|market=TH", -45.0, onset=1)
-    total = market("orders_placed|", -85.0, 600.0, onset=1, reported=late)
+    total = market("orders_placed|", -250.0, 600.0, onset=1, reported=late)
     lived = live({0: [first], 1: [second], late: [total]}, late, MARKET)
     assert sorted(len(i.members) for i in lived[late]) == [1, 2]
 
@@ -333,7 +352,7 @@ def test_a_size_that_changes_sides_is_not_compared_with_what_was_told_of_the_oth
 
 
 def test_it_is_worse_when_it_reaches_another_unit() -> None:
-    total, first = market("orders_placed|", -85.0, 600.0), market("orders_placed|market=ID", -40.0)
+    total, first = market("orders_placed|", -250.0, 600.0), market("orders_placed|market=ID", -40.0)
     lived = live({0: [total, first], 4: [market("orders_placed|market=TH", -45.0, reported=4)]}, 4, MARKET)
     assert (only(lived[4]).state, only(lived[4]).reach.units) == ("worsening", ("ID", "TH", "all"))
 
