@@ -19,9 +19,11 @@ from typing import Any
 
 from health_pipeline.alerts.select import newsworthy
 from health_pipeline.backtest.settings import Setting
+from health_pipeline.catalog.loader import bundled_ecosystems
 from health_pipeline.errors import UserError
 from health_pipeline.incidents.model import Incident, from_table
 from health_pipeline.pipeline import Pipeline
+from health_pipeline.stats.detect import MINIMUM_HISTORY
 from health_pipeline.storage.derive import Derivation, Progress, derive
 from health_pipeline.storage.lake import LakeTable
 from health_pipeline.tables import Tables
@@ -70,7 +72,7 @@ class Outcome:
     Attributes:
         setting: which.
         days: the days asked for, ascending.
-        judged: those of them on which any series could be judged; the others have too little past.
+        judged: those of them with ``MINIMUM_HISTORY`` loaded days before them, on which any series could be judged.
         incidents: first reported on one of ``days``, by day of the first report and id.
         earlier: incidents from the days lived through before, that still had a row on one of ``days``.
         shifts: day -> rows of the shifts table.
@@ -97,7 +99,7 @@ def days_to_replay(pipeline: Pipeline, count: int, warm_up: int = WARM_UP_DAYS) 
     if not days:
         raise UserError(
             f"Nothing of {pipeline.catalog.name} was loaded yet, so there is nothing to replay.",
-            f"Load it first: health-pipeline run --ecosystem {pipeline.catalog.name}",
+            f"Load it first: health-pipeline run --ecosystem {_named(pipeline)}",
         )
     return days[max(0, len(days) - count - warm_up) : max(0, len(days) - count)], days[-count:]
 
@@ -131,6 +133,12 @@ def replay(
             for setting in alike:
                 found[setting.name] = _outcome(own, setting, before, days, started)
     return [found[s.name] for s in settings]
+
+
+def _named(pipeline: Pipeline) -> str:
+    """An ecosystem as one has to type it."""
+    name, folder = pipeline.catalog.name, pipeline.catalog.folder
+    return name if bundled_ecosystems().get(name) == folder else str(folder)
 
 
 @contextmanager
@@ -177,7 +185,8 @@ def _outcome(
     reported = [Reported(own[0], own[-1], tuple(own), told.get(name), scores[name]) for name, own in rows.items()]
     reported.sort(key=lambda r: (r.first.first_reported, r.id))
     counted = set(days)
-    judged = [d for d in days if (part := t.bands.partition(d)) is not None and part.rows]
+    since = min(t.cube.days()) + dt.timedelta(days=MINIMUM_HISTORY)
+    judged = [d for d in days if d >= since and (part := t.bands.partition(d)) is not None and part.rows]
     shifts = {d: part.rows for d in days if (part := t.shifts.partition(d)) is not None}
     return Outcome(
         setting, tuple(days), tuple(judged),

@@ -15,10 +15,11 @@ Three things follow.
 
 * An effect is **found** on the first day with a report of it; its *delay* counts from its start, its *onset error* is
   the onset as told that day less the start.
-* An incident is **true** when its root, on any day, fits an effect in time and place: here the onset may also lie up to
-  :data:`AFTER_DAYS` after the end, for what follows late (appeals, refunds, the way back), and the metric is free, for
-  causes move more than they name. *Precision* is the share of true incidents; *precision of the metric* the share whose
-  metric is one that should move.
+* An incident is **true** when its root, on any day, fits an effect in time and place. Here the onset may also lie up to
+  :data:`AFTER_DAYS` after the end, for what follows late (appeals, refunds, the way back), and causes move more than
+  they name: any metric will do in a segment that holds the effect's, lies in it, or shares a condition with it; in one
+  that merely overlaps (a language, for an effect in a market), one that is taken from a table of a metric named.
+  *Precision* is the share of true incidents; *precision of the metric* the share whose metric is one that should move.
 * All others are **false**, and so is what they cost.
 
 Effects whose cause is ``none`` (a campaign) changed something, and nothing was wrong: incidents of them are true, but
@@ -226,17 +227,19 @@ Fit = Literal["metric", "place", "no"]
 
 def fitting(catalog: Catalog, effect: Effect) -> Callable[[Incident], Fit]:
     """How an incident's row fits an effect: in time, place and ``metric``; in time and ``place`` only; or not."""
-    should_move = _related(catalog, effect)
+    should_move, tables = _related(catalog, effect), _tables(catalog, effect)
 
     def fits(incident: Incident) -> Fit:
         if incident.day < effect.start or not _in_time(effect, incident.onset_low, incident.onset_high):
             return "no"
-        if not in_place(effect, incident.segment, incident.unit, catalog.unit):
+        lies = place(effect, incident.segment, incident.unit, catalog.unit)
+        if lies == "apart":
             return "no"
-        if incident.kind == "data":
-            named = {t for m in effect.metrics for t in catalog.tables_of(catalog.metric(m))}
-            return "metric" if incident.table in named else "place"
-        return "metric" if incident.metric in should_move else "place"
+        is_hole = incident.kind == "data"
+        if incident.table in tables if is_hole else incident.metric in should_move:
+            return "metric"
+        own = {incident.table} if is_hole else set(catalog.tables_of(catalog.metric(incident.metric)))
+        return "place" if lies == "near" or own & tables else "no"
 
     return fits
 
@@ -249,22 +252,30 @@ def fitting_member(catalog: Catalog, effect: Effect) -> Callable[[Incident], boo
         return any(
             m.metric in should_move
             and effect.start - dt.timedelta(days=EARLY_DAYS) <= m.onset <= effect.end
-            and in_place(effect, m.segment, EVERY_UNIT, catalog.unit)
+            and place(effect, m.segment, EVERY_UNIT, catalog.unit) != "apart"
             for m in incident.members
         )
 
     return fits
 
 
-def in_place(effect: Effect, segment: str, unit: str, unit_dimension: str) -> bool:
-    """Whether a segment can overlap one of the effect's: no dimension has different values in both."""
+def place(effect: Effect, segment: str, unit: str, unit_dimension: str) -> Literal["near", "overlaps", "apart"]:
+    """How a segment lies to those of an effect.
+
+    ``apart`` from each of them, some dimension having different values; ``near`` one of them, that it holds, lies in,
+    or shares a condition with; else it ``overlaps``.
+    """
     where = conditions(segment)
     if unit != EVERY_UNIT:
         where |= {f"{unit_dimension}={unit}"}
     policy = next((c.split("=", 1)[1] for c in where if c.startswith(f"{POLICY}=")), None)
     if policy is not None and effect.policies and policy not in effect.policies:
-        return False
-    return any(relation(where, conditions(own)) != "apart" for own in effect.segments)
+        return "apart"
+    others = [conditions(own) for own in effect.segments]
+    lies = [(relation(where, other), bool(where & other)) for other in others]
+    if any(how in ("same", "inside", "around") or (how == "across" and shared) for how, shared in lies):
+        return "near"
+    return "overlaps" if any(how == "across" for how, _ in lies) else "apart"
 
 
 def _in_time(effect: Effect, low: dt.date, high: dt.date) -> bool:
@@ -276,6 +287,12 @@ def _related(catalog: Catalog, effect: Effect) -> frozenset[str]:
     known = {m.name: m.family for m in catalog.metrics}
     families = {known[m] for m in effect.metrics if m in known}
     return frozenset(name for name, family in known.items() if family in families)
+
+
+def _tables(catalog: Catalog, effect: Effect) -> frozenset[str]:
+    """The tables of the metrics it should move."""
+    known = {m.name for m in catalog.metrics}
+    return frozenset(t for m in effect.metrics & known for t in catalog.tables_of(catalog.metric(m)))
 
 
 def _share(true: Iterable[bool]) -> float | None:

@@ -14,6 +14,7 @@ from health_pipeline.backtest.settings import Setting
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.errors import UserError
 from health_pipeline.pipeline import Pipeline
+from health_pipeline.stats.detect import MINIMUM_HISTORY
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,9 @@ def backtest(
     effects = read_effects(path) if path is not None else []
     outcomes = replay(pipeline, [a, b], days, warm_up, report)
     if not outcomes[0].judged:
-        held = len(pipeline.tables.cube.days())
         raise UserError(
-            f"None of the last {len(outcomes[0].days)} days of {pipeline.catalog.name} can be judged: "
-            f"{held} days are loaded, and a series needs some weeks of past.",
+            f"None of the last {len(outcomes[0].days)} days of {pipeline.catalog.name} can be judged: that takes "
+            f"{MINIMUM_HISTORY} days before them, and {len(pipeline.tables.cube.days())} days are loaded in all.",
             "Load more days, then try again.",
         )
     catalog, assumed = pipeline.catalog, minutes or Minutes()
