@@ -10,13 +10,18 @@ LARGEST_DOUBLINGS = 5.0
 
 
 def doublings(change: float) -> float:
-    """Size of a relative change, ``|log2(1 + change)|``, at most ``LARGEST_DOUBLINGS``: 1 for a doubling or halving."""
+    """Size of a relative change, ``|log2(1 + change)|``, at most ``LARGEST_DOUBLINGS``: 1 for a doubling or halving.
+
+    0 when it is not known.
+    """
+    if math.isnan(change):
+        return 0.0
     return min(LARGEST_DOUBLINGS, abs(math.log2(max(1.0 + change, 2.0**-LARGEST_DOUBLINGS))))
 
 
 def exposure(excess: float) -> float:
     """``log10(1 + |excess|)`` with the excess in things per day: ten times as many weigh one more."""
-    return math.log10(1.0 + abs(excess))
+    return 0.0 if math.isnan(excess) else math.log10(1.0 + abs(excess))
 
 
 def confidence(change: float, low: float, high: float, q_value: float) -> float:

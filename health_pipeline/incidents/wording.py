@@ -23,6 +23,8 @@ SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
 
 MOSTLY = 0.75
 
+UNKNOWN = "unknown"
+
 LARGEST_FACTOR = 10_000
 """Beyond it a factor only says that next to nothing was expected."""
 
@@ -70,7 +72,9 @@ def duration(seconds: float) -> str:
 
 
 def value(metric: Metric, amount: float) -> str:
-    """A value of a metric in its own unit."""
+    """A value of a metric in its own unit; ``unknown`` when it is not finite."""
+    if not math.isfinite(amount):
+        return UNKNOWN
     if metric.is_share:
         return share(amount)
     if metric.unit in SECONDS:
@@ -80,6 +84,8 @@ def value(metric: Metric, amount: float) -> str:
 
 def change(relative: float) -> str:
     """A relative change: ``+52 %``, ``−48 %``, and as a factor from a doubling up: ``×6.1``, ``×310``."""
+    if math.isnan(relative):
+        return UNKNOWN
     if relative >= 1:
         factor = 1 + relative
         if factor >= LARGEST_FACTOR:

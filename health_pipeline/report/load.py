@@ -24,8 +24,7 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
     window = pipeline.days_to_judge(days)
     incidents = from_table(t.incidents.read(window))
     chosen = headlines(catalog, incidents)
-    shifts = t.shifts.read(window, ["day", "tested"])
-    tested = shifts["tested"].to_pylist()
+    shifts = t.shifts.read(window, ["day"])
     return ReportTables(
         first_day=window[0],
         last_day=window[-1],
@@ -34,7 +33,7 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
         bands=_bands(pipeline, window, {h.incident.series for h in chosen}),
         headlines=chosen,
         shifts_per_day=Counter(shifts["day"].to_pylist()),
-        series_tested=tested[-1] if tested else 0,
+        series_tested=t.bands.read([window[-1]], ["series"]).num_rows,
         provenance=_provenance(pipeline),
     )
 

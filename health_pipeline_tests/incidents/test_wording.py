@@ -148,6 +148,11 @@ def test_a_value_is_told_in_the_unit_of_its_metric() -> None:
     assert wording.value(CATALOG.metric("moderation_delay"), 7_200) == "2.0 h"
 
 
+def test_what_is_not_known_is_no_number() -> None:
+    assert wording.value(CATALOG.metric("statements"), float("nan")) == wording.change(float("nan")) == "unknown"
+    assert wording.interval(float("nan"), 0.5) == "interval not known"
+
+
 def test_days_are_written_out() -> None:
     assert wording.day(dt.date(2025, 7, 1)) == "1 July 2025"
 

@@ -119,6 +119,10 @@ def test_what_may_be_no_change_at_all_scores_nothing(interval: tuple[float, floa
     assert value(member(*interval)) == 0.0
 
 
+def test_what_is_not_known_scores_nothing() -> None:
+    assert value(member(float("nan"), float("nan"), float("nan"), excess=float("nan"))) == 0.0
+
+
 def test_only_what_is_surely_there_counts() -> None:
     found = score_member(CATALOG, member(change=3.0, low=1.0, high=9.0))
     assert found.size * found.confidence == pytest.approx(1.0), "two doublings, one of them sure"
