@@ -297,7 +297,7 @@ def count_change(before: Amounts, now: Amounts) -> Split:
         _estimate(float(change.sum()), float(of_change.sum())),
         _estimate(float(rate.sum()), float(of_rate.sum())),
         _estimate(float(volume.sum()), float(of_volume.sum())),
-        _estimates(rate + volume, of_change), _estimates(rate, of_rate), _estimates(volume, of_volume), usual,
+        _estimates(change, of_change), _estimates(rate, of_rate), _estimates(volume, of_volume), usual,
     )  # fmt: skip
 
 
@@ -351,6 +351,7 @@ MOST_CONDITIONS = 3
 MOST_CAUSES = 6
 FALSE_CAUSE = 0.05  # chance that noise alone is given a cause
 FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
+EXCEPTION = 3.0  # log-likelihood by which a set with an exception inside must be better than sets without one
 TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
 TURNS = 200  # of proportional fitting
 ROUNDS = 4  # of learning the noise and finding the causes
@@ -552,7 +553,7 @@ class _Fit:
     """
 
     factors: tuple[float, ...]
-    kind: NDArray[np.int64]
+    kind: NDArray[np.int32]
     product: Array
     likelihood: float
 
@@ -560,12 +561,15 @@ class _Fit:
 class _Cube:
     """Cells, their groupings, and the noise; counts are divided by how much noisier than Poisson they are."""
 
-    def __init__(self, codes: NDArray[np.int64], expected: Array, observed: Array, sampling: Array) -> None:
+    def __init__(self, codes: NDArray[np.int64], expected: Array, observed: Array, variance: Array) -> None:
         self.codes, self.expected, self.observed = codes, expected, observed
         nothing = expected <= 0
         few = FLOOR if not nothing.any() else min(FLOOR, 0.01 * float(expected.sum()) / int(nothing.sum()))
-        self.base = np.where(nothing, few, expected)
-        self.sampling = np.where(nothing, 1.0, sampling)
+        # Where nothing was expected, nothing is known of how it would be spread: as it came, but for a little.
+        new = np.where(nothing, observed, 0.0)
+        spread = 0.99 * new * int(nothing.sum()) / new.sum() + 0.01 if new.any() else np.ones_like(expected)
+        self.base = np.where(nothing, few * spread, expected)
+        self.sampling = np.where(nothing, np.maximum(variance / self.base, 1.0), variance / self.base)
         self.cuboids: list[_Cuboid] = []
         self.single = 0.0
         self.wobble = 0.0
@@ -594,9 +598,8 @@ class _Cube:
             raise ValueError("a cell that expects something has no variance")
         if most < 1 or not 0 < alpha < 1:
             raise ValueError(f"conditions must be 1 or more and false_cause between 0 and 1, got {most} and {alpha}")
-        sampling = checked["variance"] / np.where(wanted > 0, wanted, 1.0)
-        cube = cls(c.astype(np.int64), wanted, checked["observed"], sampling)
-        most = min(most, c.shape[1])
+        cube = cls(c.astype(np.int64), wanted, checked["observed"], checked["variance"])
+        most, price = min(most, c.shape[1]), 0.0
         for count in range(1, most + 1):
             level = []
             for dimensions in itertools.combinations(range(c.shape[1]), count):
@@ -604,15 +607,13 @@ class _Cube:
                 values = np.zeros(size, dtype=np.int64)
                 values[group] = cube.codes[:, dimensions[0]]
                 level.append(_Cuboid(dimensions, group, size, values))
-            price = math.log(2 * (most + 1) * sum(cuboid.size for cuboid in level) / alpha)
+            # In a very small cube there are fewer pairs than single values; they are not to be cheaper.
+            price = max(price, math.log(2 * (most + 1) * sum(cuboid.size for cuboid in level) / alpha))
             for cuboid in level:
                 cuboid.price = price
             cube.cuboids += level
-        # Everything together is one set only, but costs as much as the dearest: of a dimension's three values two that
-        # rose are told from "all rose, and one fell back" by nothing else.
-        cube.cuboids.insert(
-            0, _Cuboid((), np.zeros(len(c), dtype=np.intp), 1, np.zeros(1, dtype=np.int64), cube.cuboids[-1].price)
-        )
+        everything = np.zeros(len(c), dtype=np.intp), 1, np.zeros(1, dtype=np.int64)
+        cube.cuboids.insert(0, _Cuboid((), *everything, cube.cuboids[0].price))
         cube.single = cube.cuboids[1].price
         cube.take(cube.sampling)
         return cube
@@ -623,7 +624,7 @@ class _Cube:
         self.events = self.observed / noise
         self.mean = self.base / noise
         self._fits: dict[tuple[Conditions, ...], _Fit] = {}
-        self._best: dict[tuple[Conditions, ...], tuple[float, _Set] | None] = {}
+        self._best: dict[tuple[tuple[Conditions, ...], Conditions | None], tuple[float, _Set] | None] = {}
         for cuboid in self.cuboids:
             cuboid.observed = np.bincount(cuboid.group, self.events, cuboid.size).astype(float)
             cuboid.mean = np.bincount(cuboid.group, self.mean, cuboid.size).astype(float)
@@ -632,7 +633,11 @@ class _Cube:
         """Learn what the cells vary beyond sampling, their causes' factors known."""
         fit = self.fit(chosen)
         mean = self.base / self.sampling
-        self.take(self.sampling * _noise(mean * fit.product[fit.kind], self.observed / self.sampling, mean))
+        fitted = mean * fit.product[fit.kind]
+        # Of cells of hardly any events nothing is learned: what they vary shows in the few that have one.
+        told = (fitted >= 0.2) & (self.expected > 0)
+        phi, sigma = _noise(fitted[told], (self.observed / self.sampling)[told])
+        self.take(self.sampling * np.maximum(phi + sigma * mean, 1.0))
 
     def learned_wobble(self, chosen: Sequence[_Set]) -> float:
         """Spread of single values' factors beyond sampling.
@@ -669,9 +674,9 @@ class _Cube:
         if names in self._fits:
             return self._fits[names]
         # Cells that belong to the same causes are one cell to the fit.
-        kind = np.zeros(len(self.mean), dtype=np.int64)
+        kind = np.zeros(len(self.mean), dtype=np.int32)
         for place, one in enumerate(chosen):
-            kind += self.inside(one).astype(np.int64) << place
+            kind += self.inside(one).astype(np.int32) << place
         kinds = np.arange(1 << len(chosen))
         mean = np.bincount(kind, self.mean, len(kinds)).astype(float)
         wanted = [float(self.cuboids[s.cuboid].observed[s.group]) for s in chosen]
@@ -707,33 +712,43 @@ class _Cube:
         """Gain that a set must show: its price, and as much as makes it no wobble of the values it is made of."""
         return np.maximum(price, self.single * (1.0 + max(1, conditions) * self.wobble**2 * mean))
 
-    def best(self, chosen: Sequence[_Set]) -> tuple[float, _Set] | None:
+    def best(self, chosen: Sequence[_Set], barred: Conditions | None = None) -> tuple[float, _Set] | None:
         """The set that adds most to those chosen, and what it adds less its price; ``None`` when nothing suffices."""
-        names = tuple(s.key for s in chosen)
+        names = (tuple(s.key for s in chosen), barred)
         if names not in self._best:
-            self._best[names] = self._found(chosen)
+            self._best[names] = self._found(chosen, barred)
         return self._best[names]
 
-    def _found(self, chosen: Sequence[_Set]) -> tuple[float, _Set] | None:
-        taken = {s.key for s in chosen}
+    def _found(self, chosen: Sequence[_Set], barred: Conditions | None) -> tuple[float, _Set] | None:
+        refused = {s.key for s in chosen} | {barred}
         found: list[tuple[float, _Set]] = []
         for place, (cuboid, mean) in enumerate(zip(self.cuboids, self.means(self.fit(chosen)), strict=True)):
             gain = _gain(cuboid.observed, mean)
             gain[gain <= self.needed(len(cuboid.dimensions), cuboid.price, mean)] = 0.0
-            top = float(gain.max())
-            if top > 0:
-                for group in np.flatnonzero(gain >= top * (1 - TIE)):
-                    row = int(np.argmax(cuboid.group == group))
-                    key = tuple((d, int(self.codes[row, d])) for d in cuboid.dimensions)
-                    if key not in taken:
-                        found.append((float(gain[group]) - cuboid.price, _Set(place, int(group), key, cuboid.price)))
+            while (top := float(gain.max())) > 0:
+                sets = [self.set_of(place, int(g)) for g in np.flatnonzero(gain >= top * (1 - TIE))]
+                kept = [(float(gain[one.group]) - one.price, one) for one in sets if one.key not in refused]
+                found += kept
+                if kept:
+                    break
+                gain[[one.group for one in sets]] = 0.0
         if not found:
             return None
         top = max(value for value, _ in found)
         return min((f for f in found if f[0] >= top - TIE * abs(top)), key=lambda f: (len(f[1].key), f[1].key))
 
+    def set_of(self, place: int, group: int) -> _Set:
+        cuboid = self.cuboids[place]
+        row = int(np.argmax(cuboid.group == group))
+        return _Set(place, group, tuple((d, int(self.codes[row, d])) for d in cuboid.dimensions), cuboid.price)
+
     def worth(self, chosen: Sequence[_Set]) -> float:
-        return self.fit(chosen).likelihood - sum(s.price for s in chosen)
+        """Likelihood less prices. A set with an exception inside costs as much as the exception, and more."""
+        price = sum(s.price for s in chosen)
+        for one, other in itertools.permutations(chosen, 2):
+            if set(one.key) < set(other.key):
+                price += EXCEPTION + max(0.0, other.price - one.price)
+        return self.fit(chosen).likelihood - price
 
     def evidence(self, one: _Set, chosen: Sequence[_Set]) -> tuple[float, float]:
         """Gain of a cause beside the others, and how much it needs."""
@@ -819,6 +834,21 @@ def _exchanged(cube: _Cube, chosen: list[_Set]) -> list[_Set]:
             worth = cube.worth(chosen)
             if cube.worth(rival) > worth + TIE * abs(worth):
                 return rival
+    return _without_exceptions(cube, chosen)
+
+
+def _without_exceptions(cube: _Cube, chosen: list[_Set]) -> list[_Set]:
+    """Of three values two that rose fit as well as "all rose, and one fell back": prefer what moved to exceptions."""
+    for one, other in itertools.permutations(chosen, 2):
+        if set(one.key) < set(other.key):
+            rival = [s for s in chosen if s is not one and s is not other]
+            for _ in range(3):
+                found = cube.best(rival, one.key)
+                if found is None:
+                    break
+                rival = [*rival, found[1]]
+                if cube.worth(rival) > cube.worth(chosen):
+                    return rival
     return chosen
 
 
@@ -861,25 +891,22 @@ def _interval(factor: float, information: Array, place: int, wobble: float, mean
     return factor * low, factor * high
 
 
-def _noise(mean: Array, observed: Array, base: Array) -> Array:
-    """φ + σ² E per cell, from how squared residuals of the events grow with what is expected; not below 1."""
-    squares = (observed - mean) ** 2 / np.maximum(mean, 1e-300)
+def _noise(mean: Array, observed: Array) -> tuple[float, float]:
+    """φ and σ² from how squared residuals of the events grow with what is expected."""
+    if not len(mean):
+        return 1.0, 0.0
+    squares = (observed - mean) ** 2 / mean
     order = np.argsort(mean, kind="stable")
     x, y, weight = [], [], []
     for rows in np.array_split(order, max(1, min(20, len(order) // 40))):
         typical = float(mean[rows].mean())
-        if typical < 0.2:  # nearly all zeros: a mean of few events says nothing of their spread
-            continue
         x.append(typical)
         if typical >= 5.0:
             y.append(float(np.median(squares[rows])) / 0.4549)
         else:
             y.append(float(np.minimum(squares[rows], 16.0).mean()))
         weight.append(len(rows))
-    if not x:
-        return np.ones(len(mean))
-    phi, sigma = _line(np.array(x), np.array(y), np.array(weight, dtype=float))
-    return np.maximum(phi + sigma * base, 1.0)
+    return _line(np.array(x), np.array(y), np.array(weight, dtype=float))
 
 
 def _line(x: Array, y: Array, weight: Array) -> tuple[float, float]:

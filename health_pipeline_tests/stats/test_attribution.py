@@ -1,0 +1,374 @@
+"""Explanations: parts that add up, intervals that hold, causes that are found, and none in noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from health_pipeline.stats.attribution import (
+    Amounts,
+    Conditions,
+    Split,
+    count_change,
+    members,
+    mix_and_rate,
+    ratio_cells,
+    root_causes,
+)
+
+Array = NDArray[np.float64]
+SHAPE = (4, 3, 5, 6)
+
+
+@st.composite
+def two_sides(draw: st.DrawFn) -> tuple[Array, Array, Array, Array]:
+    """Numerators and denominators of both sides; any of them can be zero, also a denominator below a numerator."""
+    size = draw(st.integers(1, 8))
+    amounts = st.lists(st.one_of(st.just(0.0), st.floats(1e-3, 1e6)), min_size=size, max_size=size)
+    k_b, n_b, k_n, n_n = (np.array(draw(amounts)) for _ in range(4))
+    n_b[0] += 1.0
+    n_n[-1] += 1.0
+    return k_b, n_b, k_n, n_n
+
+
+@settings(max_examples=50, deadline=None)
+@given(two_sides())
+def test_a_ratio_s_parts_add_up_exactly(sides: tuple[Array, Array, Array, Array]) -> None:
+    k_b, n_b, k_n, n_n = sides
+    split = mix_and_rate(Amounts(k_b, n_b), Amounts(k_n, n_n))
+    before, now = k_b.sum() / n_b.sum(), k_n.sum() / n_n.sum()
+    close = 1e-9 * (1 + before + now)
+    assert split.rates is not None and split.mixes is not None and split.rate is not None and split.mix is not None
+    assert split.change.value == pytest.approx(now - before, abs=close)
+    assert split.rate.value + split.mix.value == pytest.approx(now - before, abs=close)
+    np.testing.assert_allclose(split.rates.value + split.mixes.value, split.changes.value, atol=close)
+    assert split.changes.value.sum() == pytest.approx(now - before, abs=close)
+    assert np.all(split.changes.low <= split.changes.value) and np.all(split.changes.value <= split.changes.high)
+    back = mix_and_rate(Amounts(k_n, n_n), Amounts(k_b, n_b))
+    np.testing.assert_allclose(back.changes.value, -split.changes.value, atol=close)
+
+
+@settings(max_examples=50, deadline=None)
+@given(two_sides())
+def test_a_count_s_parts_add_up_exactly(sides: tuple[Array, Array, Array, Array]) -> None:
+    k_b, n_b, k_n, n_n = sides
+    plain, split = count_change(Amounts(k_b), Amounts(k_n)), count_change(Amounts(k_b, n_b), Amounts(k_n, n_n))
+    assert plain.rates is None and split.rates is not None and split.mixes is not None
+    for one in (plain, split):
+        np.testing.assert_allclose(one.changes.value, k_n - k_b)
+        assert one.change.value == pytest.approx(k_n.sum() - k_b.sum(), rel=1e-9, abs=1e-6)
+    close = 1e-9 * (np.abs(split.rates.value) + np.abs(split.mixes.value)) + 1e-9
+    assert np.all(np.abs(split.rates.value + split.mixes.value - (k_n - k_b)) <= close)
+
+
+def test_a_split_by_hand() -> None:
+    """Two segments of ratios 0.1 and 0.3; the second doubles its weight, and the first's ratio doubles."""
+    split = mix_and_rate(Amounts.known([8, 6], [80, 20]), Amounts.known([12, 12], [60, 40]))
+    assert split.rates is not None and split.mixes is not None
+    assert (split.before, split.now) == pytest.approx((0.14, 0.24))
+    np.testing.assert_allclose(split.rates.value, [0.7 * 0.1, 0.0], atol=1e-12)
+    np.testing.assert_allclose(split.mixes.value, [(0.15 - 0.19) * -0.2, (0.3 - 0.19) * 0.2])
+    np.testing.assert_allclose(split.usual, [0.8, 0.2])
+
+
+def test_a_segment_that_comes_or_goes_is_all_mix_and_a_numerator_out_of_nothing_all_rate() -> None:
+    split = mix_and_rate(
+        Amounts.known([10, 10, 0, 0], [100, 100, 0, 0]), Amounts.known([10, 0, 30, 2], [100, 0, 100, 0])
+    )
+    assert split.rates is not None and split.mixes is not None
+    np.testing.assert_allclose(split.rates.value, [0, 0, 0, 2 / 200], atol=1e-12)
+    assert split.mixes.value[2] > 0 and split.mixes.value[3] == 0
+    volume = count_change(Amounts.known([10, 10, 0], [100, 100, 0]), Amounts.known([10, 0, 30], [100, 0, 100]))
+    assert volume.rates is not None and volume.mixes is not None
+    np.testing.assert_allclose(volume.rates.value, 0.0, atol=1e-12)
+    np.testing.assert_allclose(volume.mixes.value, [0, -10, 30])
+
+
+@pytest.mark.parametrize("split", [mix_and_rate, count_change])
+def test_the_delta_method_is_that_of_numerical_derivatives(split: Callable[[Amounts, Amounts], Split]) -> None:
+    """Segments: ordinary, appearing, vanishing, with a numerator out of nothing; amounts moved a little one by one."""
+    ratio = np.array([[0.1, 0.0, 0.4, 0.2], [0.2, 0.3, 0.0, 0.0]])
+    n = np.array([[300.0, 0.0, 200.0, 50.0], [250.0, 100.0, 0.0, 0.0]])
+    k = ratio * n
+    k[1, 3] = 5.0
+    vk, vn = np.array([[20.0, 0, 30, 9], [30, 25, 0, 5]]), np.where(n > 0, np.sqrt(n) * 3, 0.0)
+
+    def values(k: Array, n: Array) -> Array:
+        s = split(Amounts.known(k[0], n[0]), Amounts.known(k[1], n[1]))
+        assert s.rate and s.mix and s.rates and s.mixes
+        return np.concatenate(
+            [[s.change.value, s.rate.value, s.mix.value], s.changes.value, s.rates.value, s.mixes.value]
+        )
+
+    variance = np.zeros(15)
+    for side, segment in np.ndindex(2, 4):
+        for move, v in ((0, vk[side, segment]), (1, vn[side, segment])):
+            if v == 0:
+                continue
+            ends = []
+            for step in (1e-4, -1e-4):
+                k2, n2 = k.copy(), n.copy()
+                if move:  # a denominator moves at a given ratio
+                    n2[side, segment] += step
+                    k2[side, segment] += step * ratio[side, segment] * (segment != 3)
+                else:
+                    k2[side, segment] += step
+                ends.append(values(k2, n2))
+            variance += ((ends[0] - ends[1]) / 2e-4) ** 2 * v
+    s = split(Amounts(k[0], n[0], vk[0], vn[0]), Amounts(k[1], n[1], vk[1], vn[1]))
+    assert s.rate and s.mix and s.rates and s.mixes
+    reach = np.concatenate(
+        [
+            [e.high - e.value for e in (s.change, s.rate, s.mix)],
+            *(e.high - e.value for e in (s.changes, s.rates, s.mixes)),
+        ]
+    )
+    np.testing.assert_allclose((reach / 1.959964) ** 2, variance, rtol=1e-4, atol=1e-12)
+
+
+def test_intervals_hold_what_is_true() -> None:
+    rng = np.random.default_rng(3)
+    n_b, n_n, r_b, r_n = np.array([400.0, 900]), np.array([700.0, 600]), np.array([0.1, 0.2]), np.array([0.15, 0.2])
+    true = mix_and_rate(Amounts.known(n_b * r_b, n_b), Amounts.known(n_n * r_n, n_n))
+    held = []
+    for _ in range(400):
+        d_b, d_n = rng.poisson(n_b), rng.poisson(n_n)
+        s = mix_and_rate(Amounts.binomial(rng.binomial(d_b, r_b), d_b), Amounts.binomial(rng.binomial(d_n, r_n), d_n))
+        assert s.rate and true.rate and s.mix and true.mix
+        pairs = ((s.change, true.change), (s.rate, true.rate), (s.mix, true.mix), (s.changes[0], true.changes[0]))
+        held.append([a.low <= b.value <= a.high for a, b in pairs])
+    coverage = np.mean(held, axis=0)
+    assert np.all((coverage > 0.92) & (coverage < 0.98)), coverage
+
+
+def test_more_days_tell_more_and_noisier_events_less() -> None:
+    def width(amounts: Amounts) -> float:
+        e = count_change(Amounts.known([20.0]), amounts).change
+        return e.high - e.low
+
+    assert width(Amounts.poisson([20.0], days=4)) == pytest.approx(width(Amounts.poisson([20.0])) / 2)
+    assert width(Amounts.poisson([20.0], dispersion=(4, 1))) == pytest.approx(width(Amounts.poisson([20.0])) * 2)
+
+
+def test_no_event_among_few_is_not_certainty() -> None:
+    s = mix_and_rate(Amounts.known([5, 10], [50, 50]), Amounts.binomial([0, 12], [10, 60]))
+    assert s.rates is not None and s.rates.high[0] > s.rates.value[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (Amounts(np.array([1.0])), Amounts(np.array([1.0])), "denominators on both sides"),
+        (Amounts.known([1.0], [2.0]), Amounts.known([1.0, 1], [2.0, 2]), "1 segments before and 2 now"),
+        (Amounts.known([1.0], [2.0]), Amounts.known([1.0], [0.0]), "add up to nothing"),
+        (Amounts.known([-1.0], [2.0]), Amounts.known([1.0], [2.0]), "numerator is negative"),
+        (Amounts.known([1.0], [np.nan]), Amounts.known([1.0], [2.0]), "denominator is negative or not finite"),
+        (Amounts.known([], []), Amounts.known([], []), "at least one segment"),
+    ],
+)
+def test_what_is_no_comparison_is_refused(before: Amounts, now: Amounts, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        mix_and_rate(before, now)
+
+
+def test_a_part_is_no_larger_than_its_whole() -> None:
+    with pytest.raises(ValueError, match="no smaller"):
+        Amounts.binomial([5], [4])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def cube(rng: np.random.Generator, events: float = 60_000.0) -> tuple[NDArray[np.int64], Array]:
+    codes = np.stack(np.unravel_index(np.arange(np.prod(SHAPE)), SHAPE), axis=1).astype(np.int64)
+    share = rng.lognormal(0.0, 0.5, len(codes))
+    return codes, share / share.sum() * events
+
+
+def moved(codes: NDArray[np.int64], causes: dict[Conditions, float]) -> Array:
+    factor = np.ones(len(codes))
+    for conditions, f in causes.items():
+        factor[members(codes, conditions)] *= f
+    return factor
+
+
+PLANTED: list[dict[Conditions, float]] = [
+    {((0, 1),): 1.3},
+    {((2, 4),): 0.6},
+    {((1, 0), (2, 3)): 1.3},
+    {((0, 3), (1, 2), (3, 5)): 2.0},
+    {((0, 1),): 0.6, ((2, 2), (3, 1)): 1.5},
+    {((0, 1),): 1.4, ((2, 2),): 1.4},  # they overlap: factors multiply
+    {((0, 1), (1, 0)): 1.5, ((0, 1), (1, 2)): 1.5},  # for which the first condition alone could be mistaken
+    {((0, 0), (3, 1)): 0.5, ((1, 2), (2, 1)): 1.4, ((3, 4),): 1.3},
+    {(): 1.1},  # no segment is to blame
+]
+
+
+@pytest.mark.parametrize("noisy", [False, True], ids=["poisson", "overdispersed"])
+@pytest.mark.parametrize("causes", PLANTED, ids=str)
+def test_planted_causes_are_named(causes: dict[Conditions, float], noisy: bool) -> None:
+    rng = np.random.default_rng(1)
+    codes, expected = cube(rng)
+    factor = moved(codes, causes) * (rng.gamma(100.0, 0.01, len(codes)) if noisy else 1.0)
+    found = root_causes(codes, expected, rng.poisson(expected * factor))
+    assert {c.conditions for c in found.causes} == set(causes)
+    for cause in found.causes:
+        assert cause.factor == pytest.approx(causes[cause.conditions], rel=0.15)
+        assert cause.low < cause.factor < cause.high
+        assert cause.gain > cause.needed
+    assert sum(c.change for c in found.causes) + found.left == pytest.approx(found.change)
+    assert abs(found.left) < 0.2 * sum(abs(c.change) for c in found.causes)
+
+
+def test_a_ratio_s_causes_are_named_whatever_its_denominators_do() -> None:
+    rng = np.random.default_rng(5)
+    codes, views = cube(rng, 2e6)
+    rate = 0.03 * rng.lognormal(0.0, 0.3, len(codes))
+    before, now = rng.poisson(28 * views), rng.poisson(views * moved(codes, {((1, 1),): 2.0}))
+    causes = {((0, 2), (2, 1)): 1.5}
+    expected, observed, variance = ratio_cells(
+        rng.binomial(before, rate), before, rng.binomial(now, rate * moved(codes, causes)), now
+    )
+    found = root_causes(codes, expected, observed, variance=variance)
+    assert [c.conditions for c in found.causes] == list(causes)
+
+
+def test_noise_alone_is_given_causes_as_rarely_as_promised() -> None:
+    rng = np.random.default_rng(2)
+    names = 0
+    for _ in range(80):
+        codes, expected = cube(rng, 20_000.0)
+        found = root_causes(codes, expected, rng.poisson(expected), overdispersed=False, wobble=0.0, false_cause=0.05)
+        names += bool(found.causes)
+    assert names <= stats.binom.ppf(0.999, 80, 0.05)
+
+
+@pytest.mark.parametrize("wobbles", [False, True])
+def test_what_varies_beyond_sampling_is_learned_and_not_taken_for_a_cause(wobbles: bool) -> None:
+    """The same cubes would be full of causes if they were taken for Poisson counts."""
+    rng = np.random.default_rng(8)
+    learned, poisson = 0, 0
+    for _ in range(12):
+        codes, expected = cube(rng)
+        factor = rng.gamma(40.0, 1 / 40.0, len(codes))
+        if wobbles:
+            for column in codes.T:
+                factor *= np.exp(rng.normal(0.0, 0.05, column.max() + 1))[column]
+        factor /= expected @ factor / expected.sum()
+        observed = rng.poisson(expected * factor)
+        learned += bool(root_causes(codes, expected, observed).causes)
+        poisson += bool(root_causes(codes, expected, observed, overdispersed=False, wobble=0.0).causes)
+    assert learned <= 2
+    assert poisson >= 11
+
+
+def test_intervals_of_factors_hold_what_was_planted() -> None:
+    rng = np.random.default_rng(4)
+    held = []
+    for _ in range(40):
+        codes, expected = cube(rng, 20_000.0)
+        found = root_causes(codes, expected, rng.poisson(expected * moved(codes, {((0, 1), (2, 0)): 1.6})))
+        held += [c.low <= 1.6 <= c.high for c in found.causes if c.conditions == ((0, 1), (2, 0))]
+    assert len(held) >= 37
+    assert np.mean(held) > 0.87
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(4)), st.randoms(use_true_random=False))
+def test_the_order_of_cells_and_dimensions_does_not_matter(order: list[int], random: object) -> None:
+    rng = np.random.default_rng(6)
+    codes, expected = cube(rng)
+    observed = rng.poisson(expected * moved(codes, PLANTED[4])).astype(float)
+    rows = np.arange(len(codes))
+    random.shuffle(rows)  # type: ignore[attr-defined]
+    here = root_causes(codes, expected, observed)
+    there = root_causes(codes[rows][:, order], expected[rows], observed[rows])
+    assert len(here.causes) == 2
+    for a, b in zip(here.causes, there.causes, strict=True):
+        assert a.conditions == tuple(sorted((order[d], v) for d, v in b.conditions))
+        assert (a.factor, a.low, a.change, a.gain) == pytest.approx((b.factor, b.low, b.change, b.gain), rel=1e-6)
+
+
+def test_split_cells_make_no_difference() -> None:
+    """Cells given as two rows each, with half of everything, are the same cube when counts are Poisson."""
+    rng = np.random.default_rng(9)
+    codes, expected = cube(rng)
+    observed = rng.poisson(expected * moved(codes, PLANTED[2])).astype(float)
+    once = root_causes(codes, expected, observed, overdispersed=False, wobble=0.0)
+    twice = root_causes(
+        np.repeat(codes, 2, axis=0), np.repeat(expected, 2) / 2, np.repeat(observed, 2) / 2,
+        overdispersed=False, wobble=0.0,
+    )  # fmt: skip
+    assert [c.conditions for c in once.causes] == [c.conditions for c in twice.causes]
+    assert once.causes[0].gain == pytest.approx(twice.causes[0].gain)
+
+
+def test_something_out_of_nothing_is_a_cause_without_a_factor() -> None:
+    rng = np.random.default_rng(10)
+    codes, expected = cube(rng, 20_000.0)
+    new = members(codes, ((3, 2),))
+    observed = rng.poisson(expected).astype(float)
+    found = root_causes(codes, np.where(new, 0.0, expected), observed)
+    assert [c.conditions for c in found.causes] == [((3, 2),)]
+    assert found.causes[0].factor == np.inf
+    assert found.causes[0].change == pytest.approx(observed[new].sum(), rel=0.05)
+
+
+def test_what_fell_silent_is_a_cause_with_factor_zero() -> None:
+    rng = np.random.default_rng(11)
+    codes, expected = cube(rng, 20_000.0)
+    silent = members(codes, ((0, 1), (1, 2)))
+    found = root_causes(codes, expected, np.where(silent, 0.0, rng.poisson(expected)))
+    assert [c.conditions for c in found.causes] == [((0, 1), (1, 2))]
+    assert (found.causes[0].factor, found.causes[0].low) == (0.0, 0.0)
+    assert 0 < found.causes[0].high < 0.05
+    assert found.causes[0].change == pytest.approx(-expected[silent].sum(), rel=0.01)
+
+
+def test_no_more_causes_than_asked_for() -> None:
+    rng = np.random.default_rng(12)
+    codes, expected = cube(rng)
+    observed = rng.poisson(expected * moved(codes, PLANTED[7]))
+    assert len(root_causes(codes, expected, observed, most=1).causes) == 1
+    assert all(len(c.conditions) < 2 for c in root_causes(codes, expected, observed, conditions=1).causes)
+
+
+CODES = np.array([[0, 0], [0, 1], [1, 0]])
+ONES = np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: root_causes(CODES[:, 0], ONES, ONES), "codes must be a table"),
+        (lambda: root_causes(CODES.astype(float), ONES, ONES), "codes must be a table"),
+        (lambda: root_causes(CODES - 1, ONES, ONES), "non-negative integers"),
+        (lambda: root_causes(CODES[:0], ONES[:0], ONES[:0]), "codes must be a table"),
+        (lambda: root_causes(CODES, ONES[:2], ONES), "expected has shape"),
+        (lambda: root_causes(CODES, ONES, -ONES), "observed has a negative figure"),
+        (lambda: root_causes(CODES, ONES * np.nan, ONES), "expected has a negative figure or one that is not finite"),
+        (lambda: root_causes(CODES, ONES, ONES, variance=ONES[:1]), "variance has shape"),
+        (lambda: root_causes(CODES, ONES, ONES, variance=0 * ONES), "no variance"),
+        (lambda: root_causes(CODES, 0 * ONES, ONES), "nothing is expected"),
+        (lambda: root_causes(CODES, ONES, ONES, most=0), "from 1 to 16 causes"),
+        (lambda: root_causes(CODES, ONES, ONES, conditions=0), "conditions must be 1 or more"),
+        (lambda: root_causes(CODES, ONES, ONES, false_cause=1.0), "false_cause between 0 and 1"),
+        (lambda: root_causes(CODES, ONES, ONES, wobble=-1.0), "wobble must not be negative"),
+        (lambda: ratio_cells(ONES, ONES, ONES, ONES[:2]), "shape"),
+    ],
+)
+def test_what_is_no_cube_is_refused(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_three_cells_are_a_cube_too() -> None:
+    found = root_causes(CODES, [1000.0, 1000.0, 1000.0], [1000.0, 1000.0, 1500.0])
+    assert [c.conditions for c in found.causes] == [((0, 1),)]
