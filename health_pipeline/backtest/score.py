@@ -9,12 +9,13 @@ report is *of* the effect when
 * **place**: for at least one of the effect's segments, no dimension has another value in the report's segment, its unit
   included, and a policy, where it has one, is one of the effect's policies;
 * **metric**: its metric, or one of the same family, is one that the effect names. A hole in the data is of an effect
-  that names a metric of the table with the hole.
+  on the data that names a metric of the table with the hole.
 
 Three things follow.
 
-* An effect is **found** on the first day with a report of it; its *delay* counts from its start, its *onset error* is
-  the onset as told that day less the start.
+* An effect is **found** on the first day with a report of it that fits no other effect better (in metric, then by
+  naming the very metric, then by something being wrong, then by the nearness of the onset): a report finds one effect.
+  The *delay* counts from the effect's start; the *onset error* is the onset as told that day less the start.
 * An incident is **true** when its root, on any day, fits an effect in time and place. Here the onset may also lie up to
   :data:`AFTER_DAYS` after the end, for what follows late (appeals, refunds, the way back), and causes move more than
   they name: any metric will do in a segment that holds the effect's, lies in it, or shares a condition with it; in one
@@ -100,8 +101,7 @@ class Verdict:
     """Whether an incident was about anything that was planted.
 
     Attributes:
-        effect: the one it fits best: in metric before place only, then one that names its metric, then a wanted one,
-            then the one that began nearest to its onset. ``None`` when it fits none.
+        effect: the one it fits best on any day; ``None`` when it fits none.
         moved: whether its metric is one that the effect should move.
     """
 
@@ -189,17 +189,39 @@ def read_effects(path: Path) -> list[Effect]:
 
 def score(catalog: Catalog, outcome: Outcome, effects: Sequence[Effect]) -> Score:
     """What a setting found, what it missed, and what of its reports was about nothing."""
-    judged, last = set(outcome.judged), outcome.days[-1]
+    judged = set(outcome.judged)
     begun = [e for e in effects if e.start in judged]
-    findings = [_finding(catalog, outcome, e) for e in begun]
-    verdicts = [_verdict(catalog, r, [e for e in effects if e.start <= last]) for r in outcome.incidents]
+    credit = _credit(catalog, effects)
+    findings = [_finding(catalog, outcome, e, credit) for e in begun]
+    verdicts = [_verdict(r, credit) for r in outcome.incidents]
     return Score(tuple(findings), tuple(verdicts), tuple(e for e in effects if e not in begun))
 
 
-def _finding(catalog: Catalog, outcome: Outcome, effect: Effect) -> Finding:
-    fits = fitting(catalog, effect)
+Credit = Callable[[Incident], tuple[tuple[bool, bool, bool, int], Effect] | None]
+"""A row -> how well it fits, better being greater, and the effect that it fits best."""
+
+
+def _credit(catalog: Catalog, effects: Sequence[Effect]) -> Credit:
+    fits = [(e, fitting(catalog, e)) for e in effects]
+
+    def credit(incident: Incident) -> tuple[tuple[bool, bool, bool, int], Effect] | None:
+        found = [
+            ((how == "metric", incident.metric in e.metrics, e.wanted, -abs((incident.onset - e.start).days)), e)
+            for e, fit in fits
+            if (how := fit(incident)) != "no"
+        ]
+        return max(found, key=lambda f: f[0], default=None)
+
+    return credit
+
+
+def _finding(catalog: Catalog, outcome: Outcome, effect: Effect, credit: Credit) -> Finding:
     everything = [i for r in (*outcome.earlier, *outcome.incidents) for i in r.rows if i.is_open]
-    own = [i for i in everything if fits(i) == "metric" and i.onset_low <= effect.end]
+    own = []
+    for row in everything:
+        best = credit(row)
+        if best is not None and best[1] is effect and best[0][0] and row.onset_low <= effect.end:
+            own.append(row)
     if own:
         first = min(own, key=lambda i: (i.day, abs((i.onset - effect.start).days), i.id))
         return Finding(effect, first, (first.day - effect.start).days, (first.onset - effect.start).days)
@@ -208,18 +230,12 @@ def _finding(catalog: Catalog, outcome: Outcome, effect: Effect) -> Finding:
     return Finding(effect, None, inside=min(inside, default=None))
 
 
-def _verdict(catalog: Catalog, reported: Reported, effects: Sequence[Effect]) -> Verdict:
-    best: tuple[tuple[bool, bool, bool, int], Effect] | None = None
-    for effect in effects:
-        fits = fitting(catalog, effect)
-        how = {fits(i) for i in reported.rows}
-        if how & {"metric", "place"}:
-            distance = -abs((reported.first.onset - effect.start).days)
-            named = any(row.metric in effect.metrics for row in reported.rows)
-            rank = ("metric" in how, named, effect.wanted, distance)
-            if best is None or rank > best[0]:
-                best = rank, effect
-    return Verdict(reported, best[1], best[0][0]) if best else Verdict(reported, None, False)
+def _verdict(reported: Reported, credit: Credit) -> Verdict:
+    found = [best for row in reported.rows if (best := credit(row)) is not None]
+    if not found:
+        return Verdict(reported, None, False)
+    rank, effect = max(found, key=lambda f: f[0])
+    return Verdict(reported, effect, rank[0])
 
 
 Fit = Literal["metric", "place", "no"]
@@ -236,6 +252,8 @@ def fitting(catalog: Catalog, effect: Effect) -> Callable[[Incident], Fit]:
         if lies == "apart":
             return "no"
         is_hole = incident.kind == "data"
+        if is_hole and effect.cause != "data":
+            return "no"
         if incident.table in tables if is_hole else incident.metric in should_move:
             return "metric"
         own = {incident.table} if is_hole else set(catalog.tables_of(catalog.metric(incident.metric)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,13 @@ def test_time(catalog: Catalog, onset: dt.date, reported: dt.date, fits: str) ->
     assert fitting(catalog, EFFECT)(incident("market=ID", onset=onset, day=reported)) == fits
 
 
-def test_a_hole_is_of_an_effect_on_a_metric_of_its_table(catalog: Catalog) -> None:
+def test_a_hole_is_of_an_effect_on_the_data_of_its_table(catalog: Catalog) -> None:
     hole: dict[str, Any] = {"kind": "data", "series": "", "shape": "missing", "family": "delivery", "unit": "ID"}
-    assert fitting(catalog, EFFECT)(incident("", "", **hole, table="decisions")) == "metric"
-    assert fitting(catalog, EFFECT)(incident("", "", **hole, table="surveys")) == "place"
-    assert fitting(catalog, EFFECT)(incident("", "", **hole | {"unit": "TH"}, table="decisions")) == "no"
+    outage = dataclasses.replace(EFFECT, cause="data")
+    assert fitting(catalog, outage)(incident("", "", **hole, table="decisions")) == "metric"
+    assert fitting(catalog, outage)(incident("", "", **hole, table="surveys")) == "place"
+    assert fitting(catalog, outage)(incident("", "", **hole | {"unit": "TH"}, table="decisions")) == "no"
+    assert fitting(catalog, EFFECT)(incident("", "", **hole, table="decisions")) == "no"
 
 
 def outcome(catalog: Catalog, rows: list[list[Incident]], told: list[dt.date | None] | None = None) -> Outcome:
@@ -115,11 +118,18 @@ def test_found_on_the_first_day_whose_root_fits_and_the_rest_is_false(catalog: C
 
 def test_what_comes_back_is_no_finding_but_true(catalog: Catalog) -> None:
     """After the end the way back is reported as a shift: a consequence, not the effect."""
-    short = Effect(*(getattr(EFFECT, f) for f in ("id", "kind", "title", "start")), START + DAY, EFFECT.segments,
-                   EFFECT.metrics, EFFECT.policies, "rate")  # fmt: skip
+    short = dataclasses.replace(EFFECT, end=START + DAY)
     back = incident("market=ID", onset=START + 3 * DAY, day=START + 5 * DAY)
     found = score(catalog, outcome(catalog, [[back]]), [short])
     assert found.missed == list(found.findings) and found.precision == 1.0
+
+
+def test_a_report_finds_only_the_effect_that_it_fits_best(catalog: Catalog) -> None:
+    everywhere = dataclasses.replace(EFFECT, id="w", segments=("",), start=START - 5 * DAY, policies=frozenset())
+    named = incident("market=ID", day=START + DAY)
+    found = score(catalog, outcome(catalog, [[named]]), [everywhere, EFFECT])
+    assert [f.incident for f in found.findings] == [None, named]
+    assert found.verdicts[0].effect == EFFECT
 
 
 def test_a_harmless_effect_is_not_missed_and_one_before_the_judged_days_is_not_scored(catalog: Catalog) -> None:
