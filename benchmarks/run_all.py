@@ -10,6 +10,7 @@ STUDIES = (
     "benchmarks.power",
     "benchmarks.peer",
     "benchmarks.speed",
+    "benchmarks.explanation",
     "benchmarks.real_data",
     "benchmarks.performance",
 )
