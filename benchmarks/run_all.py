@@ -11,6 +11,7 @@ STUDIES = (
     "benchmarks.peer",
     "benchmarks.speed",
     "benchmarks.explanation",
+    "benchmarks.backtest_twin",
     "benchmarks.real_data",
     "benchmarks.performance",
 )

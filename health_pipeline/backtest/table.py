@@ -67,7 +67,7 @@ def _attention(cost: Cost) -> dict[str, str]:
     return {
         "messages": f"{cost.messages:,}",
         "messages a week": f"{cost.weekly(cost.messages):.1f}",
-        "minutes a week": f"{cost.weekly(cost.minutes):,.0f}",
+        "minutes a week": f"{cost.weekly(cost.minutes):,.1f}",
         "minutes of the median day": f"{cost.median:,.0f}",
         "minutes of the worst day": f"{cost.most:,.0f}",
     }
@@ -88,7 +88,7 @@ def _truth(study: Study, outcome: Outcome) -> dict[str, str]:
         "median onset error, days": median([f.onset_error for f in found], sign=True),
         "precision": percent(score.precision),
         "precision, of a metric it should move": percent(score.metric_precision),
-        "minutes a week on false ones": f"{cost.weekly(study.false_minutes(outcome.setting.name)):,.0f}",
+        "minutes a week on false ones": f"{cost.weekly(study.false_minutes(outcome.setting.name)):,.1f}",
     }
 
 
