@@ -353,6 +353,7 @@ FALSE_CAUSE = 0.05  # chance that noise alone is given a cause
 FLOOR = 0.05  # events that a cell is thought to expect at least, so that nothing is impossible
 EXCEPTION = 3.0  # log-likelihood by which a set with an exception inside must be better than sets without one
 TIE = 1e-9  # gains that differ by less are equal: sums depend on the order of rows
+CAUTION = 1.1  # a learned wobble is taken to be so much larger: it rests on some tens of values
 TURNS = 200  # of proportional fitting
 ROUNDS = 4  # of learning the noise and finding the causes
 
@@ -661,7 +662,7 @@ class _Cube:
             error.append(1.0 / mean[told])
         if sum(map(len, away)) < 10:
             return 0.0
-        return math.sqrt(_excess(np.concatenate(away), np.concatenate(error)))
+        return CAUTION * math.sqrt(_excess(np.concatenate(away), np.concatenate(error)))
 
     def inside(self, one: _Set) -> NDArray[np.bool_]:
         if one.key not in self._insides:
@@ -927,7 +928,7 @@ def _line(x: Array, y: Array, weight: Array) -> tuple[float, float]:
 
 def _excess(square: Array, sampling: Array) -> float:
     """Variance v that makes square / (sampling + v) as large as χ² with one degree, cut at 4; 0 if none is needed."""
-    usual = 0.7735  # mean of min(z², 4) of a normal z
+    usual = 0.9205  # mean of min(z², 4) of a normal z
 
     def lacking(v: float) -> float:
         return float(np.minimum(square / (sampling + v), 4.0).mean()) - usual
