@@ -113,12 +113,13 @@ def later(days: int) -> str:
 
 
 def finding(found: Finding) -> str:
-    """What became of an effect: ``after 3 days, onset +1``, ``missed``."""
+    """What became of an effect: ``after 3 days, onset ±0``, ``missed``."""
     if found.incident is None:
         if found.inside is None:
             return "missed"
         return f"missed; among the shifts of another incident on {wording.day(found.inside)}"
-    return f"after {wording.count(found.delay or 0, 'day')}, onset {found.onset_error or 0:+d}"
+    onset = f"{found.onset_error:+d}" if found.onset_error else "±0"
+    return f"after {wording.count(found.delay or 0, 'day')}, onset {onset}"
 
 
 def verdict(study: Study, setting: str, reported: Reported) -> tuple[str, str]:
