@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from health_pipeline.stats import kernel
 from health_pipeline.stats.common import common_effects
@@ -30,18 +30,20 @@ from health_pipeline.stats.rolling import Array
 Kind = Literal["spike", "level", "slope"]
 State_ = Literal["new", "ongoing", "recovered", "settled"]
 
-MINIMUM_HISTORY = 42  # days before the first judged one
+MINIMUM_HISTORY = BEHIND + kernel.LEAST  # days before the first judged one
 LOOKBACK = WINDOW + BEHIND + EVERY  # days before a judged day on which its judgement depends, besides the state
 WARM_UP = 28  # observed days before a step
 MEMBER_DAYS = 28  # a series is judged, or at least followed, for so long after it was large enough
 LAGS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 21, 28])
 EFFECTIVE_TESTS = 8.0  # of the lags and ramps, which are correlated; simulated by `python -m benchmarks.null`
+CAUTION = 2.5  # learned noise makes small p-values too small by so much; seen on drifting, autocorrelated null panels
 ONSET_LIKELIHOOD = 5.0  # onsets within so many units of log-likelihood of the best make up the interval
 SLOPE_MARGIN = 2.0  # units of log-likelihood by which a ramp must beat every step
 SPIKE_DAYS = 2
 SETTLED_DAYS = 42  # a level that lasted so long is the new normal
 REFINED_DAYS = 14  # after a report its onset is looked for again, and its interval allows for having been selected
 QUIET_DAYS = 28  # a further step the same way is reported only if it is half as large as the one under way
+GROWING_DAYS = 7  # and not at all so soon after the report: the shift under way is still growing
 OVER = 4.0  # log-likelihood by which a shift must have ended
 OVER_A_DAY = 2.5  # most that one day may say to that, of a shift of more than SPIKE_DAYS
 NOTABLE = 1e-3  # p-value from which a candidate in a series with shifts under way is looked at at all
@@ -283,15 +285,16 @@ class Watch:
         self.steps = np.zeros((count, STEPS, 2), dtype=np.int64)
         self.counts = np.zeros(count, dtype=np.int64)
         self.memory = Memory(self.settings.false_discovery_rate)
-        lags = OLDEST + len(RAMPS)
+        lags = 2 * OLDEST
         self.size, self.error, self.r = (np.full((count, lags), np.nan) for _ in range(3))
         self.beta = np.zeros((count, kernel.COLUMNS))
         self.fit_error = np.zeros(count)
-        self.step_error = np.zeros((count, STEPS))
+        self.step_size, self.step_error = np.full((count, STEPS), np.nan), np.full((count, STEPS), np.nan)
+        self.slots: dict[int, list[Active]] = {}
         self.fitted = np.zeros((count, WINDOW))
         self.used = np.zeros(count, dtype=np.int64)
         self.noise: Noise = learn(self.lessons, panel.pool)  # arrays, written in place from here on
-        self.inflate, self.degrees = np.ones((count, lags)), np.full((count, lags), 4.0)
+        self.inflate, self.degrees = np.ones((count, lags)), np.full((count, lags), np.nan)
         self.band = np.full((3, count), np.nan)
         self.tested = 0
         self.shifts: list[Shift] = []
@@ -336,11 +339,12 @@ class Watch:
         """What the judged days leave to the next."""
         last = self.next - 1
         day = self.zero + last
+        since = np.where(self.since > -OPEN // 2, self.since + self.zero, -OPEN)
         series = {
             self.panel.series[i]: np.concatenate(
                 [
                     self.lessons.moments[i], self.lessons.details[i],
-                    [self.level[i], self.level_error[i], float(self.since[i] + self.zero)], self.week[i],
+                    [self.level[i], self.level_error[i], float(since[i])], self.week[i],
                 ]
             )
             for i in np.flatnonzero(self.member)
@@ -438,19 +442,23 @@ class Watch:
         for whole, part in zip(self.noise, learn(lessons, self.panel.pool[rows]), strict=True):
             whole[rows] = part
         young, week, fortnight = self.noise.inflation.T
-        lags = np.concatenate([np.arange(1, OLDEST + 1), RAMPS / 2])
+        lags = np.concatenate([np.arange(1, OLDEST + 1), np.arange(1, OLDEST + 1) / 2.0])
         grid = np.array([2.0, 5.0, 14.0])
         weight = np.stack([np.interp(lags, grid, row) for row in np.eye(3)])
         self.inflate = np.stack([young, week, fortnight], axis=1) @ weight
         young, week, fortnight = self.noise.degrees.T
-        self.degrees = np.exp(np.log(np.stack([young, week, fortnight], axis=1)) @ weight)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(np.maximum(np.stack([young, week, fortnight], axis=1), 1e-9))
+        self.degrees = np.exp(logs @ weight)
+        self.degrees[young == 0.0] = np.nan
         self.degrees[:, :SPIKE_DAYS] = np.minimum(self.degrees[:, :SPIKE_DAYS], self.noise.tail[:, None])
 
     def _fit(self, rows: NDArray[np.int64], column: int, raw: bool = False) -> None:
         arguments = (
             column, self.numerator, self.denominator, self.told, self.effects, self.cohort, self.special, self.weekday,
             self.scale, self.since, self.steps, self.counts, self.noise.noise, self.noise.prior, WARM_UP, raw,
-            self.size, self.error, self.r, self.beta, self.fit_error, self.step_error, self.fitted, self.used,
+            self.size, self.error, self.r, self.beta, self.fit_error,
+            self.step_size, self.step_error, self.fitted, self.used,
         )  # fmt: skip
         _in_parallel(lambda part: kernel.scan_series(part, *arguments), rows)
 
@@ -466,18 +474,17 @@ class Watch:
 
     def _columns(self, i: int) -> None:
         """Steps of a series as columns of its fit; those that don't fit in, or have no past, shorten its history."""
-        kept = []
-        for s in sorted(self.active.get(i, ()), key=lambda s: s.onset):
-            kept.append((s.onset - self.zero, s.end - self.zero if not s.open else OPEN))
+        kept = sorted(self.active.get(i, ()), key=lambda s: s.onset)
         while len(kept) > STEPS:
-            start, end = kept.pop(0)
-            if end == OPEN:
-                self.since[i] = max(self.since[i], start)
+            s = kept.pop(0)
+            if s.open:
+                self.since[i] = max(self.since[i], s.onset - self.zero)
             else:
-                self.special[i, max(start, 0) : max(end, 0)] = True
+                self.special[i, max(s.onset - self.zero, 0) : max(s.end - self.zero, 0)] = True
+        self.slots[i] = kept
         self.counts[i] = len(kept)
-        for at, pair in enumerate(kept):
-            self.steps[i, at] = pair
+        for at, s in enumerate(kept):
+            self.steps[i, at] = s.onset - self.zero, OPEN if s.open else s.end - self.zero
 
     def _over(self, column: int) -> None:
         """End what has ended, and forget what is too long ago to matter."""
@@ -495,7 +502,7 @@ class Watch:
             if shifts:
                 self._columns(i)
             else:
-                del self.active[i]
+                del self.active[i], self.slots[i]
                 self.counts[i] = 0
 
     def _maybe_over(self, i: int, s: Active, column: int) -> None:
@@ -505,14 +512,12 @@ class Watch:
         baseline = (
             self.level[i] + self.week[i, (self.weekday[i] + column) % 7] + self.effects[self.cohort[i], column] + others
         )
-        one = self.panel.only(i)
-        away, sampling = _residuals(one, column, np.array([baseline]), plain=True)
-        _, shifted = _residuals(one, column, np.array([baseline + s.size]))
-        variance = (
-            max(float(sampling[0]), float(shifted[0]), self.told[i, column])
-            + self.noise.noise[i, 0] + self.level_error[i] ** 2
-        ) * self.noise.inflation[i, 0] ** 2  # fmt: skip
-        z = float(away[0])
+        scale, k, n = int(self.scale[i]), self.numerator[i, column], self.denominator[i, column]
+        z = kernel.value_of(scale, k, n) - baseline
+        sampling = max(kernel.residual_and_variance(scale, k, n, baseline + size)[1] for size in (0.0, s.size))
+        variance = (max(sampling, self.told[i, column]) + self.noise.noise[i, 0] + self.level_error[i] ** 2) * (
+            self.noise.inflation[i, 0] ** 2
+        )
         says = ((z - s.size) ** 2 - z**2) / (2.0 * variance)
         if day - s.onset > SPIKE_DAYS:
             says = float(np.clip(says, -OVER_A_DAY, OVER_A_DAY))
@@ -526,15 +531,15 @@ class Watch:
 
     def _report(self, rows: NDArray[np.int64], column: int) -> None:
         day = self.zero + column
-        picked = np.concatenate([LAGS - 1, OLDEST + np.arange(len(RAMPS))])
+        picked = np.concatenate([LAGS - 1, OLDEST + RAMPS - 1])
         with np.errstate(invalid="ignore"):
             calibrated = self.r / self.inflate
-            p = 2.0 * stats.t.sf(np.abs(calibrated[np.ix_(rows, picked)]), self.degrees[np.ix_(rows, picked)])
+            p = 2.0 * special.stdtr(self.degrees[np.ix_(rows, picked)], -np.abs(calibrated[np.ix_(rows, picked)]))
         smallest = np.log1p(self.settings.minimum_change)
         p[np.abs(self.size[np.ix_(rows, picked)]) < smallest] = 1.0
         judged = self.panel.supported[rows, column] & ~np.isnan(p).all(axis=1) & (self.used[rows] > 0)
         p[np.isnan(p)] = 1.0
-        combined = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=1))
+        combined = np.minimum(1.0, CAUTION * EFFECTIVE_TESTS * p.min(axis=1))
         best = picked[p.argmin(axis=1)]
         for place, i in enumerate(rows):
             notable = judged[place] and combined[place] <= NOTABLE
@@ -571,10 +576,11 @@ class Watch:
             if not s.open:
                 continue
             if np.sign(size) == np.sign(s.size):
-                if day - s.reported < QUIET_DAYS and abs(size) < 0.5 * abs(s.size):
+                young = day - s.reported
+                if young <= GROWING_DAYS or (young < QUIET_DAYS and abs(size) < 0.5 * abs(s.size)):
                     return False
             elif abs(size) > 0.4 * abs(s.size) and abs(size) < 1.6 * abs(s.size):
-                onset, _, _ = self._onset(i, np.sign(size), column)
+                onset, _, _ = self._onset(i, self._gains(i, np.sign(size))[:OLDEST], column)
                 if onset > s.onset:  # it is the end of it
                     s.end = onset
                     s.over = OVER
@@ -582,11 +588,15 @@ class Watch:
                     return False
         return True
 
-    def _onset(self, i: int, sign: float, column: int) -> tuple[int, int, int]:
-        """Day of the likeliest onset of a step of a direction, and the ends of its interval."""
-        gains = 0.5 * (self.r[i, :OLDEST] / self.inflate[i, :OLDEST]) ** 2
-        gains[~(np.sign(self.size[i, :OLDEST]) == sign)] = -np.inf
-        gains[np.isnan(gains)] = -np.inf
+    def _gains(self, i: int, sign: float) -> Array:
+        """Log-likelihood gained by steps of 1..``OLDEST`` days, then by ramps, of one direction."""
+        # Not the deviance, which knows no more than all things gone: days before a fall to nothing would join it for
+        # free.
+        gains = 0.5 * (self.size[i] / self.error[i] / self.inflate[i]) ** 2
+        return np.where(np.isnan(gains) | (np.sign(self.size[i]) != sign), -np.inf, gains)
+
+    def _onset(self, i: int, gains: Array, column: int) -> tuple[int, int, int]:
+        """Day of the likeliest onset, and the ends of its interval."""
         best = int(gains.argmax())
         near = np.flatnonzero(gains >= gains[best] - ONSET_LIKELIHOOD)
         latest = earliest = best
@@ -597,23 +607,20 @@ class Watch:
         day = self.zero + column
         seen = ~np.isnan(self.numerator[i])
         low = column - earliest
-        while low > 0 and not seen[low - 1] and earliest > latest:  # it may have begun in the days without data before
+        while low > 0 and not seen[low - 1]:  # it may have begun in the days without data before
             low -= 1
         return day - best, int(self.zero + low), day - latest
 
     def _begin(self, i: int, best: int, column: int) -> Active:
-        size = self.size[i, best]
-        onset, low, high = self._onset(i, np.sign(size), column)
-        gains = 0.5 * (self.r[i] / self.inflate[i]) ** 2
-        gains[~(np.sign(self.size[i]) == np.sign(size))] = -np.inf
-        gains = np.where(np.isnan(gains), -np.inf, gains)
-        kind: Kind = "spike" if self.zero + column - onset < SPIKE_DAYS else "level"
-        ramp = int(gains[OLDEST:].argmax())
-        if gains[OLDEST + ramp] > gains[:OLDEST].max() + SLOPE_MARGIN:
-            kind = "slope"
-            onset = self.zero + column - int(RAMPS[ramp]) + 1
-            low, high = onset - 7, onset + 7
-        day = self.zero + column
+        day, size = self.zero + column, self.size[i, best]
+        gains = self._gains(i, np.sign(size))
+        steps, ramps = gains[:OLDEST], gains[OLDEST:]
+        if ramps.max() > steps.max() + SLOPE_MARGIN:
+            onset, low, high = self._onset(i, ramps, column)
+            kind: Kind = "slope"
+        else:
+            onset, low, high = self._onset(i, steps, column)
+            kind = "spike" if day - onset < SPIKE_DAYS else "level"
         return Active(day, onset, low, high, kind, 1.0, 1.0, 0, 0.0, float(size))
 
     def _refine(self, column: int) -> list[int]:
@@ -634,7 +641,7 @@ class Watch:
         for i, s in young:
             self.active[i].append(s)
             if not np.isnan(self.size[i, :OLDEST]).all():
-                onset, low, high = self._onset(i, np.sign(s.size), column)
+                onset, low, high = self._onset(i, self._gains(i, np.sign(s.size))[:OLDEST], column)
                 if abs(onset - s.onset) <= 7 and np.isfinite(self.r[i, day - onset]):
                     s.onset, s.onset_low, s.onset_high = onset, min(low, onset), max(high, onset)
             self._columns(i)
@@ -643,15 +650,14 @@ class Watch:
     def _write(self, column: int, day: int) -> None:
         """A row for every shift that is under way, or has just ended."""
         for i, shifts in sorted(self.active.items()):
-            order = sorted(shifts, key=lambda s: s.onset)[-STEPS:]
-            first = column - WINDOW + 1
-            inside = [s for s in order if s.onset - self.zero <= column and (s.open or s.end - self.zero > first)]
-            for at, s in enumerate(inside):
-                if s.told:
-                    continue
-                if self.used[i] and not np.isnan(self.step_error[i, at]):
-                    s.size = float(self.beta[i, SHARED + at])
-                    s.error = float(self.step_error[i, at])
+            places = {id(s): at for at, s in enumerate(self.slots[i])}
+            for s in [s for s in sorted(shifts, key=lambda s: s.onset) if not s.told]:
+                at = places.get(id(s))
+                known = at is not None and self.used[i] > 0 and not np.isnan(self.step_error[i, at])
+                if known and s.open and s.reported != day and self.step_size[i, at] * s.size <= 0.0:
+                    s.end = max(s.onset + 1, s.over_since or day)  # what is left of it points the other way
+                elif known:
+                    s.size, s.error = float(self.step_size[i, at]), float(self.step_error[i, at])
                 if s.kind == "spike" and s.open and day - s.onset >= SPIKE_DAYS:
                     s.kind = "level"
                 if not s.open and s.end - s.onset <= SPIKE_DAYS:
@@ -659,10 +665,13 @@ class Watch:
                 state: State_ = "new" if s.reported == day else "ongoing"
                 if not s.open:
                     state = "recovered"
-                elif day - s.onset >= SETTLED_DAYS and s.reported != day:
+                elif s.reported != day and (day - s.onset >= SETTLED_DAYS or (self.used[i] > 0 and not known)):
                     state = "settled"
                 s.told = state in ("recovered", "settled")
                 self.shifts.append(self._row(i, s, state, column))
+                if s.open and s.told and not known:  # its level is all that is known of the series by now
+                    self.since[i] = max(self.since[i], s.onset - self.zero)
+                    shifts.remove(s)
 
     def _row(self, i: int, s: Active, state: State_, column: int) -> Shift:
         day = self.zero + column
@@ -672,14 +681,13 @@ class Watch:
         since = since[~np.isnan(self.numerator[i, since])] if len(since) else since
         if not len(since):
             since = np.array([column])
-        one = self.panel.only(i)
         scale = Scale(int(self.panel.scale[i]))
         without = self.fitted[i, since - (column - WINDOW + 1)].copy()
         for other in self.active[i]:
             if other is not s:
                 during = (since + self.zero >= other.onset) & (since + self.zero < other.end)
                 without[during] += other.size
-        base = one.natural(without[None])[0]
+        base = _natural(scale, without)
         k, n = self.numerator[i, since], self.denominator[i, since]
         if scale == Scale.COUNT:
             expected, observed, exposure, plus = float(np.mean(base)), float(np.mean(k)), 1.0, 0.5
@@ -693,9 +701,9 @@ class Watch:
         age = min(max(column - onset, 0), OLDEST - 1)
         inflation = float(self.inflate[i, age])
         level = 0.05 if day - s.reported > REFINED_DAYS else 0.05 * max(s.share, 1e-6)
-        half = float(stats.t.ppf(1.0 - level / 2.0, self.degrees[i, age])) * s.error * inflation
+        half = float(special.stdtrit(self.degrees[i, age], 1.0 - level / 2.0)) * s.error * inflation
         reach = max(observed, floor)
-        low, high = _moved(scale, reach, -half), _moved(scale, reach, half)
+        low, high = min(_moved(scale, reach, -half), observed), max(_moved(scale, reach, half), observed)
         base_value = max(expected, 1e-12)
         k_size = self.panel.size[i, since]
         return Shift(
@@ -708,6 +716,14 @@ class Watch:
         )  # fmt: skip
 
 
+def _natural(scale: Scale, values: Array) -> Array:
+    """Like :meth:`.Panel.natural`, of one series."""
+    power = np.exp(np.minimum(values, 700.0))
+    if scale == Scale.PROPORTION:
+        return power / (1.0 + power)
+    return power if scale == Scale.RATE else np.maximum(power - (1.0 if scale == Scale.MEAN else 0.5), 0.0)
+
+
 def _moved(scale: Scale, value: float, by: float) -> float:
     """A natural value moved on its additive scale."""
     by = min(max(by, -50.0), 50.0)
@@ -716,12 +732,12 @@ def _moved(scale: Scale, value: float, by: float) -> float:
         odds = value / (1.0 - value) * np.exp(by)
         return float(odds / (1.0 + odds))
     if scale == Scale.MEAN:
-        return float(np.expm1(np.log1p(value) + by))
+        return max(0.0, float(np.expm1(np.log1p(value) + by)))
     return float(value * np.exp(by))
 
 
-def _residuals(panel: Panel, column: int, eta: Array, plain: bool = False) -> tuple[Array, Array]:
-    """(observed less expected on the additive scale, linearised unless ``plain``; sampling variance), per series."""
+def _residuals(panel: Panel, column: int, eta: Array) -> tuple[Array, Array]:
+    """(observed less expected on the additive scale, linearised; sampling variance), per series."""
     k, n, scale = panel.numerator[:, column], panel.denominator[:, column], panel.scale
     eta = np.clip(eta, -30.0, 40.0)
     with np.errstate(all="ignore"):
@@ -744,5 +760,5 @@ def _residuals(panel: Panel, column: int, eta: Array, plain: bool = False) -> tu
         variance[rows] = 0.0
     # One outlier must not stand for a common effect: the logarithm is nearer to what it is.
     far = np.abs(away) > 0.5
-    away = np.where(far | plain, observed - eta, away)
+    away = np.where(far, observed - eta, away)
     return away, variance

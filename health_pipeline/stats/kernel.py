@@ -23,9 +23,13 @@ SHARED = 1 + WEEKDAYS + WAVES  # columns that every series has
 STEPS = 3  # further columns: steps under way, or over but still in the window
 COLUMNS = SHARED + STEPS
 OLDEST = 42  # a step is looked for so many days back
-RAMPS = np.array([14, 28, 42])
+RAMPS = np.array([14, 28, 42])  # lengths of the ramps that are looked for; the onset of one found may be any
+SHORTEST_RAMP = 7
 CUT = 3.0  # standard deviations beyond which a day counts no more than if it were there (Huber)
+FAR = 0.5  # linear residual beyond which the additive scale itself is nearer to what a day is worth
 PASSES = 3
+LEAST = 28  # days without which a series teaches nothing about its noise
+FEWEST_BEFORE = 7  # days before a step without which it can't be told from the level
 WIDE = 10.0  # prior standard deviation of a step, on the additive scale: none to speak of
 
 
@@ -176,7 +180,8 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
         steps, count: (STEPS, 2) first day and first day no more, in window columns; how many are set.
         noise: extra variance, autocorrelated share of the variance, its autocorrelation.
         prior: standard deviations of weekday and drift coefficients, then WEEKDAYS means of weekday coefficients.
-        raw: the last OLDEST days are not clipped; scores are estimates only under the weights of the fit.
+        raw: no day is clipped, and days far from the baseline are read on the additive scale itself: the linear reading
+            of a large rise, not clipped, throws the fit off. For scores that are estimates of large steps.
         beta: COLUMNS; out: coefficients.
         a: (COLUMNS, COLUMNS); out: Cholesky factor of the precision of the coefficients.
         design: (WINDOW, COLUMNS); out: whitened design rows.
@@ -228,6 +233,8 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
                 r = value_of(scale, k[j], n[j]) - offset[j] - eta
             else:
                 r, s = residual_and_variance(scale, k[j], n[j], eta + offset[j])
+                if raw and abs(r) > FAR:
+                    r = value_of(scale, k[j], n[j]) - offset[j] - eta
             s = max(s, told[j])
             sd = np.sqrt(s + extra)
             innovation = np.sqrt(variance + white)
@@ -237,7 +244,7 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
             row[columns + 1] = (r / sd - state[columns + 1]) / innovation
             e = row[columns + 1]
             h = 1.0
-            if attempt > 0 and abs(e) > CUT and not (raw and j >= WINDOW - OLDEST):
+            if attempt > 0 and abs(e) > CUT and not raw:
                 h = CUT / abs(e)
             gain = variance / (variance + white) * h
             for c in range(columns + 2):
@@ -279,6 +286,8 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
                 eta += x[c] * beta[c]
             work[7, j] = eta
             r, s = residual_and_variance(scale, k[j], n[j], eta + offset[j])
+            if raw and abs(r) > FAR:
+                r = value_of(scale, k[j], n[j]) - offset[j] - eta
             work[5, j] = r
     level = 0.0
     for j in range(WINDOW):
@@ -288,7 +297,7 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
             e = (work[5, j] / sd - level) / innovation
             level += gain * e * innovation
             work[0, j] = e
-            h = 1.0 if abs(e) <= CUT or (raw and j >= WINDOW - OLDEST) else CUT / abs(e)
+            h = 1.0 if abs(e) <= CUT or raw else CUT / abs(e)
             work[1, j] = np.sqrt(h)
     return used
 
@@ -343,25 +352,36 @@ def window_of(i, last, numerator, denominator, told, effects, cohort, special, s
     for j in range(WINDOW):
         t = last - WINDOW + 1 + j
         use[j] = False
+        offset[j] = effects[cohort[i], t] if t >= 0 else 0.0  # of days not used too: none must keep another series'
         if t < since or t < 0 or special[i, t]:
             continue
         value = numerator[i, t]
         if np.isnan(value):
             continue
-        k[j], n[j], s[j], offset[j] = value, denominator[i, t], told[i, t], effects[cohort[i], t]
+        k[j], n[j], s[j] = value, denominator[i, t], told[i, t]
         use[j] = True
         seen += 1
     return seen
 
 
 @compiled
-def relative_steps(steps, count, last, out):
-    """Steps from panel columns to columns of the window that ends at ``last``; those outside are left out."""
+def relative_steps(steps, count, last, use, out, slots):
+    """Steps from panel columns to columns of the window that ends at ``last``.
+
+    Left out are those outside the window, and those with hardly a day before them: their level is all that is known.
+    ``slots`` becomes the places of those that are kept.
+    """
     kept = 0
     for s in range(count):
         start, end = steps[s, 0] - (last - WINDOW + 1), steps[s, 1] - (last - WINDOW + 1)
-        if start < WINDOW and end > 0 and start < end:
+        if start >= WINDOW or end <= 0 or start >= end:
+            continue
+        before = 0
+        for j in range(start):
+            before += use[j]
+        if before >= FEWEST_BEFORE or end < WINDOW:
             out[kept, 0], out[kept, 1] = start, end
+            slots[kept] = s
             kept += 1
     return kept
 
@@ -382,7 +402,8 @@ def diagonal_variance(a, columns, c):
 @compiled
 def scan_series(
     rows, last, numerator, denominator, told, effects, cohort, special, weekday, scale, since, steps, counts,
-    noise, prior, warm_up, raw, size, error, r, beta, level_error, step_error, fitted, used,
+    noise, prior, warm_up, raw, size, error, r, beta, level_error, step_size,
+    step_error, fitted, used,
 ):  # fmt: skip
     """Fit each of ``rows`` on the window that ends at column ``last``, and score further steps and ramps.
 
@@ -391,10 +412,10 @@ def scan_series(
         weekday: N; weekday of column 0 of each series.
         warm_up: observed days before a step without which it is not scored.
         raw: see :func:`score`.
-        size, error, r: (N, OLDEST + ramps); out: estimate, standard error, signed root of the deviance; NaN where not
-            scored.
+        size, error, r: (N, 2 OLDEST); out: estimate, standard error, signed root of the deviance; of steps of 1.. days,
+            then of ramps; NaN where not scored.
         beta: (N, COLUMNS); out. level_error: N; out: standard error of tomorrow's baseline.
-        step_error: (N, STEPS); out.
+        step_size, step_error: (N, STEPS); out: NaN where a step is not in the window, or all that is known.
         fitted: (N, WINDOW); out: the baseline without steps, effects of common days included.
         used: N; out: days used, 0 without a fit.
     """
@@ -402,7 +423,7 @@ def scan_series(
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
     design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
-    mine = np.zeros((STEPS, 2), dtype=np.int64)
+    mine, slots = np.zeros((STEPS, 2), dtype=np.int64), np.zeros(STEPS, dtype=np.int64)
     out = np.empty(2)
     x = np.empty(COLUMNS)
     solved = np.empty(COLUMNS)
@@ -416,9 +437,11 @@ def scan_series(
             < 7
         ):
             continue
-        count = relative_steps(steps[i], counts[i], last, mine)
+        count = relative_steps(steps[i], counts[i], last, use, mine, slots)
         day = (weekday[i] + last - WINDOW + 1) % 7
-        used[i] = fit(k, n, s, offset, use, scale[i], day, mine, count, noise[i], prior[i], raw, beta[i], a, design, work)
+        used[i] = fit(
+            k, n, s, offset, use, scale[i], day, mine, count, noise[i], prior[i], raw, beta[i], a, design, work
+        )
         if used[i] == 0:
             continue
         columns = SHARED + count
@@ -436,8 +459,11 @@ def scan_series(
         for c in range(columns):
             total += solved[c] * solved[c]
         level_error[i] = np.sqrt(total)
-        for c in range(STEPS):
-            step_error[i, c] = np.sqrt(diagonal_variance(a, columns, SHARED + c)) if c < count else np.nan
+        step_size[i, :] = np.nan
+        step_error[i, :] = np.nan
+        for c in range(count):
+            step_size[i, slots[c]] = beta[i, SHARED + c]
+            step_error[i, slots[c]] = np.sqrt(diagonal_variance(a, columns, SHARED + c))
         if not use[WINDOW - 1]:
             continue
         p = 0.5
@@ -460,12 +486,15 @@ def scan_series(
             if out[1] > 0.0:
                 size[i, days - 1], error[i, days - 1] = out[0], out[1]
                 r[i, days - 1] = deviance_score(scale[i], out[0], out[1], p)
+            ramp = raw and days >= SHORTEST_RAMP
             for c in range(len(RAMPS)):
-                if days == RAMPS[c]:
-                    score(1, days, count, noise[i, 2], raw, a, design, work, out)
-                    if out[1] > 0.0:
-                        size[i, OLDEST + c], error[i, OLDEST + c] = out[0], out[1]
-                        r[i, OLDEST + c] = deviance_score(scale[i], out[0], out[1], p)
+                ramp = ramp or days == RAMPS[c]
+            if ramp:
+                score(1, days, count, noise[i, 2], raw, a, design, work, out)
+                if out[1] > 0.0:
+                    c = OLDEST + days - 1
+                    size[i, c], error[i, c] = out[0], out[1]
+                    r[i, c] = deviance_score(scale[i], out[0], out[1], p)
 
 
 MOMENTS = 4 + 1 + 2 * WEEKDAYS  # total variance, sampling variance, autocorrelation 1 and 2, days, weekdays
@@ -504,7 +533,7 @@ def moments_of_series(
     a = np.empty((COLUMNS, COLUMNS))
     beta = np.empty(COLUMNS)
     design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
-    mine = np.zeros((STEPS, 2), dtype=np.int64)
+    mine, slots = np.zeros((STEPS, 2), dtype=np.int64), np.zeros(STEPS, dtype=np.int64)
     noise = np.zeros(3)
     prior = np.zeros(2 + WEEKDAYS)
     prior[0], prior[1] = 0.5, 0.5
@@ -514,9 +543,9 @@ def moments_of_series(
         seen = window_of(
             i, last[i], numerator, denominator, told, effects, cohort, special, since[i], k, n, s, offset, use
         )
-        if seen < 21:
+        if seen < LEAST:
             continue
-        count = relative_steps(steps[i], counts[i], last[i], mine)
+        count = relative_steps(steps[i], counts[i], last[i], use, mine, slots)
         day = (weekday[i] + last[i] - WINDOW + 1) % 7
         found = 0
         for j in range(7, WINDOW):
@@ -598,7 +627,7 @@ def details_of_series(
     a = np.empty((COLUMNS, COLUMNS))
     beta = np.empty(COLUMNS)
     design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
-    mine = np.zeros((STEPS, 2), dtype=np.int64)
+    mine, slots = np.zeros((STEPS, 2), dtype=np.int64), np.zeros(STEPS, dtype=np.int64)
     given = np.empty(2 + WEEKDAYS)
     large = np.empty(WINDOW)
     for i in rows:
@@ -607,9 +636,9 @@ def details_of_series(
         seen = window_of(
             i, last[i], numerator, denominator, told, effects, cohort, special, since[i], k, n, s, offset, use
         )
-        if seen < 21:
+        if seen < LEAST:
             continue
-        count = relative_steps(steps[i], counts[i], last[i], mine)
+        count = relative_steps(steps[i], counts[i], last[i], use, mine, slots)
         day = (weekday[i] + last[i] - WINDOW + 1) % 7
         given[:] = prior[i]
         if drift:

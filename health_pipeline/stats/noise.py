@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from health_pipeline.stats import kernel
+from health_pipeline.stats.kernel import LEAST
 from health_pipeline.stats.rolling import Array
 
 BEHIND = 21  # days between the end of the window that teaches the noise and the day it is used for
 EVERY = 7  # days between two lessons
-LEAST = 21  # days without which a series teaches nothing
 MOST_DEGREES = 200.0
 MOST_LONG = (
     100.0,
@@ -59,9 +59,11 @@ class Noise(NamedTuple):
     Attributes:
         noise: (N, 3); extra variance, share of the variance that is autocorrelated, its autocorrelation.
         prior: (N, 2 + WEEKDAYS); standard deviations of weekdays and drift, weekdays typical of the pool.
-        degrees: (N, 3); degrees of freedom of the scores of steps of 1-2, about 5, and 14 or more days.
+        degrees: (N, 3); degrees of freedom of the scores of steps of 1-2, about 5, and 14 or more days;
+            0 where nothing is known of any series of the pool.
         tail: N; degrees of freedom of Student's t whose tails the pool's single days have.
-        inflation: (N, 3); factors >= 1 on the standard errors of steps of 1-2, about 5, and 14 or more days.
+        inflation: (N, 3); factors >= 1 on the standard errors of steps of 1-2, about 5, and 14 or more days;
+            0 where nothing is known of any series of the pool.
     """
 
     noise: Array
@@ -76,7 +78,7 @@ def learn(lessons: Lessons, pool: NDArray[np.int64]) -> Noise:
     series = len(pool)
     noise = np.zeros((series, 3))
     prior = np.zeros((series, 2 + kernel.WEEKDAYS))
-    degrees = np.full((series, 3), 4.0)
+    degrees = np.zeros((series, 3))
     tail = np.full(series, TAILS[-1])
     inflation = np.ones((series, 3))
     for rows in _members(pool, lessons.moments[:, 4] >= LEAST):
@@ -114,10 +116,10 @@ def _variance(moments: Array) -> tuple[Array, Array, Array]:
     known = moments[:, 4] >= LEAST
     count = len(moments)
     noise, prior = np.zeros((count, 3)), np.zeros((count, 2 + kernel.WEEKDAYS))
-    if not known.any():  # nothing is known of any: be careful
+    if not known.any():  # enough for a forecast; 0 degrees of freedom: nothing can be judged by it
         noise[:, 0], noise[:, 1], noise[:, 2] = 0.01, 0.3, 0.5
         prior[:, 0], prior[:, 1] = YOUNG_RHYTHM, 0.1
-        return noise, prior, np.full(count, 4.0)
+        return noise, prior, np.zeros(count)
     total, sampling, one, two, days = (moments[known, c] for c in range(5))
     freedom = np.maximum(days - 10.0, 4.0)
     typical = max(_weighted_median(total - sampling, 1.0 / total), 0.0)
@@ -177,9 +179,9 @@ def _rest(details: Array, days: Array) -> tuple[float, Array, Array]:
     known = ~np.isnan(third) & (third > 0)
     if not known.any():
         return float(TAILS[-1]), np.ones((len(details), 3)), np.ones((len(details), 2))
-    tail = _tail(float(np.median((largest / third)[known])), float(np.median(days[known])))
+    tail = _tail(float(np.median(largest[known] / third[known])), float(np.median(days[known])))
     position = 1.0 - THIRD / np.maximum(days, LEAST) / 2.0
-    excess = np.where(known, np.maximum(third / stats.t.ppf(position, tail), 1.0), np.nan)
+    excess = np.where(known, np.maximum(third / special.stdtrit(tail, position), 1.0), np.nan)
     inflation, degrees = np.ones((len(details), 3)), np.ones((len(details), 2))
     pooled = float(np.nanmean(np.minimum(excess**2, 9.0)))
     inflation[:, 0] = np.sqrt(
@@ -210,12 +212,13 @@ def _moderated(logs: Array, freedom: Array) -> tuple[float, float]:
 
 def _tail(ratio: float, days: float) -> float:
     """Degrees of freedom at which the largest of so many days is typically so many times the third largest."""
-    expected = stats.t.ppf(1.0 - LARGEST / days / 2.0, TAILS) / stats.t.ppf(1.0 - THIRD / days / 2.0, TAILS)
+    expected = special.stdtrit(TAILS, 1.0 - LARGEST / days / 2.0) / special.stdtrit(TAILS, 1.0 - THIRD / days / 2.0)
     return float(np.interp(-ratio, -expected, TAILS))  # the ratio falls with the degrees of freedom
 
 
 def _trimmed(values: Array) -> float:
-    return float(stats.trim_mean(values, 0.05))
+    cut = int(0.05 * len(values))
+    return float(np.mean(np.sort(values)[cut : len(values) - cut]))
 
 
 def _inverse_trigamma(value: float) -> float:
