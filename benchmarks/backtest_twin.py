@@ -194,7 +194,9 @@ def main() -> None:
     lines = [
         f"Written by `python -m benchmarks.backtest_twin{' --quick' if given.quick else ''}` on {dt.date.today()}: "
         f"{len(trials)} marketplaces of {CREATORS:,} creators and {DAYS} days (seeds {', '.join(map(str, seeds))}), "
-        f"the last {COUNTED} days counted, {counted:,} judged days in all; setting: {trials[0].outcome.setting}.",
+        f"the last {COUNTED} days counted, {counted:,} judged days in all; setting: {trials[0].outcome.setting}. "
+        "Marketplaces of one seed share their noise, so that the same false report can return in each. `found` is of "
+        "effects with which something is wrong; numbers in brackets are the smallest and the largest.",
         "", *table(trials), *effects_table(trials),
     ]  # fmt: skip
     if given.scenarios or given.setting or not PAGE.exists():

@@ -6,8 +6,8 @@ report is *of* the effect when
 
 * **time**: it was made on or after the start; its onset interval begins by the effect's end and ends no earlier than
   :data:`EARLY_DAYS` before its start;
-* **place**: for at least one of the effect's segments, no dimension has another value in the report's segment, its unit
-  included, and a policy, where it has one, is one of the effect's policies;
+* **place**: its segment, unit included, holds one of the effect's, lies in it, or shares a condition with it and gives
+  no dimension another value; the effect's policies count as conditions;
 * **metric**: its metric, or one of the same family, is one that the effect names. A hole in the data is of an effect
   on the data that names a metric of the table with the hole.
 
@@ -17,10 +17,10 @@ Three things follow.
   naming the very metric, then by something being wrong, then by the nearness of the onset): a report finds one effect.
   The *delay* counts from the effect's start; the *onset error* is the onset as told that day less the start.
 * An incident is **true** when its root, on any day, fits an effect in time and place. Here the onset may also lie up to
-  :data:`AFTER_DAYS` after the end, for what follows late (appeals, refunds, the way back), and causes move more than
-  they name: any metric will do in a segment that holds the effect's, lies in it, or shares a condition with it; in one
-  that merely overlaps (a language, for an effect in a market), one that is taken from a table of a metric named.
-  *Precision* is the share of true incidents; *precision of the metric* the share whose metric is one that should move.
+  :data:`AFTER_DAYS` after the end, for what follows late (appeals, refunds, the way back); any metric will do, since
+  causes move more than they name; and the segment may merely overlap (a language, for an effect in a market) when the
+  metric is taken from a table of one that is named. *Precision* is the share of true incidents. *Precision of the
+  metric* is the share that fits an effect in metric and place as a finding must: the truth lies between the two.
 * All others are **false**, and so is what they cost.
 
 Effects whose cause is ``none`` (a campaign) changed something, and nothing was wrong: incidents of them are true, but
@@ -254,7 +254,7 @@ def fitting(catalog: Catalog, effect: Effect) -> Callable[[Incident], Fit]:
         is_hole = incident.kind == "data"
         if is_hole and effect.cause != "data":
             return "no"
-        if incident.table in tables if is_hole else incident.metric in should_move:
+        if lies == "near" and (incident.table in tables if is_hole else incident.metric in should_move):
             return "metric"
         own = {incident.table} if is_hole else set(catalog.tables_of(catalog.metric(incident.metric)))
         return "place" if lies == "near" or own & tables else "no"
@@ -270,7 +270,7 @@ def fitting_member(catalog: Catalog, effect: Effect) -> Callable[[Incident], boo
         return any(
             m.metric in should_move
             and effect.start - dt.timedelta(days=EARLY_DAYS) <= m.onset <= effect.end
-            and place(effect, m.segment, EVERY_UNIT, catalog.unit) != "apart"
+            and place(effect, m.segment, EVERY_UNIT, catalog.unit) == "near"
             for m in incident.members
         )
 
@@ -281,7 +281,7 @@ def place(effect: Effect, segment: str, unit: str, unit_dimension: str) -> Liter
     """How a segment lies to those of an effect.
 
     ``apart`` from each of them, some dimension having different values; ``near`` one of them, that it holds, lies in,
-    or shares a condition with; else it ``overlaps``.
+    or shares a condition with, the effect's policies being conditions too; else it ``overlaps``.
     """
     where = conditions(segment)
     if unit != EVERY_UNIT:
@@ -289,11 +289,13 @@ def place(effect: Effect, segment: str, unit: str, unit_dimension: str) -> Liter
     policy = next((c.split("=", 1)[1] for c in where if c.startswith(f"{POLICY}=")), None)
     if policy is not None and effect.policies and policy not in effect.policies:
         return "apart"
-    others = [conditions(own) for own in effect.segments]
-    lies = [(relation(where, other), bool(where & other)) for other in others]
-    if any(how in ("same", "inside", "around") or (how == "across" and shared) for how, shared in lies):
+    lies = [relation(where, conditions(own)) for own in effect.segments]
+    if all(how == "apart" for how in lies):
+        return "apart"
+    if policy in effect.policies or any(how in ("same", "inside", "around") for how in lies):
         return "near"
-    return "overlaps" if any(how == "across" for how, _ in lies) else "apart"
+    shared = any(how == "across" and where & conditions(own) for how, own in zip(lies, effect.segments, strict=True))
+    return "near" if shared else "overlaps"
 
 
 def _in_time(effect: Effect, low: dt.date, high: dt.date) -> bool:

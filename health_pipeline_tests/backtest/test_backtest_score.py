@@ -55,7 +55,7 @@ def incident(segment: str, metric: str = "confirmed_violations", **fields: Any) 
         ("", "confirmed_violations", "metric"),
         ("market=ID", "confirmed_violations", "metric"),
         ("policy=counterfeit", "confirmed_violations", "metric"),
-        ("language=id", "confirmed_violations", "metric"),
+        ("language=id", "confirmed_violations", "place"),  # only overlaps
         ("market=ID", "creators_in_violation", "metric"),  # of the same family as one it names
         ("market=TH", "confirmed_violations", "no"),
         ("market=ID|category=fashion", "confirmed_violations", "no"),
