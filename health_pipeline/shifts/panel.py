@@ -273,7 +273,7 @@ def _supported(
     than a Poisson process of equal events would need for the same precision. A burst in a small segment counts.
     """
     if floor <= 0:
-        return np.ones(numerator.shape, dtype=np.bool_)
+        return _within(~np.isnan(numerator), REMEMBERED_DAYS)  # not before it is there: a replay knows who will come
     counted = np.isin(scale, (Scale.COUNT, Scale.RATE))[:, None]
     with np.errstate(divide="ignore"):
         events = np.fmin(numerator, np.where(sampling > 0, 1.0 / sampling, np.inf))
