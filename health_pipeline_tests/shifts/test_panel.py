@@ -13,7 +13,7 @@ import pytest
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
 from health_pipeline.raw.schema import DELIVERIES
-from health_pipeline.shifts.panel import build_panel
+from health_pipeline.shifts.panel import REMEMBERED_DAYS, build_panel
 from health_pipeline.stats.bins import OPEN, PER_E_FOLD
 from health_pipeline.stats.delivery import Finding
 from health_pipeline.stats.panel import Panel, Scale
@@ -401,3 +401,99 @@ def test_no_day_of_a_panel_depends_on_later_ones() -> None:
         assert part.series == whole.series
         for name in ("numerator", "denominator", "size", "sampling", "supported"):
             np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[:, :width], err_msg=name)
+
+
+# ── Order, memory, pools and cohorts ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_series_stand_in_the_order_of_their_names_whatever_the_order_of_the_rows() -> None:
+    rows: list[Row] = [(day, "statements", f"platform={name}", 10.0 + day, None) for day in range(6) for name in "CAB"]
+    rows += [(day, "account_terminations", "platform=B", 3.0, 500.0) for day in range(6)]
+    one, units = panel_of(rows)
+    other, other_units = panel_of(rows[::-1])
+    assert list(one.series) == sorted(one.series)
+    assert other.series == one.series
+    assert other_units == units == ["B", "A", "B", "C"]
+    for name in ("numerator", "denominator", "scale", "lag", "size", "supported", "sampling", "pool", "cohort"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_a_segment_without_an_event_for_twelve_weeks_is_gone_and_starts_anew() -> None:
+    days = [FIRST + dt.timedelta(days=i) for i in range(REMEMBERED_DAYS + 20)]
+    late = MARKET.metric("views").horizon
+    again = REMEMBERED_DAYS + 10
+    rows = [{"day": day, "metric": "views", "segment": "kind=video", "numerator": 900.0} for day in days]
+    rows += [{"day": days[i], "metric": "views", "segment": "kind=live", "numerator": 5.0} for i in (2, again)]
+    panel = market_panel(rows, days=days)
+    found = panel.numerator[panel.series.index("views|kind=live"), late:]
+    wanted = np.full(len(days) - late, NAN)
+    wanted[2 : 2 + REMEMBERED_DAYS + 1] = 0.0
+    wanted[2] = 5.0
+    if again < len(wanted):
+        wanted[again] = 5.0
+        wanted[again + 1 :] = 0.0
+    assert same(found.tolist(), wanted.tolist())
+
+
+def test_series_of_one_metric_are_a_pool() -> None:
+    rows: list[Row] = [(0, "statements", f"platform={name}", 10.0, None) for name in ("Ada", "Bob")]
+    rows += [(0, "statements_by_category", ADS, 5.0, None), (0, "statements_by_category", BUYS, 5.0, None)]
+    panel, _ = panel_of(rows)
+    pools = {name: int(panel.pool[i]) for i, name in enumerate(panel.series)}
+    by_metric: dict[str, set[int]] = {}
+    for name, pool in pools.items():
+        by_metric.setdefault(name.split("|")[0], set()).add(pool)
+    assert {metric: len(numbers) for metric, numbers in by_metric.items()} == {
+        "statements": 1, "statements_by_category": 1,
+    }  # fmt: skip
+    assert len(set(pools.values())) == 2
+
+
+def test_parts_of_one_metric_in_one_unit_are_a_cohort_and_their_total_is_in_none() -> None:
+    rows = [
+        {"day": day, "metric": metric, "segment": segment, "numerator": 50.0}
+        for day in LONG
+        for metric in ("views", "orders_placed")
+        for segment in ("", "market=ID", "market=VN", "market=ID|kind=live", "market=ID|kind=video", "kind=live",
+                        "market=VN|kind=live")
+        if metric == "views" or segment in ("", "market=ID")
+    ]  # fmt: skip
+    panel = market_panel(rows)
+    cohort = {name: int(panel.cohort[i]) for i, name in enumerate(panel.series)}
+    totals = ("views|", "views|market=ID", "views|market=VN", "orders_placed|", "orders_placed|market=ID")
+    assert [cohort[name] for name in totals] == [-1] * 5
+    assert cohort["views|market=ID|kind=live"] == cohort["views|market=ID|kind=video"] >= 0
+    assert cohort["views|market=VN|kind=live"] >= 0
+    parts = ("views|market=ID|kind=live", "views|market=VN|kind=live", "views|kind=live")
+    assert len({cohort[name] for name in parts}) == 3, "of different units"
+
+
+def test_where_no_total_shows_what_all_do_there_is_no_cohort() -> None:
+    rows: list[Row] = [
+        (day, "statements_by_category", segment, 5.0, None) for day in range(6) for segment in (ADS, BUYS)
+    ]
+    panel, _ = panel_of(rows)
+    assert panel.cohort.tolist() == [-1, -1]
+
+
+def test_pools_and_cohorts_have_the_same_numbers_in_every_panel() -> None:
+    """What is kept of a day is kept under them."""
+    rows = [
+        {"day": day, "metric": "views", "segment": segment, "numerator": 50.0}
+        for day in LONG
+        for segment in ("market=ID", "market=ID|kind=live", "market=VN", "market=VN|kind=live")
+    ]
+    whole, part = market_panel(rows), market_panel([r for r in rows if "VN" in r["segment"]])
+    for i, name in enumerate(part.series):
+        j = whole.series.index(name)
+        assert (part.pool[i], part.cohort[i]) == (whole.pool[j], whole.cohort[j])
+
+
+def test_where_no_support_is_asked_for_every_series_is_large_enough_from_its_first_value_on() -> None:
+    assert CATALOG.ecosystem.detection.minimum_support == 0
+    panel, _ = panel_of([*VOLUME, (3, "statements_by_category", ADS, 5.0, None)])
+    supported = dict(zip(panel.series, panel.supported.tolist(), strict=True))
+    assert supported == {
+        "statements|platform=Ada": [True] * 6,
+        f"statements_by_category|{ADS}": [False] * 3 + [True] * 3,
+    }

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.metrics import cube
 from health_pipeline.raw import deliveries
-from health_pipeline.shifts.schema import BANDS, SHIFTS
+from health_pipeline.shifts.panel import REMEMBERED_DAYS
+from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.shifts.shifts import DIGITS, _rounded, derivation, window
 from health_pipeline.stats.detect import LOOKBACK
 from health_pipeline.storage.derive import Derived, derive
@@ -36,7 +37,7 @@ OUTAGE = (dt.date(2024, 6, 4), dt.date(2024, 6, 19))
 
 def judge(tables: Tables, days: list[dt.date]) -> Derived:
     t = tables
-    return derive(derivation(CATALOG, t.cube, t.histograms, t.deliveries, t.shifts, t.bands), days)
+    return derive(derivation(CATALOG, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states), days)
 
 
 @pytest.fixture(scope="module")
@@ -60,38 +61,53 @@ def shifts(tables: Tables) -> pd.DataFrame:
     return tables.shifts.read().to_pandas()
 
 
-def of(shifts: pd.DataFrame, series: str, day: dt.date) -> pd.Series:
-    found = shifts[(shifts.series == series) & (shifts.day == day)]
-    assert len(found) == 1, f"{series} on {day}: {len(found)} shifts"
+def of(shifts: pd.DataFrame, series: str, day: dt.date, onset: dt.date) -> pd.Series:
+    """The one row about what began on a day."""
+    found = shifts[(shifts.series == series) & (shifts.day == day) & (shifts.onset == onset)]
+    assert len(found) == 1, f"{series} on {day}: {len(found)} shifts that began on {onset}"
     return found.iloc[0]
 
 
 def test_the_fall_of_google_shopping_on_30_may_2025_is_reported_that_day(shifts: pd.DataFrame) -> None:
-    fall = of(shifts, "statements|platform=Google Shopping", dt.date(2025, 5, 30))
-    assert fall.onset == fall.onset_low == fall.onset_high == dt.date(2025, 5, 30)
-    assert (fall.kind, fall.direction, fall.unit, fall.days) == ("spike", "down", "Google Shopping", 1)
-    assert -0.85 < fall.change_low < fall.change < fall.change_high < -0.4
+    began = dt.date(2025, 5, 30)
+    fall = of(shifts, "statements|platform=Google Shopping", began, began)
+    assert fall.onset == fall.onset_low == fall.onset_high == fall.reported_on == began
+    assert (fall.kind, fall.direction, fall.unit, fall.days, fall.state) == (
+        "spike", "down", "Google Shopping", 1, "new",
+    )  # fmt: skip
+    assert -0.95 < fall.change_low < fall.change < fall.change_high < -0.2
     assert fall.excess == pytest.approx(fall.observed - fall.expected)
     assert fall.excess < -1e7
-    after_a_week = of(shifts, "statements|platform=Google Shopping", dt.date(2025, 6, 6))
-    assert (after_a_week.kind, after_a_week.onset) == ("level", dt.date(2025, 5, 30))
+
+
+def test_the_fall_of_google_shopping_is_told_once_and_followed_every_day(shifts: pd.DataFrame) -> None:
+    told = shifts[(shifts.series == "statements|platform=Google Shopping") & (shifts.onset == dt.date(2025, 5, 30))]
+    assert list(told.state) == ["new"] + ["ongoing"] * (len(told) - 1)
+    assert list(told.day) == date_range(told.day.iloc[0], SUMMER[-1])
+    assert told.day.iloc[0] <= dt.date(2025, 5, 31)
+    after_a_week = told[told.day >= dt.date(2025, 6, 6)]
+    assert set(after_a_week.kind) == {"level"}
+    assert (after_a_week.change_high < -0.4).all()
 
 
 def test_the_fall_of_tiktok_on_1_july_2025_is_reported_that_day(shifts: pd.DataFrame) -> None:
-    fall = of(shifts, "statements|platform=TikTok", dt.date(2025, 7, 1))
-    assert (fall.onset, fall.direction, fall.observed) == (
-        dt.date(2025, 7, 1),
-        "down",
-        pytest.approx(107_411, rel=0.01),
-    )
+    began = dt.date(2025, 7, 1)
+    fall = of(shifts, "statements|platform=TikTok", began, began)
+    assert (fall.state, fall.direction, fall.observed) == ("new", "down", pytest.approx(107_411, rel=0.01))
     assert fall.change < -0.8
-    later = of(shifts, "statements|platform=TikTok", dt.date(2025, 7, 4))
-    assert (later.onset_low, later.kind, later.direction) == (dt.date(2025, 7, 1), "level", "down")
+
+
+def test_the_fall_of_tiktok_goes_on_under_its_one_report(shifts: pd.DataFrame) -> None:
+    began = dt.date(2025, 7, 1)
+    reports = shifts[(shifts.series == "statements|platform=TikTok") & (shifts.reported_on >= began)]
+    assert set(reports.reported_on) == {began}
+    later = of(shifts, "statements|platform=TikTok", SUMMER[-1], began)
+    assert (later.kind, later.direction, later.state) == ("level", "down", "ongoing")
     assert later.change < -0.5
 
 
 def test_protection_of_minors_rises_in_the_first_week_of_march_2024(shifts: pd.DataFrame) -> None:
-    rise = shifts[(shifts.series == f"category_share|{MINORS}") & (shifts.direction == "up")]
+    rise = shifts[(shifts.series == f"category_share|{MINORS}") & (shifts.direction == "up") & (shifts.state == "new")]
     march = rise[(rise.day >= dt.date(2024, 3, 1)) & (rise.day <= dt.date(2024, 3, 7))]
     assert not march.empty
     assert set(march.onset) <= set(date_range(dt.date(2024, 3, 1), dt.date(2024, 3, 7)))
@@ -102,7 +118,7 @@ def test_protection_of_minors_rises_in_the_first_week_of_march_2024(shifts: pd.D
 def test_protection_of_minors_falls_on_6_may_2024(shifts: pd.DataFrame) -> None:
     # Its share at once; the volume, which swings more, within three days and with the same first day.
     for metric, latest in (("category_share", 6), ("statements_by_category", 8)):
-        found = shifts[(shifts.series == f"{metric}|{MINORS}") & (shifts.direction == "down")]
+        found = shifts[(shifts.series == f"{metric}|{MINORS}") & (shifts.direction == "down") & (shifts.state == "new")]
         found = found[(found.day >= dt.date(2024, 5, 6)) & (found.day <= dt.date(2024, 5, latest))]
         assert not found.empty, metric
         assert set(found.onset) == {dt.date(2024, 5, 6)}
@@ -157,56 +173,129 @@ def test_what_a_band_does_not_know_is_null_and_not_a_number_that_compares(tables
 
 
 def test_the_rows_keep_their_promises(shifts: pd.DataFrame) -> None:
-    assert len(shifts) > 200
+    assert len(shifts) > 1_000
     assert (shifts.onset_low <= shifts.onset).all()
     assert (shifts.onset <= shifts.onset_high).all()
     assert (shifts.onset_high <= shifts.day).all()
     assert ((shifts.change_low <= shifts.change) & (shifts.change <= shifts.change_high)).all()
-    assert ((shifts.direction == "up") == (shifts.change > 0)).all()
-    assert ((shifts.kind == "spike") == (shifts.days <= 2)).all()
+    assert ((shifts.state == "new") == (shifts.reported_on == shifts.day)).all()
+    assert (shifts.reported_on <= shifts.day).all()
+    assert (shifts.ended.notna() == (shifts.state == "recovered")).all()
+    ended = shifts[shifts.ended.notna()]
+    assert ((ended.onset < ended.ended) & (ended.ended <= ended.day)).all()
+    assert set(shifts.kind) == {"spike", "level", "slope"}
     assert (shifts.p_value <= shifts.q_value).all()
     assert (shifts.q_value <= CATALOG.ecosystem.detection.false_discovery_rate).all()
-    assert not shifts.duplicated(["day", "series"]).any()
     types = {m.name: m.type for m in CATALOG.metrics}
     assert (shifts.denominator.isna() == (shifts.metric.map(types) == "count")).all()
     share = shifts[shifts.metric.map(types) == "proportion"]
     assert share.observed.between(0, 1).all()
+    assert share.expected.between(0, 1).all()
     assert np.allclose(share.excess, (share.observed - share.expected) * share.denominator, rtol=1e-4)
+    numbers = shifts.select_dtypes("number").drop(columns="denominator")
+    assert np.isfinite(numbers).all(axis=None)
 
 
-def test_a_day_judged_alone_has_the_content_it_has_in_a_season(tables: Tables, tmp_path: Path) -> None:
+def test_a_series_has_one_report_a_day_and_its_shifts_began_on_different_days(shifts: pd.DataFrame) -> None:
+    assert not shifts.duplicated(["day", "series", "reported_on"]).any()
+    twice = shifts[shifts.duplicated(["day", "series", "onset"], keep=False)]
+    assert twice.empty, f"{len(twice)} rows\n" + twice[["day", "series", "reported_on", "onset", "change"]].to_string()
+
+
+def test_a_shift_is_up_where_more_was_observed_than_expected(shifts: pd.DataFrame) -> None:
+    wrong = shifts[(shifts.direction == "up") != (shifts.change > 0)]
+    assert wrong.empty, (
+        f"{len(wrong)} of {len(shifts)} rows\n" + wrong[["day", "series", "expected", "observed"]].to_string()
+    )
+
+
+def test_nothing_is_expected_of_a_count_that_was_never_near_it(shifts: pd.DataFrame, tables: Tables) -> None:
+    largest = tables.cube.read(columns=["metric", "numerator"]).to_pandas().groupby("metric").numerator.max()
+    counts = shifts[shifts.denominator.isna()]
+    wild = counts[counts.expected > 10 * counts.metric.map(largest)]
+    assert wild.empty, "\n" + wild[["day", "series", "expected", "observed"]].to_string()
+
+
+def test_a_shift_has_a_row_every_day_until_it_is_over(shifts: pd.DataFrame) -> None:
+    for season in (SPRING, SUMMER):
+        held = shifts[(shifts.reported_on >= season[0]) & (shifts.day <= season[-1])]
+        for (name, reported), rows in held.groupby(["series", "reported_on"]):
+            over = rows.state.isin(["recovered", "settled"])
+            last = rows.day[over].iloc[0] if over.any() else season[-1]
+            assert list(rows.day) == date_range(reported, last), f"{name}, reported on {reported}"
+            assert over.sum() <= 1
+
+
+SEASON = date_range(dt.date(2024, 3, 1), dt.date(2024, 3, 14))
+CUT = 6
+
+
+def test_days_lived_one_by_one_have_the_content_they_have_in_a_batch(tables: Tables, tmp_path: Path) -> None:
+    lived, batch = (Tables.of(Lake(tmp_path / name, "eu_dsa"), CATALOG) for name in ("lived", "batch"))
+    t = tables
+
+    def into(other: Tables, days: list[dt.date]) -> Derived:
+        return derive(
+            derivation(CATALOG, t.cube, t.histograms, t.deliveries, other.shifts, other.bands, other.states), days
+        )
+
+    into(batch, SEASON)
+    for day in SEASON[:CUT]:
+        assert into(lived, [day]).computed == [day]
+    assert into(lived, SEASON).computed == SEASON[CUT:], "and what was lived holds"
+    for one, among in ((lived.shifts, batch.shifts), (lived.bands, batch.bands), (lived.states, batch.states)):
+        for day in SEASON:
+            alone, all_ = one.partition(day), among.partition(day)
+            assert alone is not None
+            assert all_ is not None
+            assert alone.content == all_.content, f"{one.name} of {day}"
+    assert into(batch, SEASON).computed == []
+    assert batch.states.read([SEASON[0]]).schema == STATE
+
+
+def test_a_day_corrected_late_is_judged_anew_and_so_are_the_days_after_it(tables: Tables, tmp_path: Path) -> None:
     other = Tables.of(Lake(tmp_path, "eu_dsa"), CATALOG)
-    for day in (dt.date(2024, 3, 6), dt.date(2024, 5, 9), dt.date(2025, 6, 1), dt.date(2025, 7, 1)):
-        derive(derivation(CATALOG, tables.cube, tables.histograms, tables.deliveries, other.shifts, other.bands), [day])
-        for alone, season in ((other.shifts, tables.shifts), (other.bands, tables.bands)):
-            one, among = alone.partition(day), season.partition(day)
-            assert one is not None
-            assert among is not None
-            assert one.content == among.content, f"{alone.name} of {day}"
+    days = SEASON[:4]
+    for day in date_range(days[0] - dt.timedelta(days=400), days[-1]):
+        if (rows := tables.cube.read([day])).num_rows:
+            other.cube.publish(day, rows)
+            other.deliveries.publish(day, tables.deliveries.read([day]))
+    judge(other, days)
+    before = [other.states.partition(day) for day in days]
+    rows = other.cube.read([days[2]])
+    doubled = pc.multiply(rows["numerator"], 2.0)
+    other.cube.publish(days[2], rows.set_column(rows.schema.get_field_index("numerator"), "numerator", doubled))
+    assert judge(other, days).computed == days[2:]
+    after = [other.states.partition(day) for day in days]
+    changed = [a.content != b.content for a, b in zip(after, before, strict=True) if a and b]
+    assert changed == [False, False, True, True]
 
 
 def test_the_first_day_of_an_ecosystem_is_judged_without_reports(tables: Tables, tmp_path: Path) -> None:
     other = Tables.of(Lake(tmp_path, "eu_dsa"), CATALOG)
     first = date_range(CATALOG.ecosystem.start, CATALOG.ecosystem.start + dt.timedelta(days=10))
+    t = tables
     for days in (first[:1], first[:2], first):
         result = derive(
-            derivation(CATALOG, tables.cube, tables.histograms, tables.deliveries, other.shifts, other.bands), days
+            derivation(CATALOG, t.cube, t.histograms, t.deliveries, other.shifts, other.bands, other.states), days
         )
         assert set(result.rows) == set(days)
     assert other.shifts.days() == first
     assert other.shifts.read().schema == SHIFTS
     assert other.shifts.read().num_rows == 0
     assert other.bands.read().schema == BANDS
+    assert other.states.read().schema == STATE
 
 
 def test_an_ecosystem_without_any_data_is_judged_without_reports(tmp_path: Path) -> None:
     nothing = Tables.of(Lake(tmp_path, "eu_dsa"), CATALOG)
-    assert judge(nothing, SPRING[:2]).rows == {day: [0, 0] for day in SPRING[:2]}
+    assert judge(nothing, SPRING[:2]).rows == {day: [0, 0, 0] for day in SPRING[:2]}
 
 
 def test_a_judgement_reads_as_far_back_as_it_can_depend_and_not_before_the_start() -> None:
     day = dt.date(2040, 1, 1)
-    assert window(day, CATALOG) == date_range(day - dt.timedelta(days=LOOKBACK), day)
+    late = max(m.horizon for m in CATALOG.metrics)
+    assert window(day, CATALOG) == date_range(day - dt.timedelta(days=LOOKBACK + REMEMBERED_DAYS + late), day)
     assert window(SPRING[0], CATALOG) == date_range(CATALOG.ecosystem.start, SPRING[0])
 
 

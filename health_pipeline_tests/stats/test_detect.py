@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from health_pipeline.shifts.state import from_table, to_table
 from health_pipeline.stats.detect import (
-    LOOKBACK, SETTLED_DAYS, WARM_UP, Detection, Settings, Shift, State, Watch, detect,
+    LOOKBACK,
+    SETTLED_DAYS,
+    WARM_UP,
+    Detection,
+    Settings,
+    Shift,
+    State,
+    Watch,
+    detect,
 )  # fmt: skip
 from health_pipeline.stats.panel import Panel, Scale
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from health_pipeline.stats import kernel
-from health_pipeline.stats.kernel import COLUMNS, OLDEST, RAMPS, SHARED, STEPS, WEEKDAYS, WINDOW, WAVES, WIDE
+from health_pipeline.stats.kernel import COLUMNS, OLDEST, RAMPS, SHARED, STEPS, WAVES, WEEKDAYS, WIDE, WINDOW
 from health_pipeline.stats.panel import Scale
 
 Array = NDArray[np.float64]
@@ -164,7 +164,7 @@ def test_the_score_of_a_ramp_is_its_estimate_beside_everything_else(name: str) -
         wanted, covariance = window.solve(ramp)
         assert found["size"][OLDEST + days - 1] == pytest.approx(wanted[-1], abs=1e-6), f"{days} days"
         assert found["error"][OLDEST + days - 1] == pytest.approx(np.sqrt(covariance[-1, -1]), rel=1e-6)
-    of_interest = RAMPS[RAMPS <= scored.max()] + OLDEST - 1
+    of_interest = RAMPS[scored.max() >= RAMPS] + OLDEST - 1
     np.testing.assert_allclose(usual["size"][of_interest], found["size"][of_interest], atol=1e-9)
 
 

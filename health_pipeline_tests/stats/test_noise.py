@@ -17,7 +17,10 @@ SERIES = 200
 
 
 def taught(
-    numerator: Array, scale: Scale = Scale.COUNT, denominator: Array | None = None, pool: NDArray[np.int64] | None = None
+    numerator: Array,
+    scale: Scale = Scale.COUNT,
+    denominator: Array | None = None,
+    pool: NDArray[np.int64] | None = None,
 ) -> Noise:
     """What is known of the noise of series after five months."""
     series, days = numerator.shape

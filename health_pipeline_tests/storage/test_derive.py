@@ -153,6 +153,66 @@ def test_a_sequential_derivation_finds_days_that_only_become_stale_on_its_way(st
     assert derive(steps.run, DAYS).computed == [day(i) for i in range(2, 11)]
 
 
+def traced(step: Derivation, watch: Callable[[dt.date], object]) -> tuple[Derivation, list[list[int]], list[object]]:
+    """The step, the runs of days it is given, and what is seen when the day after each is asked for."""
+    runs: list[list[int]] = []
+    seen: list[object] = []
+
+    def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[Rows]]]:
+        runs.append([(d - FIRST).days for d in days])
+        for d, tables in step.compute(days):
+            yield d, tables
+            seen.append(watch(d))
+
+    return Derivation(step.outputs, step.inputs, step.version, compute, sequential=True), runs, seen
+
+
+def test_a_sequential_derivation_is_given_runs_of_consecutive_stale_days(steps: Steps) -> None:
+    run, runs, _ = traced(steps.run, lambda d: None)
+    derive(run, [day(i) for i in (0, 1, 2, 5, 6, 9)])
+    assert runs == [[0, 1, 2], [5, 6], [9]]
+
+
+def test_days_of_a_run_are_published_one_before_the_next(steps: Steps) -> None:
+    """So a step may read yesterday's rows, and a power cut costs the day under way."""
+    run, runs, seen = traced(steps.run, lambda d: steps.running.days()[-1])
+    derive(run, DAYS)
+    assert runs == [EVERY]
+    assert seen == DAYS
+
+
+def test_a_run_is_left_when_a_day_comes_out_as_it_was(steps: Steps) -> None:
+    """A step that keeps its state in hand would otherwise go on over days that hold."""
+    derive(steps.run, DAYS)
+    steps.put(d1=3, d2=3)  # 2 + 4 -> 3 + 3: from day 2 on the sum is as before
+    run, runs, _ = traced(steps.run, lambda d: None)
+    result = derive(run, DAYS)
+    assert result.computed == [day(1), day(2)]
+    assert result.changed == [day(1)]
+    assert runs == [[1, 2]]
+
+
+def test_a_run_that_was_left_is_taken_up_where_days_are_stale_again(steps: Steps) -> None:
+    derive(steps.run, DAYS)
+    steps.put(d1=3, d2=3, d7=15)
+    run, runs, _ = traced(steps.run, lambda d: None)
+    assert derive(run, DAYS).computed == [day(i) for i in (1, 2, 7, 8, 9, 10)]
+    assert [numbers[0] for numbers in runs[:2]] == [1, 7]
+    assert derive(steps.run, DAYS).computed == []
+
+
+def test_a_whole_run_that_has_become_stale_is_left_half_way_when_nothing_changes_any_more(steps: Steps) -> None:
+    """Days were stale together, and the first of them made the rest hold again."""
+    derive(steps.run, DAYS)
+    before = [steps.running.partition(d) for d in DAYS]
+    steps.put(d4=9, d5=9)  # both are stale at once; 8 + 10 = 9 + 9
+    run, runs, _ = traced(steps.run, lambda d: None)
+    assert derive(run, DAYS).computed == [day(4), day(5)]
+    assert runs == [[4, 5]]
+    after = [steps.running.partition(d) for d in DAYS]
+    assert [a.content == b.content for a, b in zip(after, before, strict=True) if a and b] == [i != 4 for i in EVERY]
+
+
 def test_another_version_recomputes_everything_and_the_same_contents_stop_there(folder: Path) -> None:
     Steps(folder).fill()
     Steps(folder).derive()
