@@ -104,10 +104,10 @@ def share_of_unit(catalog: Catalog, incident: Incident, cube: Days) -> tuple[flo
     place = 0 if metric.type == "count" else 1
     over = before if metric.type == "count" else since
     sums = {conditions(total): 0.0, conditions(incident.segment): 0.0}
+    lengths = {len(total), len(incident.segment)}  # conditions may stand in another order
     for day in over:
         for segment, amounts in cube[day].items():
-            where = conditions(segment)
-            if where in sums:
+            if len(segment) in lengths and (where := conditions(segment)) in sums:
                 sums[where] += amounts[place]
     whole, part = sums[conditions(total)], sums[conditions(incident.segment)]
     return (min(part / whole, 1.0), total) if whole > 0 and math.isfinite(part / whole) else None

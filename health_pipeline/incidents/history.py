@@ -24,9 +24,11 @@ class History:
         self._amounts: dict[dt.date, dict[str, _Amounts]] = {}
         self._expected: dict[dt.date, dict[str, dict[str, tuple[dt.date, float]]]] = {}
         self._rows: dict[dt.date, list[dict[str, Any]]] = {}
+        self._found: dict[tuple[str, tuple[dt.date, ...]], Expected] = {}
 
     def forget(self, before: dt.date) -> None:
         """Drop what is older than a day."""
+        self._found.clear()
         for held in (self._amounts, self._expected, self._rows):
             for day in [d for d in held if d < before]:
                 del held[day]
@@ -50,6 +52,12 @@ class History:
 
     def expected(self, metric: str, days: Sequence[dt.date], wanted: Collection[str]) -> Expected:
         """What the bands of a metric expected, by the day of the value, of the days judged."""
+        key = (metric, tuple(days))  # several incidents of a day ask for the same
+        if key not in self._found:
+            self._found[key] = self._read_expected(metric, days, wanted)
+        return self._found[key]
+
+    def _read_expected(self, metric: str, days: Sequence[dt.date], wanted: Collection[str]) -> Expected:
         found: dict[dt.date, dict[str, float]] = {}
         for day in days:
             held = self._expected.setdefault(day, {})

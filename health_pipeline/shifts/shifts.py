@@ -127,7 +127,7 @@ def _rows(
 
 def _rounded(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """To ``DIGITS`` significant digits."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         power = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(values))))
         rounded = np.round(values * power) / power
     return np.where(np.isfinite(rounded), rounded, values)
