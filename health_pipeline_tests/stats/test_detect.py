@@ -337,6 +337,28 @@ def test_numbers_of_a_ratio_are_told_in_its_own_unit() -> None:
         assert (larger.observed, larger.exposure) == (plain.observed, plain.exposure)
 
 
+@pytest.fixture(scope="module")
+def ramps() -> Detection:
+    """A steady rise to +50 % over six weeks in 40 of 60 series."""
+    rng = np.random.default_rng(4)
+    expected = typical_counts(rng, 60, ONSET + 42, sd=0.1)
+    expected[:40, ONSET:] *= 1.5 ** (np.arange(1, 43) / 42)
+    return detect(panel_of(rng.poisson(expected)), ONSET)
+
+
+def test_a_steady_rise_is_found_before_it_is_complete(ramps: Detection) -> None:
+    first = {row: shifts[0] for row, shifts in by_row(ramps.shifts).items()}
+    assert set(first) == set(range(40))
+    assert np.median([s.column - ONSET for s in first.values()]) < 28
+    assert all(s.change > 0 for s in first.values())
+    assert len(ramps.reports) <= 1.5 * 40, "most of them are reported once"
+
+
+def test_a_steady_rise_is_told_as_a_slope(ramps: Detection) -> None:
+    last = {row: shifts[-1].kind for row, shifts in by_row(ramps.shifts).items()}
+    assert Counter(last.values())["slope"] >= 20, Counter(last.values())
+
+
 def test_a_change_smaller_than_asked_for_is_not_reported() -> None:
     rng = np.random.default_rng(12)
     expected = typical_counts(rng, SERIES, ONSET + 20, mean=1e7, sd=0.003)
