@@ -30,6 +30,7 @@ FAR = 0.5  # linear residual beyond which the additive scale itself is nearer to
 PASSES = 3
 LEAST = 28  # days without which a series teaches nothing about its noise
 FEWEST_BEFORE = 7  # days before a step without which it can't be told from the level
+VAGUE = 2.0  # prior standard deviation of the level around the median day: nothing at all has no logarithm
 WIDE = 10.0  # prior standard deviation of a step, on the additive scale: none to speak of
 
 
@@ -265,6 +266,8 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
             work[4, j] = innovation
             work[5, j] = r
             work[6, j] = s
+        a[0, 0] += 1.0 / (VAGUE * VAGUE)
+        b[0] += centre / (VAGUE * VAGUE)
         for c in range(WEEKDAYS):
             precision = 1.0 / (prior[0] * prior[0])
             a[1 + c, 1 + c] += precision
