@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from health_pipeline.stats import kernel
-from health_pipeline.stats.kernel import COLUMNS, OLDEST, RAMPS, SHARED, STEPS, WAVES, WEEKDAYS, WIDE, WINDOW
+from health_pipeline.stats.kernel import COLUMNS, OLDEST, RAMPS, SHARED, STEPS, VAGUE, WAVES, WEEKDAYS, WIDE, WINDOW
 from health_pipeline.stats.panel import Scale
 
 Array = NDArray[np.float64]
@@ -65,10 +65,12 @@ class Window:
 
     def prior_precision(self) -> tuple[Array, Array]:
         precision = np.zeros(SHARED + len(self.steps))
+        precision[0] = VAGUE**-2
         precision[1 : 1 + WEEKDAYS] = self.prior[0] ** -2
         precision[1 + WEEKDAYS : SHARED] = self.prior[1] ** -2
         precision[SHARED:] = WIDE**-2
         centre = np.zeros_like(precision)
+        centre[0] = np.median((self.values - self.offset)[self.use])
         centre[1 : 1 + WEEKDAYS] = self.prior[2:]
         return precision, centre
 
