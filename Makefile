@@ -52,7 +52,7 @@ lint: $(DEV) ## ruff (rules and format) and mypy --strict
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: $(RUNTIME) ## the quick benchmarks, and a list of the others
+bench: $(RUNTIME) ## the studies under benchmarks/, one after another: long
 	@$(PY) -m benchmarks.run_all $(ARGS)
 
 lock: ## resolve the dependencies anew (needs uv); ARGS=--upgrade for the newest versions

@@ -62,7 +62,7 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
     if len(incidents) > 1:
         found += f"; the {len(tables.headlines)} weightiest, one of each {c.dimension(c.unit).title.lower()}"
     console.print(
-        f"[dim]{tables.series_tested:,} series judged each day, at most {100 * rate:g} % of a day's reports expected "
+        f"[dim]{tables.series_tested:,} series judged each day, at most {100 * rate:g} % of all reports expected "
         f"to be false. {found}{':' if incidents else '.'}[/]",
         highlight=False,
     )
