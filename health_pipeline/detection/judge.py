@@ -236,8 +236,8 @@ def judge(
     if not enough.any():
         raise UserError(
             f"No series of {table.name} has {MINIMUM_HISTORY} observed days before the last; the most are {longest}.",
-            "What is judged is compared with six weeks of past: give it more days. Zeros before the first value above "
-            "zero don't count.",
+            "What is judged is compared with seven weeks of past: give it more days. Zeros before the first value "
+            "above zero don't count.",
         )
     first = int(enough.argmax()) + 1
     if asked is not None:

@@ -96,9 +96,9 @@ def test_a_planted_doubling_is_reported_with_onset_and_effect(tmp_path: Path) ->
     assert "640 rows; 8 series, 2025-01-06 to 2025-03-26, 80 days" in said
     assert "all series are counts (whole numbers, no denominator)" in said
     assert "a day without a row is missing, not zero" in said
-    assert "2025-02-17 is the first with 42 observed days before it. 8 of 8 series are judged" in said
+    assert "2025-02-24 is the first with 49 observed days before it. 8 of 8 series are judged" in said
     assert "at most 5 % of them expected to be false" in said
-    assert "1 report in 38 days" in said
+    assert "1 report in 31 days" in said
 
 
 def test_parquet_gzip_standard_input_and_other_names_give_the_same_reports(
@@ -354,7 +354,7 @@ GOOD = "series,day,value\na,2025-01-01,5\na,2025-01-02,6\n"
         (GOOD, (".",), 4, ". is a folder, not a file."),
         (GOOD, ("a.csv", "--type", "share"), 2, "'share' is not one of"),
         (GOOD, ("a.csv", "--first", "May"), 4, "Write it as 2026-07-01."),
-        (GOOD, ("a.csv",), 1, "No series of a.csv has 42 observed days before the last; the most are 2."),
+        (GOOD, ("a.csv",), 1, "No series of a.csv has 49 observed days before the last; the most are 2."),
         (GOOD, ("a.csv", "--first", "2025-02-01"), 1, "a.csv ends on 2025-01-02: 2025-02-01 can't be judged."),
         (GOOD, ("a.csv", "--type", "rate"), 4, "a.csv: the series a has no denominator, which a rate needs."),
         (GOOD, ("a.csv", "--out", "a.csv"), 4, "a.csv is the file that is read."),
