@@ -95,7 +95,7 @@ class Point:
 
 @dataclass(frozen=True)
 class DayCount:
-    """How many shifts were significant on a day, and how many incidents were first reported."""
+    """How many shifts there were on a day, and how many incidents were first reported."""
 
     day: dt.date
     shifts: int
@@ -530,7 +530,7 @@ def incident_timeline(
 
 
 def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 600, height: int = 220) -> Spec:
-    """Significant shifts (above) and newly reported incidents (below), per day, or per week beyond 26 weeks.
+    """Shifts (above) and newly reported incidents (below), per day, or per week beyond 26 weeks.
 
     Args:
         counts: one per day, in any order; days left out count as zero.
@@ -568,7 +568,7 @@ def shifts_per_day(counts: Sequence[DayCount], *, title: str = "", width: int = 
     inset = 0.1 * step * DAY_MS
     layers: list[Spec] = []
     panels = (
-        ("shifts", 0, LIGHT["observed"], [split, 0], f"significant shifts per {per}"),
+        ("shifts", 0, LIGHT["observed"], [split, 0], f"shifts per {per}"),
         ("new incidents", 1, LIGHT["up"], [plot_height, split + 26], f"incidents first reported per {per}"),
     )
     for name, position, colour, span, label in panels:

@@ -79,7 +79,7 @@ def test_the_checks_of_the_sample_pass_and_the_silent_platform_is_named(built: B
 
 
 def test_pictures_and_lists_are_shown_beside_the_assets(built: Built) -> None:
-    assert str(metadata(built.runs["judge"], "shifts")["significant shifts per day"]).startswith("![")
+    assert str(metadata(built.runs["judge"], "shifts")["shifts reported per day"]).startswith("![")
     assert str(metadata(built.runs["judge"], "incidents")["timeline"]).startswith("![")
     assert metadata(built.runs["judge"], "risks")[f"first on {LAST}"]
 
