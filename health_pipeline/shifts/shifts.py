@@ -157,7 +157,7 @@ def _shift_row(panel: Panel, units: Sequence[str], shift: Shift, day: dt.date) -
         "segment": segment,
         "unit": units[shift.row],
         "kind": shift.kind,
-        "direction": "up" if shift.score > 0 else "down",
+        "direction": "up" if shift.change > 0 else "down",
         "state": shift.state,
         "reported_on": day - dt.timedelta(days=shift.column - shift.reported),
         "onset": panel.day(shift.row, shift.onset),

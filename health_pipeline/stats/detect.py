@@ -36,15 +36,18 @@ WARM_UP = 28  # observed days before a step
 MEMBER_DAYS = 28  # a series is judged, or at least followed, for so long after it was large enough
 LAGS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 21, 28])
 EFFECTIVE_TESTS = 8.0  # of the lags and ramps, which are correlated; simulated by `python -m benchmarks.null`
-CAUTION = 2.5  # learned noise makes small p-values too small by so much; seen on drifting, autocorrelated null panels
+CAUTION = (
+    2.5  # p-values of longer steps are too small by so much where drift and autocorrelation are learned: null panels
+)
 ONSET_LIKELIHOOD = 5.0  # onsets within so many units of log-likelihood of the best make up the interval
-SLOPE_MARGIN = 2.0  # units of log-likelihood by which a ramp must beat every step
+YOUNGEST_SLOPE = 3  # days of the likeliest step below which it can't be told from a ramp
 SPIKE_DAYS = 2
 SETTLED_DAYS = 42  # a level that lasted so long is the new normal
 REFINED_DAYS = 14  # after a report its onset is looked for again, and its interval allows for having been selected
 QUIET_DAYS = 28  # a further step the same way is reported only if it is half as large as the one under way
 GROWING_DAYS = 7  # and not at all so soon after the report: the shift under way is still growing
 OVER = 4.0  # log-likelihood by which a shift must have ended
+BACK = 0.2  # share of a shift that may be left when it is over
 OVER_A_DAY = 2.5  # most that one day may say to that, of a shift of more than SPIKE_DAYS
 NOTABLE = 1e-3  # p-value from which a candidate in a series with shifts under way is looked at at all
 OPEN = np.int64(2**40)
@@ -492,7 +495,7 @@ class Watch:
         for i in list(self.active):
             shifts = self.active[i]
             for s in shifts:
-                if s.open and not np.isnan(self.numerator[i, column]) and not np.isnan(self.level[i]):
+                if s.open and not s.told and not np.isnan(self.numerator[i, column]) and not np.isnan(self.level[i]):
                     self._maybe_over(i, s, column)
             for s in [s for s in shifts if s.open and s.told and day - s.onset > WINDOW - 2 * SPIKE_DAYS * 7]:
                 self.since[i] = max(self.since[i], s.onset - self.zero)  # what was before it is no past any more
@@ -519,6 +522,8 @@ class Watch:
             self.noise.inflation[i, 0] ** 2
         )
         says = ((z - s.size) ** 2 - z**2) / (2.0 * variance)
+        if says > 0.0 and abs(z) > max(BACK * abs(s.size), min(1.5 * BACK * abs(s.size), 2.5 * variance**0.5)):
+            says = 0.0  # less than it was, but not back
         if day - s.onset > SPIKE_DAYS:
             says = float(np.clip(says, -OVER_A_DAY, OVER_A_DAY))
         if s.over <= 0.0:
@@ -539,7 +544,8 @@ class Watch:
         p[np.abs(self.size[np.ix_(rows, picked)]) < smallest] = 1.0
         judged = self.panel.supported[rows, column] & ~np.isnan(p).all(axis=1) & (self.used[rows] > 0)
         p[np.isnan(p)] = 1.0
-        combined = np.minimum(1.0, CAUTION * EFFECTIVE_TESTS * p.min(axis=1))
+        p[:, picked >= SPIKE_DAYS] *= CAUTION
+        combined = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=1))
         best = picked[p.argmin(axis=1)]
         for place, i in enumerate(rows):
             notable = judged[place] and combined[place] <= NOTABLE
@@ -557,6 +563,8 @@ class Watch:
         for at in found:
             i = int(rows[at])
             active = self._begin(i, int(best[at]), column)
+            if any(s.onset == active.onset for s in self.active.get(i, ())):
+                continue  # an echo of a shift that began that day: it is in the fit already
             active.p, active.q = float(combined[at]), float(q[at])
             active.tested, active.share = int(judged.sum()), share
             self.active.setdefault(i, []).append(active)
@@ -572,8 +580,10 @@ class Watch:
         """Whether a candidate in a series with shifts under way is more than their echo."""
         day = self.zero + column
         size = self.size[i, best]
+        if self.scale[i] != Scale.MEAN:  # a linear step of far more, or of all there is, is no such step of a logarithm
+            size = np.log1p(max(size, -0.999))
         for s in self.active[i]:
-            if not s.open:
+            if not s.open or s.told:  # what settled is the new normal: its end is news
                 continue
             if np.sign(size) == np.sign(s.size):
                 young = day - s.reported
@@ -615,12 +625,11 @@ class Watch:
         day, size = self.zero + column, self.size[i, best]
         gains = self._gains(i, np.sign(size))
         steps, ramps = gains[:OLDEST], gains[OLDEST:]
-        if ramps.max() > steps.max() + SLOPE_MARGIN:
+        onset, low, high = self._onset(i, steps, column)
+        kind: Kind = "spike" if day - onset < SPIKE_DAYS else "level"
+        if ramps.max() > steps.max() and day - onset >= YOUNGEST_SLOPE:
             onset, low, high = self._onset(i, ramps, column)
-            kind: Kind = "slope"
-        else:
-            onset, low, high = self._onset(i, steps, column)
-            kind = "spike" if day - onset < SPIKE_DAYS else "level"
+            kind = "slope"
         return Active(day, onset, low, high, kind, 1.0, 1.0, 0, 0.0, float(size))
 
     def _refine(self, column: int) -> list[int]:
@@ -641,8 +650,11 @@ class Watch:
         for i, s in young:
             self.active[i].append(s)
             if not np.isnan(self.size[i, :OLDEST]).all():
-                onset, low, high = self._onset(i, self._gains(i, np.sign(s.size))[:OLDEST], column)
-                if abs(onset - s.onset) <= 7 and np.isfinite(self.r[i, day - onset]):
+                gains = self._gains(i, np.sign(s.size))
+                onset, low, high = self._onset(i, gains[:OLDEST], column)
+                between = range(min(onset, s.onset), max(onset, s.onset) + 1)  # no shift moves over another
+                crossed = any(o.onset in between for o in self.active[i] if o is not s)
+                if abs(onset - s.onset) <= GROWING_DAYS and not crossed:
                     s.onset, s.onset_low, s.onset_high = onset, min(low, onset), max(high, onset)
             self._columns(i)
         return [i for i, _ in young]
@@ -683,8 +695,8 @@ class Watch:
             since = np.array([column])
         scale = Scale(int(self.panel.scale[i]))
         without = self.fitted[i, since - (column - WINDOW + 1)].copy()
-        for other in self.active[i]:
-            if other is not s:
+        for at, other in enumerate(self.slots[i]):
+            if other is not s and not np.isnan(self.step_error[i, at]):  # else its level is in the baseline already
                 during = (since + self.zero >= other.onset) & (since + self.zero < other.end)
                 without[during] += other.size
         base = _natural(scale, without)
@@ -721,7 +733,7 @@ def _natural(scale: Scale, values: Array) -> Array:
     power = np.exp(np.minimum(values, 700.0))
     if scale == Scale.PROPORTION:
         return power / (1.0 + power)
-    return power if scale == Scale.RATE else np.maximum(power - (1.0 if scale == Scale.MEAN else 0.5), 0.0)
+    return np.maximum(power - 1.0, 0.0) if scale == Scale.MEAN else power
 
 
 def _moved(scale: Scale, value: float, by: float) -> float:

@@ -20,13 +20,14 @@ WINDOW = 112  # days of a fit: sixteen weeks
 WEEKDAYS = 6
 WAVES = 3
 SHARED = 1 + WEEKDAYS + WAVES  # columns that every series has
-STEPS = 3  # further columns: steps under way, or over but still in the window
+STEPS = 5  # further columns: steps under way, or over but still in the window
 COLUMNS = SHARED + STEPS
 OLDEST = 42  # a step is looked for so many days back
-RAMPS = np.array([14, 28, 42])  # lengths of the ramps that are looked for; the onset of one found may be any
+RAMPS = np.array([14, 28])  # lengths of the ramps that are looked for; the onset of one found may be any
 SHORTEST_RAMP = 7
 CUT = 3.0  # standard deviations beyond which a day counts no more than if it were there (Huber)
 FAR = 0.5  # linear residual beyond which the additive scale itself is nearer to what a day is worth
+FARTHEST = 3.0  # the same while a fit is sought: from there a linear step would overshoot
 PASSES = 3
 LEAST = 28  # days without which a series teaches nothing about its noise
 FEWEST_BEFORE = 7  # days before a step without which it can't be told from the level
@@ -234,7 +235,7 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
                 r = value_of(scale, k[j], n[j]) - offset[j] - eta
             else:
                 r, s = residual_and_variance(scale, k[j], n[j], eta + offset[j])
-                if raw and abs(r) > FAR:
+                if abs(r) > (FAR if raw else FARTHEST):
                     r = value_of(scale, k[j], n[j]) - offset[j] - eta
             s = max(s, told[j])
             sd = np.sqrt(s + extra)
@@ -541,6 +542,7 @@ def moments_of_series(
     prior = np.zeros(2 + WEEKDAYS)
     prior[0], prior[1] = 0.5, 0.5
     differences = np.empty(WINDOW)
+    tells = np.zeros(WINDOW, dtype=np.bool_)
     for i in rows:
         moments[i, :] = 0.0
         seen = window_of(
@@ -576,11 +578,18 @@ def moments_of_series(
                 elif c > WEEKDAYS:
                     ridge = 1.0 / prior[1] ** 2
                 free += 1.0 - ridge * diagonal_variance(a, columns, c)
-            total = clipped_variance(work[5], use, free)
+            telling = 0
+            for j in range(WINDOW):
+                tells[j] = use[j] and work[6, j] < 1.0
+                telling += tells[j]
+            if telling < 14:
+                tells[:] = use
+                telling = seen
+            total = clipped_variance(work[5], tells, free)
             sampling = 0.0
             for j in range(WINDOW):
-                if use[j]:
-                    sampling += work[6, j] / seen
+                if tells[j]:
+                    sampling += work[6, j] / telling
             noise[0] = max(total - sampling, 1e-8)
         if used == 0:
             continue

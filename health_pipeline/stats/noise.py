@@ -30,6 +30,7 @@ DRIFT_DEGREES = 12.0  # weight of the pool in a series' drift
 BLOCKS = (0.3, 0.11)  # degrees of freedom, per day, of a series' block variances of 5 and of 14 days; simulated
 TAIL_OWN, TAIL_POOL = 4.0, 4.0
 OWN_DRIFT = 0.7
+MOST_DRIFT = 1.0  # whatever a wild series does, its baseline is no more than some factor of e off in sixteen weeks
 LARGEST, THIRD = np.log(2.0), 2.67  # expected number of days beyond the median of the largest and of the third largest
 TAILS = np.array([2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 50.0, 200.0])
 SMALLEST_EXTRA = 1e-8
@@ -170,7 +171,8 @@ def _drift(details: Array) -> Array:
     shrunk = np.where(known, (DRIFT_DEGREES * typical + kernel.WAVES * size) / (DRIFT_DEGREES + kernel.WAVES), typical)
     # Drift is rare and large: a series that clearly drifts is not shrunk to the many that do not.
     own = np.where(known, np.maximum(shrunk, OWN_DRIFT * size), shrunk)
-    return np.sqrt(np.maximum(own, 1e-6))
+    deviation: Array = np.sqrt(np.clip(own, 1e-6, MOST_DRIFT**2))
+    return deviation
 
 
 def _rest(details: Array, days: Array) -> tuple[float, Array, Array]:

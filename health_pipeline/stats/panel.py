@@ -104,33 +104,13 @@ class Panel:
         return out
 
     def natural(self, transformed: Array) -> Array:
-        """Back from the additive scale (rows are series) to counts, shares, rates and means.
-
-        A rate's half event stays in it: at zero events it reads 1 / (2 x exposure).
-        """
+        """From the additive scale of a fit (rows are series) to expected counts, shares, rates and means."""
         scale = self.scale.reshape(-1, *[1] * (transformed.ndim - 1))
         power = np.exp(np.minimum(transformed, 700.0))
-        count = np.maximum(power - 0.5, 0.0)
         proportion = 1.0 / (1.0 + np.exp(-np.clip(transformed, -700.0, 700.0)))
         out: Array = np.where(
             scale == Scale.PROPORTION,
             proportion,
-            np.where(scale == Scale.MEAN, np.maximum(power - 1.0, 0.0), np.where(scale == Scale.RATE, power, count)),
+            np.where(scale == Scale.MEAN, np.maximum(power - 1.0, 0.0), power),
         )
-        return out
-
-    def sampling_variance(self, transformed: Array) -> Array:
-        """Poisson or binomial variance (N, T) of a day's value on the additive scale, were ``transformed`` true.
-
-        Zero for means: only totals are known of them, so their noise is learned from history alone.
-        """
-        rate = np.exp(np.clip(transformed, -60.0, 60.0))
-        share = rate / (1.0 + rate)
-        out = 1.0 / (rate + 0.5)
-        rows = self.scale == Scale.PROPORTION
-        n = self.denominator[rows]
-        out[rows] = 1.0 / (n * share[rows] + 0.5) + 1.0 / (n * (1.0 - share[rows]) + 0.5)
-        rows = self.scale == Scale.RATE
-        out[rows] = 1.0 / (self.denominator[rows] * rate[rows] + 0.5)
-        out[self.scale == Scale.MEAN] = 0.0
         return out
