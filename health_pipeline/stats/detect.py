@@ -522,7 +522,8 @@ class Watch:
             self.noise.inflation[i, 0] ** 2
         )
         says = ((z - s.size) ** 2 - z**2) / (2.0 * variance)
-        if says > 0.0 and abs(z) > max(BACK * abs(s.size), min(1.5 * BACK * abs(s.size), 2.5 * variance**0.5)):
+        left = z if s.size > 0 else -z
+        if says > 0.0 and left > max(BACK * abs(s.size), min(1.5 * BACK * abs(s.size), 2.5 * variance**0.5)):
             says = 0.0  # less than it was, but not back
         if day - s.onset > SPIKE_DAYS:
             says = float(np.clip(says, -OVER_A_DAY, OVER_A_DAY))
@@ -591,11 +592,10 @@ class Watch:
                     return False
             elif abs(size) > 0.4 * abs(s.size) and abs(size) < 1.6 * abs(s.size):
                 onset, _, _ = self._onset(i, self._gains(i, np.sign(size))[:OLDEST], column)
-                if onset > s.onset:  # it is the end of it
-                    s.end = onset
-                    s.over = OVER
-                    self._columns(i)
-                    return False
+                s.end = min(max(onset, s.onset + 1), max(day, s.onset + 1))  # it is the end of it
+                s.over = OVER
+                self._columns(i)
+                return False
         return True
 
     def _gains(self, i: int, sign: float) -> Array:
