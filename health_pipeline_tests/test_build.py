@@ -23,6 +23,7 @@ STAGE_OF = {
     "histograms": "metrics",
     "shifts": "shifts",
     "bands": "shifts",
+    "states": "shifts",
     "incidents": "incidents",
     "risks": "risks",
     "alerts": "alerts",
@@ -87,7 +88,7 @@ def test_tables_show_their_columns_and_what_they_follow_from(defs: dg.Definition
         node = graph.get(dg.AssetKey(["eu_dsa", name]))
         assert node.kinds == {"duckdb", "parquet"}
         columns = node.metadata["dagster/column_schema"].columns
-        assert columns[0].name == "day"
+        assert columns[0].name == ("part" if name == "states" else "day")
         assert node.partitions_def == (None if name == "statements" else daily(load_catalog("eu_dsa")))
     parents = {name: {k.path[-1] for k in graph.get(dg.AssetKey(["eu_dsa", name])).parent_keys} for name in STAGE_OF}
     assert parents == {
@@ -98,7 +99,8 @@ def test_tables_show_their_columns_and_what_they_follow_from(defs: dg.Definition
         "histograms": {"statements"},
         "shifts": {"cube", "histograms", "deliveries"},
         "bands": {"cube", "histograms", "deliveries"},
-        "incidents": {"shifts", "bands", "deliveries", "incidents"},
+        "states": {"cube", "histograms", "deliveries", "states"},
+        "incidents": {"shifts", "bands", "deliveries", "cube", "incidents"},
         "risks": {"incidents"},
         "alerts": {"incidents", "risks"},
     }

@@ -12,6 +12,7 @@ from health_pipeline_tests.conftest import COMMAND, LAST, Deployment
 TABLES = (
     "incidents.incidents", "metrics.arrivals", "metrics.cube", "metrics.histograms", "metrics.maturity",
     "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks", "shifts.bands", "shifts.shifts",
+    "shifts.states",
 )  # fmt: skip
 
 
