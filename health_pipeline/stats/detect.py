@@ -696,7 +696,10 @@ class Watch:
         scale = Scale(int(self.panel.scale[i]))
         without = self.fitted[i, since - (column - WINDOW + 1)].copy()
         for at, other in enumerate(self.slots[i]):
-            if other is not s and not np.isnan(self.step_error[i, at]):  # else its level is in the baseline already
+            if other is s or np.isnan(self.step_error[i, at]):  # what is not in the fit is in its level already
+                continue
+            # A later step the other way is part of what became of this one, and not of what was to be expected.
+            if other.onset < s.onset or other.size * s.size > 0.0:
                 during = (since + self.zero >= other.onset) & (since + self.zero < other.end)
                 without[during] += other.size
         base = _natural(scale, without)
