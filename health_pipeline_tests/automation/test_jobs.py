@@ -10,6 +10,8 @@ import sys
 import time
 
 import dagster as dg
+import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from health_pipeline.storage.engine import date_range
@@ -255,12 +257,20 @@ def test_a_killed_run_leaves_whole_days_and_the_next_one_completes(
     assert deployment.work_off()[-1] == "judge"
     if stage == "raw/deliveries":
         return
-    published = {name: [t.partition(d) for d in t.days()] for name, t in tables.items()}
+    # The states hold unrounded numbers, whose last bits depend on which days were judged in one go.
+    exact = {name: t for name, t in tables.items() if name != "shifts.states"}
+    published = {name: [t.partition(d) for d in t.days()] for name, t in exact.items()}
+    states = tables["shifts.states"].read()
     _recompute(deployment, day)
-    again = {name: [t.partition(d) for d in t.days()] for name, t in tables.items()}
+    again = {name: [t.partition(d) for d in t.days()] for name, t in exact.items()}
     assert {n: [p and p.content for p in ps] for n, ps in published.items()} == {
         n: [p and p.content for p in ps] for n, ps in again.items()
     }
+    resumed = tables["shifts.states"].read()
+    for column in ("part", "key", "day"):
+        assert states[column].equals(resumed[column])
+    before_, after_ = (pc.list_flatten(t["values"]).to_numpy() for t in (states, resumed))
+    np.testing.assert_allclose(after_, before_, rtol=1e-6, atol=1e-9)
 
 
 def _recompute(deployment: Deployment, first: dt.date) -> None:
