@@ -548,13 +548,14 @@ class Watch:
         p[:, picked >= SPIKE_DAYS] *= CAUTION
         combined = np.minimum(1.0, EFFECTIVE_TESTS * p.min(axis=1))
         best = picked[p.argmin(axis=1)]
-        for place, i in enumerate(rows):
-            notable = judged[place] and combined[place] <= NOTABLE
-            if notable and i in self.active and not self._is_news(i, best[place], column):
+        for place in np.flatnonzero(judged & (combined <= NOTABLE)):
+            i = int(rows[place])
+            if i in self.active and not self._is_news(i, int(best[place]), column):
                 combined[place] = 1.0
         combined[~judged] = np.nan
         self.tested = int(judged.sum())
-        further = np.array([any(s.open for s in self.active.get(int(i), ())) for i in rows], dtype=np.bool_)
+        under_way = [i for i, shifts in self.active.items() if any(s.open for s in shifts)]
+        further = np.isin(rows, np.array(under_way, dtype=np.int64))
         q = self.memory.judge(combined, further)
         found = np.flatnonzero(q <= self.settings.false_discovery_rate)
         share = len(found) / max(int(judged.sum()), 1)
