@@ -365,7 +365,7 @@ def _doubts(incident: Incident) -> list[Block]:
 def _evidence(incident: Incident) -> list[str]:
     q = "below 0.0001" if incident.q_value < 0.0001 else f"{incident.q_value:.2g}"
     days = (incident.last_reported - incident.onset).days + 1
-    after = f"{days} {'day' if days == 1 else 'days'} from onset"
+    after = f"seen for {days} {'day' if days == 1 else 'days'}"
     between = ""
     if incident.onset_low != incident.onset_high:
         between = f" (between {wording.day(incident.onset_low)} and {wording.day(incident.onset_high)})"

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from health_pipeline.detection.table import Floats, LongTable
 from health_pipeline.errors import InputError
-from health_pipeline.stats.detect import LOOKBACK, MINIMUM_HISTORY
+from health_pipeline.stats.detect import MINIMUM_HISTORY
 from health_pipeline.stats.panel import Panel, Scale
+from health_pipeline.stats.spans import LOOKBACK
 
 Type = Literal["count", "proportion", "rate", "mean", "number"]
 """``number`` has either sign: its changes are differences, not ratios. It is never assumed, only asked for."""

@@ -10,6 +10,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
 from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Incident
 from health_pipeline.incidents.segments import Conditions, conditions
-from health_pipeline.stats import attribution
-from health_pipeline.stats.attribution import Amounts, count_change, mix_and_rate
+
+if TYPE_CHECKING:
+    from health_pipeline.stats import attribution
 
 BEFORE_DAYS = 28
 AFTER_DAYS = 28  # of a change that has lasted longer, the newest days
@@ -152,6 +154,8 @@ def _split(
     metric: Metric, segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]
 ) -> Explanation | None:
     """The exact split of :mod:`health_pipeline.stats.attribution`, its largest parts only."""
+    from health_pipeline.stats.attribution import Amounts, count_change, mix_and_rate  # SciPy loads slowly
+
     count = metric.type == "count"
     if np.any(amounts.numerator < 0) or np.any(amounts.denominator < 0):
         return None  # what can be negative is no amount of anything

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
+from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.bins import quantiles
 from health_pipeline.stats.panel import Panel, Scale
-from health_pipeline.stats.rolling import Array
 
 REMEMBERED_DAYS = 84  # a segment without an event for so long is gone; should it come back, it starts anew
 SUPPORT_DAYS = 28  # what is usual for a series is the median of so many days

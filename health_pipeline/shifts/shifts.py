@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,13 @@ import pyarrow as pa
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.shifts.panel import REMEMBERED_DAYS, SUPPORT_DAYS, build_panel
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
-from health_pipeline.shifts.state import from_table, to_table
-from health_pipeline.stats.detect import LOOKBACK, MEMBER_DAYS, Judgement, Settings, Shift, Watch
 from health_pipeline.stats.panel import Panel, Scale
+from health_pipeline.stats.spans import LOOKBACK, MEMBER_DAYS
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import LakeTable
+
+if TYPE_CHECKING:
+    from health_pipeline.stats.detect import Judgement, Shift, Watch
 
 BATCH_DAYS = 90
 WARM_DAYS = 56  # days judged to no other end than to know, on the first day of all, which shifts are under way
@@ -51,6 +54,12 @@ def derivation(
     binned = any(m.type == "quantile" for m in catalog.metrics)
 
     def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
+        # The detector is compiled code and takes half a second to load: only where days are judged.
+        from health_pipeline.shifts.state import from_table, to_table
+        from health_pipeline.stats.detect import Settings, Watch
+
+        detection = catalog.ecosystem.detection
+        settings = Settings(detection.false_discovery_rate, detection.minimum_change)
         state = from_table(states.read([days[0] - dt.timedelta(days=1)]))
         for start in range(0, len(days), BATCH_DAYS):
             batch = days[start : start + BATCH_DAYS]
@@ -70,7 +79,7 @@ def derivation(
             for column in range(len(needed) - width, len(needed)):
                 judged = None
                 if column > 0 and panel.series:
-                    watch = watch or Watch(panel, column, _settings(catalog), state)
+                    watch = watch or Watch(panel, column, settings, state)
                     judged = watch.judge()
                 day = needed[column]
                 if day >= batch[0]:
@@ -83,11 +92,6 @@ def derivation(
         return [(states, [day - dt.timedelta(days=1)]), *((table, window(day, catalog)) for table in read)]
 
     return Derivation([shifts, bands, states], inputs, version(catalog), compute, sequential=True)
-
-
-def _settings(catalog: Catalog) -> Settings:
-    detection = catalog.ecosystem.detection
-    return Settings(detection.false_discovery_rate, detection.minimum_change)
 
 
 def _rows(

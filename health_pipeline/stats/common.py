@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from health_pipeline.stats.rolling import Array
+from health_pipeline.stats.arrays import Array
 
 FEWEST = 8  # series on a day without which nothing is said to be common
 AGREE = 0.7  # share of the series that must be nearer to the common effect than to none

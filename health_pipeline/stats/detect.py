@@ -20,20 +20,19 @@ from numpy.typing import NDArray
 from scipy import special
 
 from health_pipeline.stats import kernel
+from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.common import common_effects
 from health_pipeline.stats.discovery import Memory
-from health_pipeline.stats.kernel import OLDEST, RAMPS, SHARED, STEPS, WINDOW
-from health_pipeline.stats.noise import BEHIND, EVERY, Lessons, Noise, learn
+from health_pipeline.stats.kernel import OLDEST, RAMPS, SHARED, STEPS
+from health_pipeline.stats.noise import Lessons, Noise, learn
 from health_pipeline.stats.panel import Panel, Scale
-from health_pipeline.stats.rolling import Array
+from health_pipeline.stats.spans import BEHIND, EVERY, LOOKBACK, MEMBER_DAYS, WINDOW
 
 Kind = Literal["spike", "level", "slope"]
 State_ = Literal["new", "ongoing", "recovered", "settled"]
 
 MINIMUM_HISTORY = BEHIND + kernel.LEAST  # days before the first judged one
-LOOKBACK = WINDOW + BEHIND + EVERY  # days before a judged day on which its judgement depends, besides the state
 WARM_UP = 28  # observed days before a step
-MEMBER_DAYS = 28  # a series is judged, or at least followed, for so long after it was large enough
 LAGS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 21, 28])
 EFFECTIVE_TESTS = 8.0  # of the lags and ramps, which are correlated; simulated by `python -m benchmarks.null`
 CAUTION = (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from health_pipeline.stats.rolling import Array
+from health_pipeline.stats.arrays import Array
 
 DECAY = 0.97  # of what a day counts, per day
 FORGOTTEN = 200  # days after which a day counts for nothing

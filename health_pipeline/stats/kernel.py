@@ -16,7 +16,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-WINDOW = 112  # days of a fit: sixteen weeks
+from health_pipeline.stats.spans import WINDOW
+
 WEEKDAYS = 6
 WAVES = 3
 SHARED = 1 + WEEKDAYS + WAVES  # columns that every series has

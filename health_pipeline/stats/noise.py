@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from health_pipeline.stats import kernel
+from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.kernel import LEAST
-from health_pipeline.stats.rolling import Array
 
-BEHIND = 21  # days between the end of the window that teaches the noise and the day it is used for
-EVERY = 7  # days between two lessons
 MOST_DEGREES = 200.0
 MOST_LONG = (
     100.0,

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from health_pipeline.stats.rolling import Array
+from health_pipeline.stats.arrays import Array
 
 
 class Scale(IntEnum):

@@ -48,7 +48,7 @@ def test_a_level_shift_is_told_with_numbers_evidence_and_members(catalog: Catalo
         "Change: −49 % (95 % CI −53 % to −44 %)",
         "Beyond expectation: 590 k fewer statements a day",
         "q-value below 0.0001 among 1,240 series tested · onset 1 July 2025 "
-        "(between 30 June 2025 and 1 July 2025) · first reported 2 July 2025, 3 days from onset",
+        "(between 30 June 2025 and 1 July 2025) · first reported 2 July 2025, seen for 3 days",
         "Moved with it:",
         *(f"• {wording.member(catalog, m)}" for m in members[1:6]),
         "… and 2 more",
@@ -86,7 +86,7 @@ def test_a_spike_in_a_share_counts_the_things_concerned(catalog: Catalog) -> Non
     assert "Expected: 41 %\nObserved: 62 %\n" in text
     assert "Beyond expectation: 41.0 k more such statements a day" in text
     assert "q-value 0.0042 among 1,240 series tested · onset 3 July 2025 · first" in text
-    assert "1 day from onset" in text
+    assert "seen for 1 day" in text
     assert "Moved with it" not in text
 
 
