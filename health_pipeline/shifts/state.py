@@ -6,9 +6,10 @@ from typing import get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from health_pipeline.shifts.schema import STATE
-from health_pipeline.stats.detect import Active, Kind, State
+from health_pipeline.stats.detect import KEPT, Active, Kind, State
 from health_pipeline.stats.discovery import Memory
 
 KINDS = get_args(Kind)
@@ -17,31 +18,38 @@ KINDS = get_args(Kind)
 def to_table(state: State) -> pa.Table:
     """Rows of :data:`.schema.STATE`."""
     rows: list[tuple[str, str, int, list[float]]] = [("day", "", state.day, [state.memory.rate])]
-    rows += [("series", name, state.day, values.tolist()) for name, values in sorted(state.series.items())]
     for name, shifts in sorted(state.active.items()):
         rows += [("shift", name, shift.onset, _numbers(shift)) for shift in shifts]
     for cohort, days in sorted(state.effects.items()):
         rows += [("common", str(cohort), day, [effect]) for day, effect in sorted(days.items())]
     memory = zip(state.memory.levels, state.memory.reports, strict=True)
     rows += [("memory", "", place, [level, float(reports)]) for place, (level, reports) in enumerate(memory)]
-    parts, keys, days_, values_ = (list(column) for column in zip(*rows, strict=True))
-    return pa.table(
-        [parts, keys, pa.array(days_, pa.int32()), pa.array(values_, STATE.field("values").type)], schema=STATE
+    columns = (list(column) for column in zip(*rows, strict=True))
+    few = pa.table([pa.array(c, f.type) for c, f in zip(columns, STATE, strict=True)], schema=STATE)
+    count, width = state.lessons.shape
+    values = pa.ListArray.from_arrays(
+        pa.array(np.arange(0, (count + 1) * width, width, dtype=np.int32)), pa.array(state.lessons.ravel())
     )
+    many = pa.table(
+        [pa.repeat("series", count), state.series, pa.repeat(pa.scalar(state.day, pa.int32()), count), values],
+        schema=STATE,
+    )
+    return pa.concat_tables([few, many.sort_by("key")])
 
 
 def from_table(table: pa.Table) -> State | None:
     """The inverse of :func:`to_table`; ``None`` of no rows."""
     if table.num_rows == 0:
         return None
-    state = State(0, {}, {}, {}, Memory(0.05))
+    of_series = pc.equal(table["part"], "series")
+    many = table.filter(of_series).combine_chunks()
+    lessons = pc.list_flatten(many["values"]).to_numpy().reshape(-1, KEPT)
+    state = State(0, many["key"].to_pylist(), lessons, {}, {}, Memory(0.05))
+    few = table.filter(pc.invert(of_series))
     for part, key, day, values in zip(
-        table["part"].to_pylist(), table["key"].to_pylist(), table["day"].to_pylist(),
-        _lists(table["values"].combine_chunks()), strict=True,
-    ):  # fmt: skip
-        if part == "series":
-            state.series[key] = values
-        elif part == "shift":
+        few["part"].to_pylist(), few["key"].to_pylist(), few["day"].to_pylist(), _lists(few["values"]), strict=True
+    ):
+        if part == "shift":
             state.active.setdefault(key, []).append(_shift(values))
         elif part == "common":
             state.effects.setdefault(int(key), {})[day] = float(values[0])

@@ -23,8 +23,8 @@ from health_pipeline.stats import kernel
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.common import common_effects
 from health_pipeline.stats.discovery import Memory
-from health_pipeline.stats.kernel import OLDEST, RAMPS, SHARED, STEPS
-from health_pipeline.stats.noise import Lessons, Noise, learn
+from health_pipeline.stats.kernel import LAGS, OLDEST, RAMPS, SHARED, STEPS
+from health_pipeline.stats.noise import ALL_PARTS, Lessons, Noise, Part, learn
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.spans import BEHIND, EVERY, LOOKBACK, MEMBER_DAYS, WINDOW
 
@@ -33,7 +33,6 @@ State_ = Literal["new", "ongoing", "recovered", "settled"]
 
 MINIMUM_HISTORY = BEHIND + kernel.LEAST  # days before the first judged one
 WARM_UP = 28  # observed days before a step
-LAGS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 21, 28])
 EFFECTIVE_TESTS = 8.0  # of the lags and ramps, which are correlated; simulated by `python -m benchmarks.null`
 CAUTION = (
     2.5  # p-values of longer steps are too small by so much where drift and autocorrelation are learned: null panels
@@ -50,6 +49,14 @@ BACK = 0.2  # share of a shift that may be left when it is over
 OVER_A_DAY = 2.5  # most that one day may say to that, of a shift of more than SPIKE_DAYS
 NOTABLE = 1e-3  # p-value from which a candidate in a series with shifts under way is looked at at all
 OPEN = np.int64(2**40)
+KEPT = kernel.MOMENTS + kernel.DETAILS + 3 + 7  # numbers kept of a series from day to day
+# (3, 2 OLDEST): weights of the noise of 2, 5 and 14 days at every lag; half of a ramp's days are as high as a step.
+BETWEEN = np.stack(
+    [
+        np.interp(np.concatenate([np.arange(1, OLDEST + 1), np.arange(1, OLDEST + 1) / 2.0]), [2.0, 5.0, 14.0], row)
+        for row in np.eye(3)
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -152,14 +159,15 @@ class State:
 
     Attributes:
         day: the last judged day, as a number since 1970.
-        series: name -> its lessons, forecast and first usable day.
+        series, lessons: N names; (N, KEPT) what is kept of each: its lessons, its forecast, its first usable day.
         active: name -> its reported shifts that still matter, oldest first.
         effects: cohort -> day -> common effect.
         memory: levels spent and reports made.
     """
 
     day: int
-    series: dict[str, Array]
+    series: list[str]
+    lessons: Array
     active: dict[str, list[Active]]
     effects: dict[int, dict[int, float]]
     memory: Memory
@@ -233,7 +241,7 @@ def _in_parallel(call: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int
         return
     if _POOL is None:
         _POOL = ThreadPoolExecutor(cores)
-    for done in [_POOL.submit(call, part) for part in np.array_split(rows, cores)]:
+    for done in [_POOL.submit(call, part) for part in np.array_split(rows, 4 * cores)]:  # no core waits for long
         done.result()
 
 
@@ -296,7 +304,6 @@ class Watch:
         self.fitted = np.zeros((count, WINDOW))
         self.used = np.zeros(count, dtype=np.int64)
         self.noise: Noise = learn(self.lessons, panel.pool)  # arrays, written in place from here on
-        self.inflate, self.degrees = np.ones((count, lags)), np.full((count, lags), np.nan)
         self.band = np.full((3, count), np.nan)
         self.tested = 0
         self.shifts: list[Shift] = []
@@ -316,24 +323,25 @@ class Watch:
                 f"and the first judged day is {self.panel.days[self.first]}"
             )
         place = {name: i for i, name in enumerate(self.panel.series)}
-        for name, values in state.series.items():
-            if (i := place.get(name)) is None:
-                continue
-            self.member[i] = True
-            moments, details, rest = np.split(values, [kernel.MOMENTS, kernel.MOMENTS + kernel.DETAILS])
-            self.lessons.moments[i], self.lessons.details[i] = moments, details
-            self.level[i], self.level_error[i], self.since[i] = rest[0], rest[1], int(rest[2]) - self.zero
-            self.week[i] = rest[3:]
+        at = np.array([place.get(name, -1) for name in state.series], dtype=np.int64)
+        rows, kept = at[at >= 0], state.lessons[at >= 0]
+        self.member[rows] = True
+        self.lessons.moments[rows], self.lessons.details[rows], rest = np.split(
+            kept, [kernel.MOMENTS, kernel.MOMENTS + kernel.DETAILS], axis=1
+        )
+        self.level[rows], self.level_error[rows] = rest[:, 0], rest[:, 1]
+        self.since[rows] = rest[:, 2].astype(np.int64) - self.zero
+        self.week[rows] = rest[:, 3:]
         for name, shifts in state.active.items():
             if (i := place.get(name)) is not None:
                 self.active[i] = [replace(s) for s in shifts]
                 self._columns(i)
-        at = {int(c): j for j, c in enumerate(self.cohorts)}
+        row_of = {int(c): j for j, c in enumerate(self.cohorts)}
         for cohort, days in state.effects.items():
-            if cohort in at:
+            if cohort in row_of:
                 for day, effect in days.items():
                     if 0 <= day - self.zero < len(self.panel.days):
-                        self.effects[at[cohort], day - self.zero] = effect
+                        self.effects[row_of[cohort], day - self.zero] = effect
         self.memory = Memory(self.settings.false_discovery_rate, list(state.memory.levels), list(state.memory.reports))
         self._shrink()
 
@@ -341,16 +349,15 @@ class Watch:
         """What the judged days leave to the next."""
         last = self.next - 1
         day = self.zero + last
-        since = np.where(self.since > -OPEN // 2, self.since + self.zero, -OPEN)
-        series = {
-            self.panel.series[i]: np.concatenate(
-                [
-                    self.lessons.moments[i], self.lessons.details[i],
-                    [self.level[i], self.level_error[i], float(since[i])], self.week[i],
-                ]
-            )
-            for i in np.flatnonzero(self.member)
-        }  # fmt: skip
+        rows = np.flatnonzero(self.member)
+        since = np.where(self.since[rows] > -OPEN // 2, self.since[rows] + self.zero, -OPEN).astype(np.float64)
+        lessons = np.column_stack(
+            [
+                self.lessons.moments[rows], self.lessons.details[rows],
+                self.level[rows], self.level_error[rows], since, self.week[rows],
+            ]
+        )  # fmt: skip
+        names = [self.panel.series[i] for i in rows.tolist()]
         effects: dict[int, dict[int, float]] = {}
         oldest = max(0, last - LOOKBACK)
         for j, cohort in enumerate(self.cohorts):
@@ -360,7 +367,7 @@ class Watch:
                     effects[int(cohort)] = {self.zero + int(t): float(self.effects[j, t]) for t in found}
         active = {self.panel.series[i]: [replace(s) for s in shifts] for i, shifts in self.active.items() if shifts}
         memory = Memory(self.memory.rate, list(self.memory.levels), list(self.memory.reports))
-        return State(day, series, active, effects, memory)
+        return State(day, names, lessons, active, effects, memory)
 
     # One day
 
@@ -430,30 +437,33 @@ class Watch:
         )  # fmt: skip
         moments, details = self.lessons.moments, self.lessons.details
         _in_parallel(lambda part: kernel.moments_of_series(part, *arguments, moments), rows)
-        self._shrink()
+        self._shrink("variance")
         noise, prior = self.noise.noise, self.noise.prior
         _in_parallel(lambda part: kernel.details_of_series(part, *arguments, noise, prior, True, details), rows)
-        self._shrink()
-        noise, prior = self.noise.noise, self.noise.prior
+        self._shrink("drift")
         _in_parallel(lambda part: kernel.details_of_series(part, *arguments, noise, prior, False, details), rows)
-        self._shrink()
+        self._shrink("rest")
 
-    def _shrink(self) -> None:
+    def _shrink(self, *parts: Part) -> None:
         rows = np.flatnonzero(self.member)  # those not followed teach nobody
         lessons = Lessons(self.lessons.moments[rows], self.lessons.details[rows])
-        for whole, part in zip(self.noise, learn(lessons, self.panel.pool[rows]), strict=True):
+        noise = learn(lessons, self.panel.pool[rows], Noise(*(whole[rows] for whole in self.noise)), parts or ALL_PARTS)
+        for whole, part in zip(self.noise, noise, strict=True):
             whole[rows] = part
-        young, week, fortnight = self.noise.inflation.T
-        lags = np.concatenate([np.arange(1, OLDEST + 1), np.arange(1, OLDEST + 1) / 2.0])
-        grid = np.array([2.0, 5.0, 14.0])
-        weight = np.stack([np.interp(lags, grid, row) for row in np.eye(3)])
-        self.inflate = np.stack([young, week, fortnight], axis=1) @ weight
-        young, week, fortnight = self.noise.degrees.T
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(np.maximum(np.stack([young, week, fortnight], axis=1), 1e-9))
-        self.degrees = np.exp(logs @ weight)
-        self.degrees[young == 0.0] = np.nan
-        self.degrees[:, :SPIKE_DAYS] = np.minimum(self.degrees[:, :SPIKE_DAYS], self.noise.tail[:, None])
+
+    def _inflate(self, rows: NDArray[np.int64] | int, lags: NDArray[np.int64] | int | slice) -> Array:
+        """Factors on the standard errors of ``rows`` (or of one) at places ``lags``."""
+        factors: Array = self.noise.inflation[rows] @ BETWEEN[:, lags]
+        return factors
+
+    def _degrees(self, rows: NDArray[np.int64], lags: NDArray[np.int64]) -> Array:
+        """(rows, lags): degrees of freedom of their scores; NaN where nothing is known of a series."""
+        known = self.noise.degrees[rows]
+        degrees: Array = np.exp(np.log(np.maximum(known, 1e-9)) @ BETWEEN[:, lags])
+        single = lags < SPIKE_DAYS
+        degrees[:, single] = np.minimum(degrees[:, single], self.noise.tail[rows, None])
+        degrees[known[:, 0] == 0.0] = np.nan
+        return degrees
 
     def _fit(self, rows: NDArray[np.int64], column: int, raw: bool = False) -> None:
         arguments = (
@@ -537,11 +547,11 @@ class Watch:
     def _report(self, rows: NDArray[np.int64], column: int) -> None:
         day = self.zero + column
         picked = np.concatenate([LAGS - 1, OLDEST + RAMPS - 1])
-        with np.errstate(invalid="ignore"):
-            calibrated = self.r / self.inflate
-            p = 2.0 * special.stdtr(self.degrees[np.ix_(rows, picked)], -np.abs(calibrated[np.ix_(rows, picked)]))
+        table = np.ix_(rows, picked)
+        calibrated = self.r[table] / self._inflate(rows, picked)
+        p = 2.0 * special.stdtr(self._degrees(rows, picked), -np.abs(calibrated))
         smallest = np.log1p(self.settings.minimum_change)
-        p[np.abs(self.size[np.ix_(rows, picked)]) < smallest] = 1.0
+        p[np.abs(self.size[table]) < smallest] = 1.0
         judged = self.panel.supported[rows, column] & ~np.isnan(p).all(axis=1) & (self.used[rows] > 0)
         p[np.isnan(p)] = 1.0
         p[:, picked >= SPIKE_DAYS] *= CAUTION
@@ -602,7 +612,7 @@ class Watch:
         """Log-likelihood gained by steps of 1..``OLDEST`` days, then by ramps, of one direction."""
         # Not the deviance, which knows no more than all things gone: days before a fall to nothing would join it for
         # free.
-        gains = 0.5 * (self.size[i] / self.error[i] / self.inflate[i]) ** 2
+        gains = 0.5 * (self.size[i] / self.error[i] / self._inflate(i, slice(None))) ** 2
         return np.where(np.isnan(gains) | (np.sign(self.size[i]) != sign), -np.inf, gains)
 
     def _onset(self, i: int, gains: Array, column: int) -> tuple[int, int, int]:
@@ -714,9 +724,10 @@ class Watch:
         # Nothing at all has no logarithm: half a thing stands for it.
         floor = 0.5 / (exposure * len(since)) if scale != Scale.COUNT else plus / len(since)
         age = min(max(column - onset, 0), OLDEST - 1)
-        inflation = float(self.inflate[i, age])
+        inflation = float(self._inflate(i, age))
         level = 0.05 if day - s.reported > REFINED_DAYS else 0.05 * max(s.share, 1e-6)
-        half = float(special.stdtrit(self.degrees[i, age], 1.0 - level / 2.0)) * s.error * inflation
+        degrees = self._degrees(np.array([i]), np.array([age])).item()
+        half = float(special.stdtrit(degrees, 1.0 - level / 2.0)) * s.error * inflation
         reach = max(observed, floor)
         low, high = min(_moved(scale, reach, -half), observed), max(_moved(scale, reach, half), observed)
         base_value = max(expected, 1e-12)

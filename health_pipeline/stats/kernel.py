@@ -24,6 +24,7 @@ SHARED = 1 + WEEKDAYS + WAVES  # columns that every series has
 STEPS = 5  # further columns: steps under way, or over but still in the window
 COLUMNS = SHARED + STEPS
 OLDEST = 42  # a step is looked for so many days back
+LAGS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 21, 28])  # at first among these
 RAMPS = np.array([14, 28])  # lengths of the ramps that are looked for; the onset of one found may be any
 SHORTEST_RAMP = 7
 CUT = 3.0  # standard deviations beyond which a day counts no more than if it were there (Huber)
@@ -187,7 +188,7 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
             of a large rise, not clipped, throws the fit off. For scores that are estimates of large steps.
         beta: COLUMNS; out: coefficients.
         a: (COLUMNS, COLUMNS); out: Cholesky factor of the precision of the coefficients.
-        design: (WINDOW, COLUMNS); out: whitened design rows.
+        design: (COLUMNS, WINDOW); out: whitened design, 0 on days without data.
         work: (8, WINDOW); out: whitened residual (not clipped), root of its Huber weight, standard deviation of the
             day, filter gain, innovation standard deviation, raw residual, sampling variance, baseline with steps.
 
@@ -202,7 +203,7 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
     row = np.empty(COLUMNS + 2)
     b = np.empty(COLUMNS)
     half = np.empty(COLUMNS)
-    values = np.empty(WINDOW)
+    values, target = np.empty(WINDOW), np.zeros(WINDOW)
     used = 0
     for j in range(WINDOW):
         if use[j]:
@@ -214,8 +215,6 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
     beta[:] = 0.0
     beta[0] = centre
     for attempt in range(PASSES):
-        a[:, :] = 0.0
-        b[:] = 0.0
         state[:] = 0.0
         variance = shared_noise
         for j in range(WINDOW):
@@ -230,6 +229,9 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
             if not use[j]:
                 work[4, j] = 0.0
                 work[1, j] = 0.0
+                for c in range(columns):
+                    design[c, j] = 0.0
+                target[j] = 0.0
                 continue
             if attempt == 0:
                 _, s = residual_and_variance(scale, k[j], n[j], centre + offset[j])
@@ -253,21 +255,29 @@ def fit(k, n, told, offset, use, scale, weekday, steps, count, noise, prior, raw
             for c in range(columns + 2):
                 state[c] += gain * row[c] * innovation
             variance *= 1.0 - gain
-            root = np.sqrt(h)
             for c in range(columns):
-                for d in range(c + 1):
-                    a[c, d] += h * row[c] * row[d]
-                b[c] += h * row[c] * row[columns]
-            if attempt == PASSES - 1:
-                for c in range(columns):
-                    design[j, c] = row[c]
+                design[c, j] = row[c]
+            target[j] = row[columns]
             work[0, j] = e
-            work[1, j] = root
+            work[1, j] = np.sqrt(h)
             work[2, j] = sd
             work[3, j] = gain
             work[4, j] = innovation
             work[5, j] = r
             work[6, j] = s
+        # Column by column, not day by day: sums over contiguous days are several at once.
+        for c in range(columns):
+            for j in range(WINDOW):
+                values[j] = design[c, j] * work[1, j] * work[1, j]
+            for d in range(c + 1):
+                total = 0.0
+                for j in range(WINDOW):
+                    total += values[j] * design[d, j]
+                a[c, d] = total
+            total = 0.0
+            for j in range(WINDOW):
+                total += values[j] * target[j]
+            b[c] = total
         a[0, 0] += 1.0 / (VAGUE * VAGUE)
         b[0] += centre / (VAGUE * VAGUE)
         for c in range(WEEKDAYS):
@@ -321,9 +331,11 @@ def score(kind, days, count, rho, raw, a, design, work, out):
     information = 0.0
     inner = np.zeros(COLUMNS)
     solved = np.empty(COLUMNS)
+    weighted = np.empty(WINDOW)
     for j in range(first, WINDOW):
         level *= rho
         innovation = work[4, j]
+        weighted[j] = 0.0
         if innovation == 0.0:
             continue
         height = 1.0 if kind == 0 else (j - first + 1.0) / days
@@ -334,12 +346,16 @@ def score(kind, days, count, rho, raw, a, design, work, out):
             h = 1.0
         projected += h * row * work[0, j]
         information += h * row * row
-        for c in range(columns):
-            inner[c] += h * row * design[j, c]
+        weighted[j] = h * row
     out[0] = 0.0
     out[1] = 0.0
     if information <= 0.0:
         return
+    for c in range(columns):
+        total = 0.0
+        for j in range(first, WINDOW):
+            total += weighted[j] * design[c, j]
+        inner[c] = total
     forward(a, inner, solved, columns)
     left = information
     for c in range(columns):
@@ -418,7 +434,7 @@ def scan_series(
         warm_up: observed days before a step without which it is not scored.
         raw: see :func:`score`.
         size, error, r: (N, 2 OLDEST); out: estimate, standard error, signed root of the deviance; of steps of 1.. days,
-            then of ramps; NaN where not scored.
+            then of ramps; NaN where not scored. Without ``raw`` and steps only those of LAGS and RAMPS are scored.
         beta: (N, COLUMNS); out. level_error: N; out: standard error of tomorrow's baseline.
         step_size, step_error: (N, STEPS); out: NaN where a step is not in the window, or all that is known.
         fitted: (N, WINDOW); out: the baseline without steps, effects of common days included.
@@ -427,7 +443,7 @@ def scan_series(
     k, n, s, offset = np.zeros(WINDOW), np.ones(WINDOW), np.zeros(WINDOW), np.zeros(WINDOW)
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
-    design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
+    design, work = np.zeros((COLUMNS, WINDOW)), np.zeros((8, WINDOW))
     mine, slots = np.zeros((STEPS, 2), dtype=np.int64), np.zeros(STEPS, dtype=np.int64)
     out = np.empty(2)
     x = np.empty(COLUMNS)
@@ -487,10 +503,14 @@ def scan_series(
                 break
             if within < 0.6 * days:
                 continue
-            score(0, days, count, noise[i, 2], raw, a, design, work, out)
-            if out[1] > 0.0:
-                size[i, days - 1], error[i, days - 1] = out[0], out[1]
-                r[i, days - 1] = deviance_score(scale[i], out[0], out[1], p)
+            step = raw or counts[i] > 0
+            for c in range(len(LAGS)):
+                step = step or days == LAGS[c]
+            if step:
+                score(0, days, count, noise[i, 2], raw, a, design, work, out)
+                if out[1] > 0.0:
+                    size[i, days - 1], error[i, days - 1] = out[0], out[1]
+                    r[i, days - 1] = deviance_score(scale[i], out[0], out[1], p)
             ramp = raw and days >= SHORTEST_RAMP
             for c in range(len(RAMPS)):
                 ramp = ramp or days == RAMPS[c]
@@ -537,7 +557,7 @@ def moments_of_series(
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
     beta = np.empty(COLUMNS)
-    design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
+    design, work = np.zeros((COLUMNS, WINDOW)), np.zeros((8, WINDOW))
     mine, slots = np.zeros((STEPS, 2), dtype=np.int64), np.zeros(STEPS, dtype=np.int64)
     noise = np.zeros(3)
     prior = np.zeros(2 + WEEKDAYS)
@@ -639,7 +659,7 @@ def details_of_series(
     use = np.zeros(WINDOW, dtype=np.bool_)
     a = np.empty((COLUMNS, COLUMNS))
     beta = np.empty(COLUMNS)
-    design, work = np.zeros((WINDOW, COLUMNS)), np.zeros((8, WINDOW))
+    design, work = np.zeros((COLUMNS, WINDOW)), np.zeros((8, WINDOW))
     mine, slots = np.zeros((STEPS, 2), dtype=np.int64), np.zeros(STEPS, dtype=np.int64)
     given = np.empty(2 + WEEKDAYS)
     large = np.empty(WINDOW)

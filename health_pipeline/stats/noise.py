@@ -8,8 +8,9 @@ Bayes methods, *Statistical Applications in Genetics and Molecular Biology* 3, 2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ MOST_DRIFT = 1.0  # whatever a wild series does, its baseline is no more than so
 LARGEST, THIRD = np.log(2.0), 2.67  # expected number of days beyond the median of the largest and of the third largest
 TAILS = np.array([2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 50.0, 200.0])
 SMALLEST_EXTRA = 1e-8
+Part = Literal["variance", "drift", "rest"]
+ALL_PARTS: tuple[Part, ...] = ("variance", "drift", "rest")
 YOUNG_RHYTHM = 0.15  # standard deviation of weekday effects nothing is known of
 
 
@@ -72,23 +75,36 @@ class Noise(NamedTuple):
     inflation: Array
 
 
-def learn(lessons: Lessons, pool: NDArray[np.int64]) -> Noise:
-    """Shrink every series' lessons to its pool's."""
+def learn(
+    lessons: Lessons, pool: NDArray[np.int64], known: Noise | None = None, parts: Sequence[Part] = ALL_PARTS
+) -> Noise:
+    """Shrink every series' lessons to its pool's.
+
+    Args:
+        known: what was learned so far, changed in place; needed where ``parts`` are not all.
+        parts: a lesson is drawn under what the parts before it taught, so they are learned one after another.
+    """
     series = len(pool)
-    noise = np.zeros((series, 3))
-    prior = np.zeros((series, 2 + kernel.WEEKDAYS))
-    degrees = np.zeros((series, 3))
-    tail = np.full(series, TAILS[-1])
-    inflation = np.ones((series, 3))
+    known = known or Noise(
+        np.zeros((series, 3)), np.zeros((series, 2 + kernel.WEEKDAYS)), np.zeros((series, 3)),
+        np.full(series, TAILS[-1]), np.ones((series, 3)),
+    )  # fmt: skip
+    noise, prior, degrees, tail, inflation = known
     for rows in _members(pool, lessons.moments[:, 4] >= LEAST):
-        noise[rows], prior[rows], variance = _variance(lessons.moments[rows])
-        degrees[rows] = variance[:, None]
-        details, days = lessons.details[rows], lessons.moments[rows, 4]
-        prior[rows, 1] = _drift(details)
-        if not np.isnan(details[:, -1]).all():
-            tail[rows], inflation[rows], blocks = _rest(details, days)
-            degrees[rows, 1:] = np.minimum(np.minimum(degrees[rows, 1:], blocks), MOST_LONG)
-    return Noise(noise, prior, degrees, tail, inflation)
+        moments, details = lessons.moments[rows], lessons.details[rows]
+        if "variance" in parts:
+            drift = prior[rows, 1]
+            noise[rows], prior[rows], variance = _variance(moments)
+            prior[rows, 1] = drift
+            degrees[rows] = variance[:, None]
+        if "drift" in parts:
+            prior[rows, 1] = _drift(details)
+        if "rest" in parts:
+            tail[rows], inflation[rows], degrees[rows, 1:] = TAILS[-1], 1.0, degrees[rows, :1]
+            if not np.isnan(details[:, -1]).all():
+                tail[rows], inflation[rows], blocks = _rest(details, moments[:, 4])
+                degrees[rows, 1:] = np.minimum(np.minimum(degrees[rows, 1:], blocks), MOST_LONG)
+    return known
 
 
 SMALLEST_POOL = 8
