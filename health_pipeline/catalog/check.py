@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Selection, Source, Sum, Table
+from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Review, Selection, Source, Sum, Table
+from health_pipeline.catalog.roles import NEEDED, ROLES, conform
 from health_pipeline.catalog.secrets import literal_secrets
 from health_pipeline.catalog.yaml_file import Finding, Path_, YamlFile, did_you_mean
 
@@ -32,7 +33,7 @@ TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 """How a database's table is named: ``orders``, ``sales.orders``, ``shop.sales.orders``."""
 RESERVED = (
     "landed_files", "quarantine", "deliveries", "cube", "histograms", "arrivals", "maturity", "shifts", "bands",
-    "incidents", "risks", "alerts",
+    "incidents", "risks", "reviews", "clusters", "trends", "prevalence", "precision", "alerts",
 )  # fmt: skip
 """Names that the pipeline's own tables and assets have."""
 EVERY_PART = ("numerator", "denominator", "quantile", "weight")
@@ -199,6 +200,22 @@ def check_ecosystem(file: YamlFile, folder: Path, ecosystem: Ecosystem, tables: 
                 hint = did_you_mean(zone, zoneinfo.available_timezones()) if "/" in zone else ""
                 hint = hint if hint.startswith("Did") else "Write it as in Asia/Jakarta."
                 found.append(Finding(file.path, line, f"{zone!r} is not a time zone", hint))
+    return found
+
+
+def check_review(file: YamlFile, review: Review) -> list[Finding]:
+    """Queues once each, roles that there are, and those that no list can be made without."""
+    found = duplicates(file, ["queues"], [q.name for q in review.queues], "queue")
+    for role in review.roles:
+        if role not in ROLES:
+            found.append(
+                Finding(file.path, file.line(["roles", role]), f"there is no role {role!r}", did_you_mean(role, ROLES))
+            )
+    for role in NEEDED:
+        if role not in review.roles:
+            says = f"the role {role!r} is missing"
+            hint = f"Add a SELECT of {', '.join(ROLES[role].columns)}."
+            found.append(Finding(file.path, file.line(["roles"]), says, hint))
     return found
 
 
@@ -396,6 +413,29 @@ class Sql:
                 self._check("metrics", [*where, "of"], table, metric.quantile.of, "DOUBLE")
                 if metric.quantile.where:
                     self._check("metrics", [*where, "where"], table, metric.quantile.where, "BOOLEAN")
+
+    def check_roles(self, review: Review) -> None:
+        """Every role's SELECT, and its columns."""
+        import duckdb
+
+        file: Any = self._files["review"]
+        for name, select in review.roles.items():
+            if name not in ROLES:
+                continue
+            role, line = ROLES[name], file.line(["roles", name])
+            try:
+                given = [row[0] for row in self._engine.execute(f"DESCRIBE {select}").fetchall()]
+                missing = [c for c in role.columns if c not in given and c not in role.optional]
+                if not missing:
+                    self._engine.execute(f"EXPLAIN {conform(name, select, given)}")
+            except duckdb.Error as error:
+                says = f"the role {name!r} is not valid SQL: {str(error).split(chr(10))[0].rstrip('!.')}"
+                hint = "Write a SELECT over the tables of tables.yaml."
+                self.findings.append(Finding(file.path, line, says, hint))
+                continue
+            for column in missing:
+                says = f"the role {name!r} selects no column {column!r}"
+                self.findings.append(Finding(file.path, line, says, did_you_mean(column, given)))
 
     def _check_sum(self, file: str, where: Path_, table: Table, part: Sum) -> None:
         if part.sum is not None:

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from health_pipeline.catalog.check import Sql, check_ecosystem, check_metrics, check_sources, check_tables
-from health_pipeline.catalog.model import Calendar, Catalog, Ecosystem, Metrics, Sources, Tables
+from health_pipeline.catalog.check import (
+    Sql,
+    check_ecosystem,
+    check_metrics,
+    check_review,
+    check_sources,
+    check_tables,
+)
+from health_pipeline.catalog.model import Calendar, Catalog, Ecosystem, Metrics, Review, Sources, Tables
 from health_pipeline.catalog.yaml_file import YamlFile, did_you_mean
 from health_pipeline.errors import CatalogError
 
@@ -50,14 +57,15 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
     """
     folder = find_catalog(name_or_folder)
     files = {
-        name: YamlFile(folder / f"{name}.yaml", optional=name in ("calendar", "sources"))
-        for name in ("ecosystem", "tables", "metrics", "calendar", "sources")
+        name: YamlFile(folder / f"{name}.yaml", optional=name in ("calendar", "sources", "review"))
+        for name in ("ecosystem", "tables", "metrics", "calendar", "sources", "review")
     }
     ecosystem = files["ecosystem"].parse(Ecosystem)
     tables = files["tables"].parse(Tables)
     metrics = files["metrics"].parse(Metrics)
     calendar = files["calendar"].parse(Calendar)
     sources = files["sources"].parse(Sources)
+    review = files["review"].parse(Review) if files["review"].data != {} else None
     findings = [f for file in files.values() for f in file.findings]
     reach: dict[str, tuple[str, ...]] = {}
     if tables is not None:
@@ -68,6 +76,9 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
                 reach = sql.check_dimensions(metrics)
                 findings += check_metrics(files["metrics"], tables.tables, metrics, reach)
                 sql.check_metrics(metrics)
+            if review is not None:
+                findings += check_review(files["review"], review)
+                sql.check_roles(review)
         findings += sql.findings
     if ecosystem is not None and tables is not None:
         findings += check_ecosystem(files["ecosystem"], folder, ecosystem, tables.tables)
@@ -87,4 +98,5 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         events=calendar.events,
         reach=reach,
         sources=sources.sources,
+        review=review,
     )

@@ -280,6 +280,8 @@ def write_queue(world: World, writer: Writer, pending: Cases, day: int) -> None:
         {
             "day": pa.array(np.full(n, day, np.int32)).view(pa.date32()),
             "case_id": identifiers("q", pending.number[open_cases]),
+            "content_id": identifiers("vl", pending.content[open_cases], choice=pending.kind[open_cases]),
+            "creator_id": identifiers("c", pending.creator[open_cases], 8),
             "market": names(MARKETS, pending.market[open_cases]),
             "kind": names(KINDS, pending.kind[open_cases]),
             "policy": names(POLICIES, pending.policy[open_cases]),

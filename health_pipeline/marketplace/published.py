@@ -39,6 +39,7 @@ def write(world: World, writer: Writer, contents: Contents, day: int) -> None:
     common = common_columns(contents)
     common |= {"content_id": contents.ids, "product_ids": listed, "hashtags": tags}
     common["quality_score"] = pa.array(np.round(contents.quality, 4))
+    common["model_score"] = pa.array(np.round(1 / (1 + np.exp(-contents.score.astype(float))), 5))
     video = np.flatnonzero(contents.kind == VIDEO)
     first = versions(contents.published[video] + delay[video], [], world.until)
     at = video[first.row]

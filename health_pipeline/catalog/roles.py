@@ -1,0 +1,100 @@
+"""What a review needs to know, whatever an ecosystem calls its tables: roles, and the columns of each.
+
+``review.yaml`` gives a SELECT over the catalog's tables for each role that the ecosystem has. Only the rows, and the
+versions of rows, that were known by the end of the day in question are seen by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Role:
+    """One kind of evidence.
+
+    Attributes:
+        columns: name -> DuckDB type; all must be selected.
+        optional: those of them that may be left out, and are then null.
+        days: rows of so many days back are read; ``None``: as many as the review remembers.
+        lasting: what it lists is filed under the day it began (products): all days are read.
+    """
+
+    columns: dict[str, str]
+    optional: tuple[str, ...] = ()
+    days: int | None = None
+    lasting: bool = False
+
+
+TEXT, TIME, NUMBER, INTEGER, BOOLEAN, DATE = "VARCHAR", "TIMESTAMP", "DOUBLE", "BIGINT", "BOOLEAN", "DATE"
+_WHO = {"content_id": TEXT, "creator_id": TEXT}
+_WHERE = {"market": TEXT, "category": TEXT, "tier": TEXT}
+
+ROLES: dict[str, Role] = {
+    "contents": Role(
+        {
+            **_WHO, **_WHERE, "kind": TEXT, "published_at": TIME, "caption": TEXT, "hashtags": TEXT, "sound_id": TEXT,
+            "perceptual_hash": TEXT, "product_ids": TEXT, "model_score": NUMBER, "near_duplicate": BOOLEAN,
+            "ai_generated": BOOLEAN,
+        },
+        (
+            "caption", "hashtags", "sound_id", "perceptual_hash", "product_ids", "model_score", "near_duplicate",
+            "ai_generated",
+        ),
+    ),
+    "traffic": Role({"content_id": TEXT, "hour": TIME, "views": INTEGER}, days=28),
+    "labels": Role(
+        {
+            "decision_id": TEXT, **_WHO, **_WHERE, "policy": TEXT, "severity": TEXT, "actor": TEXT, "rule": TEXT,
+            "violation": BOOLEAN, "reversed": BOOLEAN, "detected_at": TIME, "decided_at": TIME, "published_at": TIME,
+            "views_at_action": INTEGER, "review_minutes": NUMBER,
+        },
+        ("rule", "published_at", "views_at_action", "review_minutes"),
+    ),
+    "reports": Role({"report_id": TEXT, **_WHO, "policy": TEXT, "trusted": BOOLEAN, "filed_at": TIME}),
+    "orders": Role(
+        {"order_id": TEXT, **_WHO, "product_id": TEXT, "placed_at": TIME, "gmv": NUMBER, "bad": BOOLEAN}
+    ),
+    "samples": Role(
+        {
+            "draw_id": TEXT, **_WHO, **_WHERE, "kind": TEXT, "surface": TEXT, "arm": TEXT, "draw_probability": NUMBER,
+            "drawn_at": TIME, "labelled_at": TIME, "violation": BOOLEAN, "policy": TEXT, "views": INTEGER,
+            "actioned": BOOLEAN, "rule": TEXT,
+        },
+        ("surface", "rule"),
+    ),
+    "products": Role(
+        {
+            "product_id": TEXT, "shop_id": TEXT, "market": TEXT, "category": TEXT, "price": NUMBER,
+            "brand_authorised": BOOLEAN, "restricted": BOOLEAN, "listed_on": DATE,
+        },
+        ("shop_id", "price", "brand_authorised", "restricted", "listed_on"),
+        lasting=True,
+    ),
+    "creators": Role(
+        {
+            "creator_id": TEXT, "market": TEXT, "tier": TEXT, "followers": INTEGER, "joined_at": DATE, "status": TEXT,
+        },
+        ("followers", "joined_at", "status"),
+        days=4,
+    ),
+    "open_cases": Role(
+        {"case_id": TEXT, "content_id": TEXT, "opened_at": TIME, "due_at": TIME}, ("content_id", "due_at"), days=1
+    ),
+}  # fmt: skip
+NEEDED = ("contents", "traffic", "labels")
+"""Roles without which no list can be made."""
+
+
+def empty(role: str) -> str:
+    """A SELECT without rows, with the role's columns."""
+    columns = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in ROLES[role].columns.items())
+    return f"SELECT {columns} WHERE false"
+
+
+def conform(role: str, select: str, given: list[str]) -> str:
+    """A SELECT of the role's columns with their types, from one that has the columns ``given``."""
+    columns = ", ".join(
+        f"CAST({name if name in given else 'NULL'} AS {kind}) AS {name}" for name, kind in ROLES[role].columns.items()
+    )
+    return f"SELECT {columns} FROM ({select})"

@@ -1,0 +1,195 @@
+"""What was known by the end of a day, in the roles of ``review.yaml``.
+
+A list made for a day must not know what came later: not the label that arrived on the next morning, nor the refund of
+next week. Facts keep every version of a row with the instants between which it was current, so that a list can be made
+again, and comes out the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from health_pipeline.catalog.model import Catalog, Review, Table
+from health_pipeline.catalog.roles import ROLES, conform, empty
+from health_pipeline.storage.engine import date_range, scan
+from health_pipeline.storage.lake import LakeTable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+NEVER = "TIMESTAMP '9999-12-31'"
+
+
+class Evidence:
+    """Everything known by the end of one day.
+
+    Attributes:
+        day: the day (UTC).
+        now: its end: the midnight after it, naive UTC.
+        review: what the catalog declares of reviews.
+    """
+
+    def __init__(self, connection: DuckDBPyConnection, day: dt.date, review: Review) -> None:
+        self._connection = connection
+        self.day, self.review = day, review
+        self.now = dt.datetime.combine(day + dt.timedelta(days=1), dt.time())
+
+    def query(self, sql: str, **tables: pa.Table) -> pa.Table:
+        """Run SQL over the roles (:mod:`health_pipeline.catalog.roles`), each a table, and over named Arrow tables."""
+        for name, rows in tables.items():
+            self._connection.register(name, rows)
+        try:
+            return self._connection.sql(sql).to_arrow_table()
+        finally:
+            for name in tables:
+                self._connection.unregister(name)
+
+    @classmethod
+    def of_tables(cls, day: dt.date, review: Review, **roles: pa.Table) -> Self:
+        """From the roles' rows as they were known; roles not given are empty.
+
+        Raises:
+            ValueError: a role that there is not, or a column that is missing.
+        """
+        import duckdb
+
+        connection = duckdb.connect()
+        for name in roles:
+            if name not in ROLES:
+                raise ValueError(f"there is no role {name!r}")
+        for name, role in ROLES.items():
+            rows = roles.get(name)
+            if rows is None:
+                connection.execute(f"CREATE TABLE {name} AS {empty(name)}")
+                continue
+            missing = [c for c in role.columns if c not in rows.schema.names and c not in role.optional]
+            if missing:
+                raise ValueError(f"{name} has no column {missing[0]!r}")
+            connection.register("given", rows)
+            connection.execute(f"CREATE TABLE {name} AS {conform(name, 'SELECT * FROM given', rows.schema.names)}")
+            connection.unregister("given")
+        return cls(connection, day, review)
+
+
+def tables_read(catalog: Catalog) -> dict[str, int | None]:
+    """Tables that the roles name -> days of them that are read, the day itself included; ``None``: all."""
+    review = catalog.review
+    found: dict[str, int | None] = {}
+    for name, select in (review.roles if review else {}).items():
+        role, words = ROLES[name], set(re.findall(r"\w+", select))
+        days = None if role.lasting else role.days or (review.memory_days if review else 0)
+        for table in catalog.tables:
+            if table.name in words:
+                before = found.get(table.name, 0)
+                found[table.name] = None if days is None or before is None else max(days, before)
+    return found
+
+
+def days_read(catalog: Catalog, facts: Mapping[str, LakeTable], day: dt.date) -> list[tuple[LakeTable, list[dt.date]]]:
+    """Partitions of facts that the evidence of ``day`` is made of."""
+    found = []
+    for name, days in tables_read(catalog).items():
+        if days is None:
+            read = [d for d in facts[name].days() if d <= day]
+        else:
+            read = date_range(max(day - dt.timedelta(days=days - 1), catalog.ecosystem.start), day)
+        found.append((facts[name], read))
+    return found
+
+
+def evidence_of(catalog: Catalog, facts: Mapping[str, LakeTable], days: Sequence[dt.date]) -> Iterator[Evidence]:
+    """The evidence of each of ``days`` (ascending), one after another: one is gone when the next is asked for."""
+    with _connected() as connection:
+        read: dict[str, set[dt.date]] = {}
+        for day in days:
+            for table, needed in days_read(catalog, facts, day):
+                read.setdefault(table.name, set()).update(needed)
+        for name in tables_read(catalog):
+            source = scan(facts[name], sorted(read.get(facts[name].name, set())))
+            connection.execute(f'CREATE TABLE versions."{name}" AS SELECT * FROM {source}')
+        yield from _by_day(catalog, connection, days)
+
+
+def of_files(catalog: Catalog, folder: Path, days: Sequence[dt.date]) -> Iterator[Evidence]:
+    """The evidence of each of ``days`` from files as they are delivered, ``<table>/*.parquet``: for studies.
+
+    Contracts are not checked, as landing does.
+    """
+    with _connected() as connection:
+        for name in tables_read(catalog):
+            table = catalog.table(name)
+            files = sorted((folder / name).glob("*.parquet"))
+            rows = _undated([pq.read_table(file) for file in files]) if files else None
+            connection.register("given", rows if rows is not None else _no_rows(table))
+            connection.execute(f'CREATE TABLE versions."{name}" AS {_as_facts(table)}')
+            connection.unregister("given")
+        yield from _by_day(catalog, connection, days)
+
+
+def _undated(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table, instants as naive UTC."""
+    rows = pa.concat_tables(tables, promote_options="permissive")
+    fields = [f.with_type(pa.timestamp("us")) if pa.types.is_timestamp(f.type) else f for f in rows.schema]
+    return rows.cast(pa.schema(fields))
+
+
+def _no_rows(table: Table) -> pa.Table:
+    kinds = {"date": pa.date32(), "timestamp": pa.timestamp("us"), "text": pa.string(), "integer": pa.int64(),
+             "number": pa.float64(), "boolean": pa.bool_()}  # fmt: skip
+    return pa.schema([(c.name, kinds[c.type]) for c in table.columns]).empty_table()
+
+
+def _as_facts(table: Table) -> str:
+    """What loading adds to delivered rows: the day, derived columns, the end of each version."""
+    added = [] if table.day == "day" else [f"CAST({table.day} AS DATE) AS day"]
+    added += [f"{d.sql} AS {d.name}" for d in table.derived]
+    if table.version:
+        keys = ", ".join(table.key)
+        ends = f"lead({table.version}) OVER (PARTITION BY {keys} ORDER BY {table.version})"
+        added.append(f"{ends} AS superseded_at")
+    return f"SELECT *{''.join(', ' + a for a in added)} FROM given"
+
+
+@contextmanager
+def _connected() -> Iterator[DuckDBPyConnection]:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA versions")
+        connection.execute("CREATE SCHEMA known")
+        yield connection
+
+
+def _by_day(catalog: Catalog, connection: DuckDBPyConnection, days: Sequence[dt.date]) -> Iterator[Evidence]:
+    review = catalog.review
+    if review is None:
+        raise ValueError(f"the ecosystem {catalog.name!r} has no review.yaml")
+    for day in days:
+        evidence = Evidence(connection, day, review)
+        now = f"TIMESTAMP '{evidence.now}'"
+        for name, span in tables_read(catalog).items():
+            version = catalog.table(name).version
+            known = "" if version is None else (
+                f" AND {version} <= {now} AND coalesce(superseded_at, {NEVER}) > {now}"
+            )  # fmt: skip
+            since = "" if span is None else f" AND day > DATE '{day - dt.timedelta(days=span)}'"
+            connection.execute(
+                f'CREATE OR REPLACE VIEW known."{name}" AS SELECT * FROM versions."{name}" '
+                f"WHERE day <= DATE '{day}'{since}{known}"
+            )
+        # A role may be called like a table that it selects from: each has a schema of its own.
+        connection.execute("SET search_path = 'known'")
+        for role in ROLES:
+            select = review.roles.get(role, empty(role))
+            given = [row[0] for row in connection.execute(f"DESCRIBE {select}").fetchall()]
+            connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS {conform(role, select, given)}")
+        connection.execute("SET search_path = 'main'")
+        yield evidence
