@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Review, Selection, Source, Sum, Table
-from health_pipeline.catalog.roles import NEEDED, ROLES, conform
+from health_pipeline.catalog.roles import NEEDED, ROLES, fits
 from health_pipeline.catalog.secrets import literal_secrets
 from health_pipeline.catalog.yaml_file import Finding, Path_, YamlFile, did_you_mean
 
@@ -424,18 +424,20 @@ class Sql:
                 continue
             role, line = ROLES[name], file.line(["roles", name])
             try:
-                given = [row[0] for row in self._engine.execute(f"DESCRIBE {select}").fetchall()]
-                missing = [c for c in role.columns if c not in given and c not in role.optional]
-                if not missing:
-                    self._engine.execute(f"EXPLAIN {conform(name, select, given)}")
+                given = {row[0]: row[1] for row in self._engine.execute(f"DESCRIBE {select}").fetchall()}
             except duckdb.Error as error:
                 says = f"the role {name!r} is not valid SQL: {str(error).split(chr(10))[0].rstrip('!.')}"
                 hint = "Write a SELECT over the tables of tables.yaml."
                 self.findings.append(Finding(file.path, line, says, hint))
                 continue
-            for column in missing:
-                says = f"the role {name!r} selects no column {column!r}"
-                self.findings.append(Finding(file.path, line, says, did_you_mean(column, given)))
+            for column, wanted in role.columns.items():
+                if column in given:
+                    if not fits(given[column], wanted):
+                        says = f"the role {name!r} selects {column!r} as {given[column]}"
+                        self.findings.append(Finding(file.path, line, says, f"It must be {wanted}."))
+                elif column not in role.optional:
+                    says = f"the role {name!r} selects no column {column!r}"
+                    self.findings.append(Finding(file.path, line, says, did_you_mean(column, given)))
 
     def _check_sum(self, file: str, where: Path_, table: Table, part: Sum) -> None:
         if part.sum is not None:

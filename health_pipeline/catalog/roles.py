@@ -86,6 +86,21 @@ NEEDED = ("contents", "traffic", "labels")
 """Roles without which no list can be made."""
 
 
+NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+           "UHUGEINT", "DECIMAL", "FLOAT", "DOUBLE")  # fmt: skip
+
+
+def fits(kind: str, wanted: str) -> bool:
+    """Whether a column of a DuckDB type can stand for a role's column of another."""
+    if wanted == TEXT or kind == '"NULL"':
+        return True
+    if wanted in (NUMBER, INTEGER):
+        return kind.startswith(NUMBERS)
+    if wanted == TIME:
+        return kind.startswith(TIME)
+    return kind == wanted or (wanted == DATE and kind.startswith(TIME))
+
+
 def empty(role: str) -> str:
     """A SELECT without rows, with the role's columns."""
     columns = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in ROLES[role].columns.items())

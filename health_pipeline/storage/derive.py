@@ -36,6 +36,8 @@ class Derivation:
         sequential: a day reads its own table's day before; stale days are then found one after another. ``compute`` is
             given runs of consecutive days; each is published before the next is asked for, and a run is left when a day
             comes out as it was and the rest still holds.
+        newest: of the days asked for at once only the last so many are computed: what people work by on the day, and
+            nobody needs of days long ago.
     """
 
     outputs: Sequence[LakeTable]
@@ -44,6 +46,12 @@ class Derivation:
     compute: Callable[[Sequence[dt.date]], Iterator[tuple[dt.date, Sequence[Rows]]]]
     extra: Callable[[dt.date], str] = lambda day: ""
     sequential: bool = False
+    newest: int | None = None
+
+    def due(self, days: Iterable[dt.date]) -> list[dt.date]:
+        """Those of the days asked for that are to be up to date, ascending."""
+        asked = sorted(set(days))
+        return asked if self.newest is None else asked[-self.newest :]
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class _Staleness:
 def stale_days(derivation: Derivation, days: Sequence[dt.date]) -> list[dt.date]:
     """The days that would be computed, as things are; a sequential derivation may find more on its way."""
     staleness = _Staleness(derivation)
-    return [day for day in sorted(set(days)) if staleness.stale(day) is not None]
+    return [day for day in derivation.due(days) if staleness.stale(day) is not None]
 
 
 def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress | None = None) -> Derived:
@@ -119,7 +127,7 @@ def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress |
     """
     staleness = _Staleness(derivation)
     pointers, stale = staleness.pointers, staleness.stale
-    wanted_days = sorted(set(days))
+    wanted_days = derivation.due(days)
     result = Derived()
     done = 0
 
@@ -165,7 +173,7 @@ def derive(derivation: Derivation, days: Sequence[dt.date], progress: Progress |
                 done += 1
                 if progress:
                     progress(done, len(wanted_days))
-    for day in wanted_days:
+    for day in sorted(set(days)):
         parts = [pointers.get(t, day) for t in derivation.outputs]
         result.rows[day] = [p.rows if p else 0 for p in parts]
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,6 +93,18 @@ class Steps:
         """Bring everything up to date; the numbers of the days computed, per step."""
         found = [derive(d, DAYS).computed for d in (self.halve, self.sum_window, self.run)]
         return [[(d - FIRST).days for d in days] for days in found]
+
+
+def test_of_what_is_for_the_day_only_the_newest_days_are_computed(steps: Steps) -> None:
+    recent = dataclasses.replace(steps.halve, newest=3)
+    assert stale_days(recent, DAYS) == DAYS[-3:]
+    done = derive(recent, DAYS)
+    assert done.computed == DAYS[-3:]
+    assert [sum(done.rows[d]) for d in DAYS] == [0] * (len(DAYS) - 3) + [1] * 3
+    assert stale_days(recent, DAYS) == []
+    steps.put(d1=8, d11=8)
+    assert derive(recent, DAYS).computed == [day(11)], "what is older stays as it is"
+    assert derive(recent, [day(1)]).computed == [day(1)], "but for days asked for by themselves"
 
 
 @pytest.fixture
