@@ -1,0 +1,315 @@
+"""Rates of many units, each with few events: empirical Bayes.
+
+What a unit's own events say is weighed against what is usual among its like. Three priors for a unit's rate:
+
+* gamma-Poisson for counts per exposure, beta-binomial for counts among trials, fitted by marginal likelihood
+  (G. Casella: An introduction to empirical Bayes data analysis, *The American Statistician* 39, 1985);
+* a mixing distribution of any shape on a grid, by maximum likelihood (J. Kiefer and J. Wolfowitz, *Annals of
+  Mathematical Statistics* 27, 1956; R. Koenker and I. Mizera: Convex optimization, shape constraints, and compound
+  decisions, *JASA* 109, 2014), for units that fall into kinds, such as the many who hardly ever break a rule and the
+  few who always do. It takes any likelihood, so evidence that is not a count too.
+
+Usual rates come from :func:`pooled_rates`: factors of ever finer cohorts, each shrunk to 1 by as much as the cohorts of
+its level are alike, so that a thin cohort has the rate of the broader one. Counts may be fractional: decayed with time,
+or expected ones. Likelihoods are maximised on a grid: there is no start to choose and nothing that fails to converge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from health_pipeline.stats.arrays import Array
+
+Codes = NDArray[np.int64]
+
+SHAPES = np.geomspace(0.03, 3000.0, 70)
+STRENGTHS = np.geomspace(0.3, 300_000.0, 80)
+ALIKE = 0.5  # standard deviation of a cohort's log shape or log strength around the whole's
+SWEEPS = 2  # over the levels of cohorts: the coarse ones once more when the fine ones are known
+CHUNK = 50_000  # units whose likelihoods on the grid are in memory at once
+MOST_STEPS = 100
+GAP = 1e-4  # log-likelihood per unit that a mixing distribution may lie below the best
+TAUGHT_BY = 20_000  # units that a mixing distribution is fitted to, evenly spaced among all
+
+
+@dataclass(frozen=True)
+class Gammas:
+    """N gamma distributions: of rates."""
+
+    shape: Array
+    rate: Array
+
+    @property
+    def mean(self) -> Array:
+        return self.shape / self.rate
+
+    @property
+    def deviation(self) -> Array:
+        found: Array = np.sqrt(self.shape) / self.rate
+        return found
+
+    def quantile(self, chance: float) -> Array:
+        found: Array = special.gammaincinv(self.shape, chance) / self.rate
+        return found
+
+    def draws(self, count: int, rng: np.random.Generator) -> Array:
+        """(count, N)."""
+        return rng.gamma(self.shape, 1.0 / self.rate, (count, len(self.shape)))
+
+
+@dataclass(frozen=True)
+class Betas:
+    """N beta distributions: of probabilities."""
+
+    a: Array
+    b: Array
+
+    @property
+    def mean(self) -> Array:
+        return self.a / (self.a + self.b)
+
+    @property
+    def deviation(self) -> Array:
+        found: Array = np.sqrt(self.mean * (1.0 - self.mean) / (self.a + self.b + 1.0))
+        return found
+
+    def quantile(self, chance: float) -> Array:
+        return np.asarray(special.betaincinv(self.a, self.b, chance), dtype=float)
+
+    def draws(self, count: int, rng: np.random.Generator) -> Array:
+        """(count, N)."""
+        return rng.beta(self.a, self.b, (count, len(self.a)))
+
+
+@dataclass(frozen=True)
+class Gridded:
+    """N distributions on the same K points.
+
+    Attributes:
+        grid: (K,) ascending.
+        chances: (N, K); rows sum to 1.
+    """
+
+    grid: Array
+    chances: Array
+
+    @property
+    def mean(self) -> Array:
+        found: Array = self.chances @ self.grid
+        return found
+
+    @property
+    def deviation(self) -> Array:
+        found: Array = np.sqrt(np.maximum(self.chances @ self.grid**2 - self.mean**2, 0.0))
+        return found
+
+    def quantile(self, chance: float) -> Array:
+        """The first point at or below which ``chance`` lies."""
+        reached = np.cumsum(self.chances, axis=1) < chance * (1.0 - 1e-12)
+        found: Array = self.grid[np.minimum(reached.sum(axis=1), len(self.grid) - 1)]
+        return found
+
+    def draws(self, count: int, rng: np.random.Generator) -> Array:
+        """(count, N)."""
+        below = np.cumsum(self.chances, axis=1)
+        below[:, -1] = 1.0  # sums that rounding left short
+        drawn = [self.grid[(below < rng.random((len(below), 1))).sum(axis=1)] for _ in range(count)]
+        return np.stack(drawn) if drawn else np.zeros((0, len(below)))
+
+    def gammas(self) -> Gammas:
+        """Gammas with the same means and standard deviations."""
+        variance = np.maximum(self.deviation**2, 1e-12 * self.mean**2)
+        return Gammas(self.mean**2 / variance, self.mean / variance)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A distribution of rates on K points, fitted to units.
+
+    Attributes:
+        grid: (K,).
+        weights: (K,); they sum to 1.
+        gap: no mixing distribution on the grid has more than so much more log-likelihood per unit.
+    """
+
+    grid: Array
+    weights: Array
+    gap: float
+
+    def posterior(self, log_likelihood: Array) -> Gridded:
+        """Of units with the log-likelihoods (N, K) at the grid's points."""
+        with np.errstate(divide="ignore"):
+            joint = log_likelihood + np.log(self.weights)
+        return Gridded(self.grid, special.softmax(joint, axis=1))
+
+
+def fit_mixing(log_likelihood: Array, grid: Array, start: Array | None = None, steps: int = MOST_STEPS) -> Mixing:
+    """The mixing distribution of greatest likelihood, by expectation and maximisation.
+
+    The search ends when the directional derivative towards every point of the grid says that less than ``GAP`` can be
+    gained (B. G. Lindsay: The geometry of mixture likelihoods, *Annals of Statistics* 11, 1983), or after ``steps``.
+    The likeliest distribution has a few points only; ended earlier, it stays as smooth as where it started, and
+    predicts no worse.
+
+    Args:
+        log_likelihood: (N, K) of units at the points.
+        start: (K,) first weights, positive; all the same when not given.
+    """
+    log_likelihood = log_likelihood[:: -(-len(log_likelihood) // TAUGHT_BY) or 1]
+    units, points = log_likelihood.shape
+    weights = np.full(points, 1.0 / points) if start is None else start / start.sum()
+    if units == 0:
+        return Mixing(grid, weights, 0.0)
+    likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
+    gap = np.inf
+    for _ in range(steps):
+        gain = (1.0 / (likelihood @ weights)) @ likelihood / units  # 1 plus the directional derivative
+        gap = float(gain.max() - 1.0)
+        if gap <= GAP:
+            break
+        weights = weights * gain
+    return Mixing(grid, weights / weights.sum(), gap)
+
+
+def poisson_log_likelihood(counts: Array, expected: Array, grid: Array) -> Array:
+    """(N, K) of rates ``grid`` times ``expected``, but for terms without the rate. Counts may be fractional."""
+    return np.multiply.outer(counts, np.log(grid)) - np.multiply.outer(expected, grid)
+
+
+def gamma_weights(grid: Array, shape: float) -> Array:
+    """(K,) a gamma with mean 1 on a grid, each point standing for what is nearer to it than to others (log scale)."""
+    cuts = np.sqrt(grid[1:] * grid[:-1])
+    below = np.concatenate([[0.0], special.gammainc(shape, shape * cuts), [1.0]])
+    weights = np.maximum(np.diff(below), 1e-12)
+    found: Array = weights / weights.sum()
+    return found
+
+
+def fit_shapes(counts: Array, expected: Array, cohort: Codes | None = None, cohorts: int = 1) -> Array:
+    """(cohorts,) shape of the gamma, with mean 1, of units' rates relative to ``expected`` counts.
+
+    Each cohort's is the likeliest there, drawn to the whole's (log standard deviation ``ALIKE``): a thin cohort has the
+    whole's.
+
+    Args:
+        counts: (N,) events, not negative.
+        expected: (N,) events at the usual rate; units with 0 say nothing.
+        cohort: (N,) 0..cohorts-1; one cohort when not given.
+    """
+
+    def likelihood(rows: slice) -> Array:
+        y, e, k = counts[rows, None], expected[rows, None], SHAPES
+        # Without y log e and log y!, which are the same for all shapes.
+        found: Array = special.gammaln(y + k) - special.gammaln(k) - (y + k) * np.log1p(e / k) - y * np.log(k)
+        return found
+
+    return _likeliest(likelihood, SHAPES, expected > 0, cohort, cohorts)
+
+
+def fit_strengths(hits: Array, trials: Array, mean: Array, cohort: Codes | None = None, cohorts: int = 1) -> Array:
+    """(cohorts,) strength a + b of the beta of units' probabilities around ``mean``, as :func:`fit_shapes`.
+
+    Args:
+        hits: (N,) not above ``trials``.
+        trials: (N,).
+        mean: (N,) the usual probability, in (0, 1).
+    """
+
+    def likelihood(rows: slice) -> Array:
+        y, n, m = hits[rows, None], trials[rows, None], mean[rows, None]
+        a, b = m * STRENGTHS, (1.0 - m) * STRENGTHS
+        found: Array = special.betaln(y + a, n - y + b) - special.betaln(a, b)
+        return found
+
+    return _likeliest(likelihood, STRENGTHS, trials > 0, cohort, cohorts)
+
+
+def _likeliest(
+    likelihood: Callable[[slice], Array], grid: Array, known: NDArray[np.bool_], cohort: Codes | None, cohorts: int
+) -> Array:
+    """The point of each cohort's greatest likelihood, between the grid's points by a parabola."""
+    where = np.zeros(len(known), np.int64) if cohort is None else cohort
+    total = np.zeros((cohorts, len(grid)))
+    for begin in range(0, len(known), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        np.add.at(total, where[rows], np.where(known[rows, None], likelihood(rows), 0.0))
+    log = np.log(grid)
+    whole = _peak(log, total.sum(axis=0, keepdims=True))
+    if cohorts == 1:
+        return np.exp(whole)
+    return np.exp(_peak(log, total - 0.5 * ((log - whole) / ALIKE) ** 2))
+
+
+def _peak(x: Array, y: Array) -> Array:
+    """(C,) where functions given at evenly spaced (K,) ``x`` by (C, K) ``y`` are greatest."""
+    at = np.clip(np.argmax(y, axis=1), 1, len(x) - 2)
+    rows = np.arange(len(y))
+    left, middle, right = y[rows, at - 1], y[rows, at], y[rows, at + 1]
+    bend = left - 2.0 * middle + right
+    shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
+    found: Array = x[at] + np.clip(shift, -1.0, 1.0) * (x[1] - x[0])
+    return found
+
+
+def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Array:
+    """(N,) usual rate of each unit's cohorts: the whole's, times a factor for its cohort on each level.
+
+    Factors of a level are multiplied in turn, coarse levels first. A cohort's factor is (A + O) / (A + E): events
+    observed and expected, and how alike the cohorts of the level are (A, by marginal likelihood). Units differ too, so
+    a unit with much exposure counts for less than its exposure: one who breaks every rule must not become the usual.
+    (Multiplicative credibility, H. Bühlmann and A. Gisler: *A Course in Credibility Theory*, 2005.)
+
+    Args:
+        counts: (N,) events.
+        exposure: (N,) same order; units with 0 get the rates of their cohorts.
+        levels: (N,) codes from 0 for each level.
+    """
+    total = float(exposure.sum())
+    # Without any exposure or event there is no usual rate; one event more than none keeps logarithms finite.
+    rates = np.full(len(counts), max(float(counts.sum()), 1e-3) / total if total > 0 else 1e-3)
+    factors = [np.ones(int(codes.max()) + 1 if len(codes) else 0) for codes in levels]
+    for _ in range(SWEEPS):
+        for codes, factor in zip(levels, factors, strict=True):
+            rates = rates / factor[codes]  # without the level's former factor
+            expected = exposure * rates
+            shape = float(fit_shapes(counts, expected)[0])
+            weight = 1.0 / (1.0 + expected / shape)
+            seen: Array = np.bincount(codes, weights=weight * counts, minlength=len(factor)).astype(float)
+            usual: Array = np.bincount(codes, weights=weight * expected, minlength=len(factor)).astype(float)
+            centre = max(float(seen.sum()), 1e-3) / float(usual.sum()) if usual.sum() > 0 else 1.0
+            alike = float(fit_shapes(seen, usual * centre)[0])
+            factor[:] = centre * (alike + seen) / (alike + usual * centre)
+            rates = rates * factor[codes]
+    return rates
+
+
+def gamma_poisson(
+    counts: Array, exposure: Array, levels: Sequence[Codes] = (), cohort: Codes | None = None
+) -> tuple[Gammas, Array]:
+    """Posterior of N units' rates, and the usual rates (N,) they are shrunk to.
+
+    Args:
+        counts: (N,) events, may be fractional.
+        exposure: (N,).
+        levels: cohorts with rates of their own; see :func:`pooled_rates`.
+        cohort: (N,) codes of cohorts whose units may differ more, or less, than others do.
+    """
+    usual = pooled_rates(counts, exposure, levels)
+    where = np.zeros(len(counts), np.int64) if cohort is None else cohort
+    shape = fit_shapes(counts, exposure * usual, where, int(where.max(initial=0)) + 1)[where]
+    return Gammas(shape + counts, shape / usual + exposure), usual
+
+
+def beta_binomial(
+    hits: Array, trials: Array, levels: Sequence[Codes] = (), cohort: Codes | None = None
+) -> tuple[Betas, Array]:
+    """Posterior of N units' probabilities, and the usual ones (N,); arguments as :func:`gamma_poisson`."""
+    usual = np.clip(pooled_rates(hits, trials, levels), 1e-9, 1.0 - 1e-9)
+    where = np.zeros(len(hits), np.int64) if cohort is None else cohort
+    strength = fit_strengths(hits, trials, usual, where, int(where.max(initial=0)) + 1)[where]
+    return Betas(usual * strength + hits, (1.0 - usual) * strength + trials - hits), usual
