@@ -14,6 +14,7 @@ labels can be weighted by it later (Horvitz and Thompson 1952).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from health_pipeline.stats.arrays import Array
 
 ROUNDING = 1e-9  # minutes are sums of decimals
+BLOCK = 1_000
+"""Cases that are looked at together; only speed depends on it."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,15 @@ def allocate(
         raise ValueError("minutes must be positive and the explored share in [0, 1)")
     rng = np.random.default_rng(seed)
     shown, rounded = int(rng.integers(len(draws))), rng.random(len(draws))
-    possible = np.flatnonzero(minutes <= capacity + ROUNDING)
-    best = possible[value[possible] > 0]
-    best = best[np.argsort(-value[best] / minutes[best], kind="stable")]
+    knapsack = _Knapsack(value, minutes, capacity)
     below = np.ones(n, dtype=bool)
-    below[_fill(best, value, minutes, (1 - explore) * capacity)] = False
-    below = possible[below[possible]]
+    below[knapsack.fill((1 - explore) * capacity, ())] = False
+    outside = np.flatnonzero(below & (minutes <= capacity + ROUNDING))
 
-    listed, explored, free = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
-    hits = np.zeros(n)
+    listed, explored, hits = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool), np.zeros(n)
     for s in range(len(draws)):
-        tried = _explore(below, draws[s], minutes, explore * capacity, capacity, rounded[s])
-        free[tried] = False
-        chosen = _fill(best[free[best]], value, minutes, capacity - minutes[tried].sum())
-        free[tried] = True
+        tried = outside[_explore(draws[s][outside], minutes[outside], explore * capacity, capacity, rounded[s])]
+        chosen = knapsack.fill(capacity - minutes[tried].sum(), tried)
         hits[tried] += 1
         hits[chosen] += 1
         if s == shown:
@@ -91,41 +89,63 @@ def allocate(
     return Allocation(listed, explored, hits / len(draws))
 
 
-def _fill(order: NDArray[np.intp], value: Array, minutes: Array, budget: float) -> NDArray[np.intp]:
-    """Cases in the given order that fit; or, if that is worth more, the single best and what fits beside it."""
-    chosen = _greedy(order, minutes, budget)
-    fitting = order[minutes[order] <= budget + ROUNDING]
-    if len(fitting):
-        single = fitting[np.argmax(value[fitting])]
-        if value[single] > value[chosen].sum():
-            beside = _greedy(order[order != single], minutes, budget - minutes[single])
-            return np.concatenate([[single], beside])
-    return chosen
+class _Knapsack:
+    """Cases of value, sorted once, to be filled into many budgets."""
 
+    def __init__(self, value: Array, minutes: Array, capacity: float) -> None:
+        worth = np.flatnonzero((minutes <= capacity + ROUNDING) & (value > 0))
+        self._value, self._minutes = value, minutes
+        self._order = worth[np.argsort(-value[worth] / minutes[worth], kind="stable")]
+        self._shortest_left = np.minimum.accumulate(minutes[self._order][::-1])[::-1]
+        self._dearest = worth[np.argsort(-value[worth], kind="stable")]
+        self._free = np.ones(len(value), dtype=bool)
 
-def _greedy(order: NDArray[np.intp], minutes: Array, budget: float) -> NDArray[np.intp]:
-    """Cases in the given order, those that don't fit passed over."""
-    taken: list[NDArray[np.intp]] = []
-    while len(order := order[minutes[order] <= budget + ROUNDING]):
-        spent = np.cumsum(minutes[order])
-        fit = int(np.searchsorted(spent, budget + ROUNDING, side="right"))
-        taken.append(order[:fit])
-        budget -= spent[fit - 1]
-        order = order[fit + 1 :]
-    return np.concatenate(taken) if taken else np.zeros(0, np.intp)
+    def fill(self, budget: float, but: Sequence[int] | NDArray[np.intp]) -> NDArray[np.intp]:
+        """Cases by value per minute that fit; or, if that is worth more, the single best and what fits beside it.
+
+        Args:
+            but: cases that are not to be taken.
+        """
+        taken = np.asarray(but, np.intp)
+        self._free[taken] = False
+        chosen = self._greedy(budget)
+        fitting = (c for c in self._dearest if self._free[c] and self._minutes[c] <= budget + ROUNDING)
+        single = next(fitting, None)
+        if single is not None and self._value[single] > self._value[chosen].sum():
+            self._free[single] = False
+            chosen = np.concatenate([[single], self._greedy(budget - self._minutes[single])])
+            self._free[single] = True
+        self._free[taken] = True
+        return chosen
+
+    def _greedy(self, budget: float) -> NDArray[np.intp]:
+        """Free cases by value per minute, those that don't fit passed over."""
+        chosen: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
+        for start in range(0, len(self._order), BLOCK):
+            if self._shortest_left[start] > budget + ROUNDING:
+                break
+            block = self._order[start : start + BLOCK]
+            block = block[self._free[block]]
+            while len(block := block[self._minutes[block] <= budget + ROUNDING]):
+                spent = np.cumsum(self._minutes[block])
+                fit = int(np.searchsorted(spent, budget + ROUNDING, side="right"))
+                chosen.append(block[:fit])
+                budget -= spent[fit - 1]
+                block = block[fit + 1 :]
+        return np.concatenate(chosen)
 
 
 def _explore(
-    below: NDArray[np.intp], draw: NDArray[np.floating], minutes: Array, budget: float, capacity: float, rounded: float
+    draw: NDArray[np.floating], minutes: Array, budget: float, capacity: float, rounded: float
 ) -> NDArray[np.intp]:
     """Cases with the best draws: ``budget`` minutes on average, never more than ``capacity``."""
-    if not len(below) or budget <= 0:
+    if not len(draw) or budget <= 0:
         return np.zeros(0, np.intp)
-    ratio = draw[below] / minutes[below]
-    most = min(int(budget / minutes[below].min()) + 1, len(below))
-    first = np.argpartition(-ratio, most - 1)[:most] if most < len(below) else np.arange(len(below))
-    first = first[ratio[first] > 0]
-    first = below[first[np.lexsort((first, -ratio[first]))]]
+    ratio = -draw / minutes
+    most = min(int(budget / minutes.min()) + 1, len(draw))
+    first = np.argpartition(ratio, most - 1)[:most] if most < len(draw) else np.arange(len(draw))
+    first = first[ratio[first] < 0]
+    first = first[np.lexsort((first, ratio[first]))]
     spent = np.cumsum(minutes[first])
     fit = int(np.searchsorted(spent, budget + ROUNDING, side="right"))
     if fit < len(first):
