@@ -27,14 +27,14 @@ from health_pipeline.stats.arrays import Array
 
 Codes = NDArray[np.int64]
 
-SHAPES = np.geomspace(0.03, 3000.0, 70)
-STRENGTHS = np.geomspace(0.3, 300_000.0, 80)
+SHAPES = np.geomspace(0.03, 3000.0, 50)
+STRENGTHS = np.geomspace(0.3, 300_000.0, 60)
 ALIKE = 0.5  # standard deviation of a cohort's log shape or log strength around the whole's
 SWEEPS = 2  # over the levels of cohorts: the coarse ones once more when the fine ones are known
 CHUNK = 50_000  # units whose likelihoods on the grid are in memory at once
 MOST_STEPS = 100
 GAP = 1e-4  # log-likelihood per unit that a mixing distribution may lie below the best
-TAUGHT_BY = 20_000  # units that a mixing distribution is fitted to, evenly spaced among all
+TAUGHT_BY = 20_000  # units that teach what is common to all, evenly spaced among them
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def fit_mixing(log_likelihood: Array, grid: Array, start: Array | None = None, s
         log_likelihood: (N, K) of units at the points.
         start: (K,) first weights, positive; all the same when not given.
     """
-    log_likelihood = log_likelihood[:: -(-len(log_likelihood) // TAUGHT_BY) or 1]
+    log_likelihood = _some(log_likelihood)
     units, points = log_likelihood.shape
     weights = np.full(points, 1.0 / points) if start is None else start / start.sum()
     if units == 0:
@@ -174,6 +174,11 @@ def fit_mixing(log_likelihood: Array, grid: Array, start: Array | None = None, s
             break
         weights = weights * gain
     return Mixing(grid, weights / weights.sum(), gap)
+
+
+def _some(units: Array) -> Array:
+    """At most ``TAUGHT_BY`` rows."""
+    return units[:: max(-(-len(units) // TAUGHT_BY), 1)]
 
 
 def poisson_log_likelihood(counts: Array, expected: Array, grid: Array) -> Array:
@@ -274,10 +279,10 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
     rates = np.full(len(counts), max(float(counts.sum()), 1e-3) / total if total > 0 else 1e-3)
     factors = [np.ones(int(codes.max()) + 1 if len(codes) else 0) for codes in levels]
     for _ in range(SWEEPS):
+        shape = float(fit_shapes(_some(counts), _some(exposure * rates))[0])
         for codes, factor in zip(levels, factors, strict=True):
             rates = rates / factor[codes]  # without the level's former factor
             expected = exposure * rates
-            shape = float(fit_shapes(counts, expected)[0])
             weight = 1.0 / (1.0 + expected / shape)
             seen: Array = np.bincount(codes, weights=weight * counts, minlength=len(factor)).astype(float)
             usual: Array = np.bincount(codes, weights=weight * expected, minlength=len(factor)).astype(float)
@@ -286,6 +291,30 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
             factor[:] = centre * (alike + seen) / (alike + usual * centre)
             rates = rates * factor[codes]
     return rates
+
+
+def pooled_shares(counts: Array, usual: Array) -> Array:
+    """(N, P) shares of P kinds in each unit: its own counts, drawn to ``usual`` as far as units are alike.
+
+    Dirichlet-multinomial; the concentration by marginal likelihood.
+
+    Args:
+        counts: (N, P) events of each kind, may be fractional.
+        usual: (N, P) or (P,) shares, positive.
+    """
+    usual = np.broadcast_to(usual, counts.shape)
+    total = counts.sum(axis=1)
+
+    def likelihood(rows: slice) -> Array:
+        found: Array = special.gammaln(SHAPES) - special.gammaln(SHAPES + total[rows, None])
+        for kind in range(counts.shape[1]):
+            a = usual[rows, kind, None] * SHAPES
+            found = found + special.gammaln(a + counts[rows, kind, None]) - special.gammaln(a)
+        return found
+
+    alike = _likeliest(likelihood, SHAPES, total > 0, None, 1)[0]
+    found: Array = (counts + alike * usual) / (total + alike)[:, None]
+    return found
 
 
 def gamma_poisson(

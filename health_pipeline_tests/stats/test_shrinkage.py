@@ -20,6 +20,7 @@ from health_pipeline.stats.shrinkage import (
     gamma_weights,
     poisson_log_likelihood,
     pooled_rates,
+    pooled_shares,
 )
 
 GRID = np.geomspace(0.01, 20.0, 60)
@@ -218,3 +219,14 @@ def test_any_counts_give_finite_posteriors_between_the_usual_and_the_own_rate(
     own = np.divide(counts, exposure, out=usual.copy(), where=exposure > 0)
     assert (posterior.mean >= np.minimum(own, usual) * (1 - 1e-9)).all()
     assert (posterior.mean <= np.maximum(own, usual) * (1 + 1e-9)).all()
+
+
+def test_shares_of_kinds_follow_the_unit_where_units_differ_and_the_usual_where_not() -> None:
+    rng = np.random.default_rng(17)
+    usual = np.array([0.5, 0.3, 0.2])
+    alike = np.stack([rng.multinomial(20, usual) for _ in range(500)]).astype(float)
+    own = np.stack([rng.multinomial(20, rng.dirichlet(usual)) for _ in range(500)]).astype(float)
+    np.testing.assert_allclose(pooled_shares(alike, usual), np.tile(usual, (500, 1)), atol=0.05)
+    assert np.abs(pooled_shares(own, usual) - own / 20).max() < 0.06
+    nothing = pooled_shares(np.zeros((2, 3)), usual)
+    np.testing.assert_allclose(nothing, np.tile(usual, (2, 1)))
