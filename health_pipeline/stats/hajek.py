@@ -16,8 +16,10 @@ more. With few positives k is hardly known, and low when the heavy ones are miss
 is a compromise between the cell's own and that of a larger whole, which counts as ``PRIOR`` positives more.
 
 **Interval.** Effective draws, and positives among them, go into the beta quantiles of Jeffreys's interval (Brown, Cai,
-DasGupta, *Statistical Science* 16, 2001; with effective counts: Korn and Graubard, *Survey Methodology* 24, 1998, who
-take Clopper and Pearson's instead, which is wider). It holds from no positive at all, where symmetric intervals fail.
+DasGupta, *Statistical Science* 16, 2001) below, and above into those with a whole positive more instead of half a one,
+as Clopper and Pearson's (effective counts in these: Korn and Graubard, *Survey Methodology* 24, 1998). Weights that
+differ make an estimate more skewed than a count is: the one heavy positive is more often missed than met. It holds from
+no positive at all, where symmetric intervals fail. It is made for small shares.
 
 **Two samples of the same units.** Where each draw's chance is known in both, they are one sample, and a draw stands for
 1 / (π₁ + π₂) units (Kalton and Anderson, *JRSS A* 149, 1986): no unit weighs more than in either. Otherwise their
@@ -198,12 +200,12 @@ def known_size(sums: Sums, size: ArrayLike) -> Shares:
 
 
 def interval(share: Array, draws: Array) -> tuple[Array, Array]:
-    """Jeffreys's 95 % interval of shares known from so many equal draws; down to 0 and up to 1 where all are alike."""
+    """95 % interval of small shares known from so many equal draws; down to 0 and up to 1 where all are alike."""
     tail = (1.0 - COVERAGE) / 2.0
     positive = np.clip(share, 0.0, 1.0) * draws
-    a, b = positive + 0.5, draws - positive + 0.5
-    low = np.where(share > 0.0, special.betaincinv(a, b, tail), 0.0 * share)
-    high = np.where(share < 1.0, special.betaincinv(a, b, 1.0 - tail), 1.0 + 0.0 * share)
+    rest = draws - positive + 0.5
+    low = np.where(share > 0.0, special.betaincinv(positive + 0.5, rest, tail), 0.0 * share)
+    high = np.where(share < 1.0, special.betaincinv(positive + 1.0, rest, 1.0 - tail), 1.0 + 0.0 * share)
     return low, high
 
 
