@@ -68,7 +68,7 @@ CONTENTS = pa.schema(
 CREATORS = pa.schema(
     [
         ("creator_id", pa.string()), ("posts_to_come", pa.float64()), ("views_per_post", pa.float64()),
-        ("alive_views_to_come", pa.float64()), ("gmv_28d", pa.float64()),
+        ("views_log_error", pa.float64()), ("alive_views_to_come", pa.float64()), ("gmv_28d", pa.float64()),
     ]
 )  # fmt: skip
 
@@ -196,6 +196,7 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
 
     Returns:
         :data:`CREATORS`: ``posts_to_come`` in the horizon, a mean; ``views_per_post`` in a post's whole life, a mean;
+        ``views_log_error`` the standard deviation of the log of their product, for what will really come;
         ``alive_views_to_come`` of the contents of :func:`contents`; ``gmv_28d`` US dollars.
     """
     a = audience or learn(e)
@@ -234,12 +235,12 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     seen = POST_HALF_LIFE_DAYS / np.log(2) * (1 - np.exp2(-days / POST_HALF_LIFE_DAYS))
     gone = rows["gone"].to_numpy(zero_copy_only=False).astype(bool)
     tier = _codes(rows["tier"])
-    rate = _posting(_numbers(rows, "posts"), seen, tier, gone)
+    posts = np.where(gone, 0.0, _posting(_numbers(rows, "posts"), seen, tier, gone)) * e.review.horizon_days
+    spread = np.expm1(a.content_variance + float(np.average(a.burst)))  # squared coefficient of variation of one post
     return pa.table(
         [
-            rows["creator_id"].combine_chunks(), np.where(gone, 0.0, rate) * e.review.horizon_days,
-            _views_per_post(a, rows["creator_id"].combine_chunks(), tier), _numbers(rows, "views"),
-            _numbers(rows, "gmv"),
+            rows["creator_id"].combine_chunks(), posts, _views_per_post(a, rows["creator_id"].combine_chunks(), tier),
+            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))), _numbers(rows, "views"), _numbers(rows, "gmv"),
         ],
         schema=CREATORS,
     )  # fmt: skip
@@ -300,7 +301,8 @@ def _course(e: Evidence) -> Course:
             GROUP BY content_id
         ), shown AS (
             SELECT content_id, (date_diff('hour', born, hour) + 23 - (age - 1) % 24) // 24 AS night,
-                sum(views) AS views, sum(views) FILTER (hour >= {_now(e)} - INTERVAL {RECENT_HOURS} HOUR) AS recent
+                CAST(sum(views) AS DOUBLE) AS views,
+                CAST(sum(views) FILTER (hour >= {_now(e)} - INTERVAL {RECENT_HOURS} HOUR) AS DOUBLE) AS recent
             FROM traffic JOIN life USING (content_id)
             WHERE date_diff('hour', born, hour) BETWEEN 0 AND {24 * days - 1} GROUP BY ALL
         ), nights AS (
