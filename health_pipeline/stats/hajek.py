@@ -219,15 +219,20 @@ def composite(first: Sums, second: Sums, whole_first: Sums, whole_second: Sums) 
     if float(a.draws) == 0 or float(b.draws) == 0:
         part = float(float(a.draws) > 0)
     else:
-        common = float((a + b.scaled(float(a.weight / b.weight))).share)
-        part = 0.5
-        for _ in range(2):  # the common share depends on the part
-            va, vb = ((s.positive_squares * (1.0 - 2.0 * common) + common**2 * s.squares) / s.weight**2 for s in (a, b))
-            if float(va + vb) <= 0:
-                break
-            part = float(vb / (va + vb))
+        part = float(a.draws / (a.draws + b.draws))
+        for _ in range(3):  # the common share depends on the part
             common = part * float(a.share) + (1.0 - part) * float(b.share)
+            if not 0.0 < common < 1.0:
+                break
+            va, vb = (_weight_at(s, common) / float(s.weight) for s in (a, b))
+            part = vb / (va + vb)
     return first.scaled(part) + second.scaled(1.0 - part), part
+
+
+def _weight_at(sums: Sums, share: float) -> float:
+    """k, as the module has it, for a given share; Σ w² / Σ w without a positive."""
+    squares = sums.positive_squares * (1.0 - 2.0 * share) + share**2 * sums.squares
+    return float(squares / (sums.positive_weight * (1.0 - 2.0 * share) + share**2 * sums.weight))
 
 
 @dataclass(frozen=True)
