@@ -88,7 +88,7 @@ _VALUES = {
 KINDS = tuple(_VALUES)
 
 
-def _uses(kind: str, since: dt.date) -> str:
+def uses_of(kind: str, since: dt.date) -> str:
     """A SELECT of content_id, creator_id, market, day, value: each value of a content once."""
     return f"""
         SELECT content_id, creator_id, market, day, unnest(list_distinct({_VALUES[kind]})) AS value
@@ -118,7 +118,7 @@ class Vocabulary:
 def vocabulary(e: Evidence, kind: str) -> Vocabulary | None:
     """Who used what on which day, as far back as is remembered; ``None`` where there is nothing of the kind."""
     since = e.day - dt.timedelta(days=e.review.memory_days - 1)
-    uses = e.query(f"SELECT DISTINCT value, market, creator_id, day FROM ({_uses(kind, since)}) WHERE value != ''")
+    uses = e.query(f"SELECT DISTINCT value, market, creator_id, day FROM ({uses_of(kind, since)}) WHERE value != ''")
     if not len(uses):
         return None
     value, values = _coded(uses["value"])
@@ -195,7 +195,7 @@ def _described(e: Evidence, rows: pa.Table, clusters: pa.Table | None) -> pa.Tab
     rows = rows.append_column("burst", pa.array(range(len(rows)), pa.int64()))
     since = e.day - dt.timedelta(days=bursts.WINDOW - 1)
     kinds = pc.unique(rows["kind"]).to_pylist()
-    uses = " UNION ALL ".join(f"SELECT '{k}' AS kind, * FROM ({_uses(k, since)})" for k in kinds)
+    uses = " UNION ALL ".join(f"SELECT '{k}' AS kind, * FROM ({uses_of(k, since)})" for k in kinds)
     used = e.query(
         f"""
         SELECT DISTINCT b.burst, u.content_id, u.creator_id FROM ({uses}) u JOIN found b
@@ -206,7 +206,7 @@ def _described(e: Evidence, rows: pa.Table, clusters: pa.Table | None) -> pa.Tab
     about = e.query(
         f"""
         WITH seen AS (SELECT content_id, sum(views) AS views FROM traffic GROUP BY ALL),
-        violating AS (SELECT DISTINCT content_id FROM labels WHERE violation),
+        violating AS (SELECT DISTINCT content_id FROM labels WHERE violation AND content_id IS NOT NULL),
         known AS (
             SELECT burst, content_id, creator_id, coalesce(views, 0) AS views,
                 content_id IN (FROM violating) AS violation,
