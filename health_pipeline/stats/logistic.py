@@ -5,8 +5,7 @@ specificity c have P(y = 1) = (1 - c) + (s + c - 1) σ(η) instead of σ(η): th
 of the labels (L. S. Magder and J. P. Hughes: Logistic regression when the outcome is measured with uncertainty,
 *American Journal of Epidemiology* 146, 1997). The step is Fisher's then, which is Newton's where labels are exact.
 
-Posterior means of probabilities: D. J. C. MacKay: The evidence framework applied to classification networks,
-*Neural Computation* 4, 1992.
+Means of probabilities whose log odds are normal are by Gauss-Hermite quadrature.
 """
 
 from __future__ import annotations
@@ -21,6 +20,23 @@ from health_pipeline.stats.arrays import Array
 MOST_STEPS = 100
 CLOSE = 1e-9  # change of the log posterior, relative to its size, that ends the search
 LEAST = 1e-12  # no probability of a label is smaller
+NODES, SHARES = np.polynomial.hermite_e.hermegauss(31)
+SHARES = SHARES / SHARES.sum()
+
+
+def mean_probability(log_odds: Array, error: Array) -> Array:
+    """(N,) mean probability where log odds are normal with standard deviation ``error``."""
+    found: Array = special.expit(log_odds[:, None] + error[:, None] * NODES) @ SHARES
+    return found
+
+
+def centre(probability: Array, error: Array) -> Array:
+    """(N,) mean of normal log odds with standard deviation ``error`` whose mean probability is ``probability``."""
+    wanted = special.logit(np.clip(probability, LEAST, 1.0 - LEAST))
+    found: Array = wanted.copy()
+    for _ in range(20):  # each step corrects by what is missing, in log odds: no step leads too far
+        found += wanted - special.logit(np.clip(mean_probability(found, error), LEAST, 1.0 - LEAST))
+    return found
 
 
 @dataclass(frozen=True)
@@ -49,10 +65,8 @@ class Logistic:
         return found
 
     def probability(self, features: Array, offset: Array | float = 0.0) -> Array:
-        """(N,) posterior mean, by MacKay's approximation."""
-        shrunk = self.log_odds(features, offset) / np.sqrt(1.0 + np.pi / 8.0 * self.error(features) ** 2)
-        found: Array = special.expit(shrunk)
-        return found
+        """(N,) posterior mean."""
+        return mean_probability(self.log_odds(features, offset), self.error(features))
 
     def draws(self, count: int, rng: np.random.Generator) -> Array:
         """(count, P) coefficients drawn from the posterior."""

@@ -238,11 +238,14 @@ def _likeliest(
     likelihood: Callable[[slice], Array], grid: Array, known: NDArray[np.bool_], cohort: Codes | None, cohorts: int
 ) -> Array:
     """The point of each cohort's greatest likelihood, between the grid's points by a parabola."""
-    where = np.zeros(len(known), np.int64) if cohort is None else cohort
     total = np.zeros((cohorts, len(grid)))
     for begin in range(0, len(known), CHUNK):
         rows = slice(begin, begin + CHUNK)
-        np.add.at(total, where[rows], np.where(known[rows, None], likelihood(rows), 0.0))
+        each = np.where(known[rows, None], likelihood(rows), 0.0)
+        if cohort is None:
+            total += each.sum(axis=0)
+        else:
+            np.add.at(total, cohort[rows], each)
     log = np.log(grid)
     whole = _peak(log, total.sum(axis=0, keepdims=True))
     if cohorts == 1:
@@ -303,17 +306,19 @@ def pooled_shares(counts: Array, usual: Array) -> Array:
         usual: (N, P) or (P,) shares, positive.
     """
     usual = np.broadcast_to(usual, counts.shape)
-    total = counts.sum(axis=1)
+    some = counts.sum(axis=1) > 0
+    seen, mean = _some(counts[some]), _some(usual[some])
+    total = seen.sum(axis=1)
 
     def likelihood(rows: slice) -> Array:
         found: Array = special.gammaln(SHAPES) - special.gammaln(SHAPES + total[rows, None])
-        for kind in range(counts.shape[1]):
-            a = usual[rows, kind, None] * SHAPES
-            found = found + special.gammaln(a + counts[rows, kind, None]) - special.gammaln(a)
+        for kind in range(seen.shape[1]):
+            a = mean[rows, kind, None] * SHAPES
+            found = found + special.gammaln(a + seen[rows, kind, None]) - special.gammaln(a)
         return found
 
     alike = _likeliest(likelihood, SHAPES, total > 0, None, 1)[0]
-    found: Array = (counts + alike * usual) / (total + alike)[:, None]
+    found: Array = (counts + alike * usual) / (counts.sum(axis=1) + alike)[:, None]
     return found
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from health_pipeline.stats.logistic import fit
+from health_pipeline.stats.logistic import centre, fit, mean_probability
 
 WIDE = 1e4
 
@@ -97,6 +97,20 @@ def test_the_mean_probability_is_that_of_drawn_coefficients() -> None:
     by_draws = special.expit(features @ drawn.T).mean(axis=1)
     np.testing.assert_allclose(model.probability(features), by_draws, atol=0.01)
     np.testing.assert_allclose(model.error(features), (features @ drawn.T).std(axis=1), rtol=0.05)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(1e-9, 1 - 1e-9), st.floats(0.0, 3.0))
+def test_draws_around_the_centre_have_the_probability_as_their_mean(probability: float, error: float) -> None:
+    middle = centre(np.array([probability]), np.array([error]))
+    found = mean_probability(middle, np.array([error]))[0]
+    assert found == pytest.approx(probability, rel=0.01)
+
+
+def test_a_mean_probability_is_that_of_many_draws() -> None:
+    log_odds, error = np.array([-6.0, -1.0, 0.0, 3.0]), np.array([1.5, 1.0, 2.0, 0.0])
+    drawn = special.expit(log_odds + error * np.random.default_rng(8).standard_normal((400_000, 4)))
+    np.testing.assert_allclose(mean_probability(log_odds, error), drawn.mean(axis=0), rtol=0.02)
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,620 @@
+"""How likely contents, creators and products are to violate a policy, from what was known by the end of a day.
+
+One model for contents and creators. Creator c breaks the rules θ times as often as is usual for what they post; content
+i of theirs violates with probability θ m, where m is the usual rate of its market, category, tier and kind. Whatever is
+known of the content itself, its evidence, multiplies those odds by a likelihood ratio:
+
+* what the moderation model thought of it, whether a machine acted on it, reports, views without reports, whether it
+  repeats another: a logistic regression with log odds of θ m as offset. It is taught by contents that people labelled:
+  drawn samples, and human decisions with the mistakes that raters find in them. Both were chosen by what the model
+  knows (score, reports, views), so the choice does not bias it; labels that a machine gave itself never teach it;
+* the label, if a person gave one: by how often people are right.
+
+So a content without a label is no innocent content, neither one that still waits for its reviewer nor one that no
+machine can see: each counts by its evidence. That corrects for late labels, and for actions on what was detected only.
+θ has a prior of any shape, fitted to all creators (:mod:`health_pipeline.stats.shrinkage`); a content that is a
+half-life old counts half. The usual rates m are pooled over cohorts and follow the weeks, so that a wave that comes
+over a whole cohort makes nobody in it a repeater. Rates, θ and regression are fitted in turn, some rounds.
+
+Nothing here uses what a person is: only what was published, and how that was judged.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import special
+from scipy.optimize import isotonic_regression
+
+from health_pipeline.risks.evidence import Evidence
+from health_pipeline.stats import logistic, shrinkage
+from health_pipeline.stats.arrays import Array
+from health_pipeline.stats.shrinkage import Gridded
+from health_pipeline.storage.columns import column
+
+Codes = NDArray[np.int64]
+
+FACTORS = np.geomspace(0.02, 30.0, 48)
+"""Points of θ: how many times as often as usual."""
+ROUNDS = 4
+LEAST, MOST = 1e-6, 0.97  # chances of a content before its own evidence
+WEEKS = 4  # of which each may have usual rates of its own; older contents have theirs together
+MOST_EVIDENCE = 9.0  # log likelihood ratio of a content's evidence
+RATERS = (0.97, 0.998)  # sensitivity and specificity of raters of samples, who have time
+HUMANS = ((19.0, 1.0), (39.0, 1.0))  # what is believed of reviewers before raters have looked: right and wrong
+KNOTS = (-4.0, -2.0, 0.0, 2.0)  # of the moderation model's log odds, between which the regression is linear
+MOST_REPORTS = 20
+TRAFFIC_DAYS = 28
+
+
+CONTENTS = pa.schema(
+    [
+        column("content_id", pa.string(), "a content that is still shown and on which nobody has decided"),
+        column("creator_id", pa.string(), "who published it"),
+        column("market", pa.string(), "of the content"),
+        column("category", pa.string(), "the same"),
+        column("tier", pa.string(), "the same"),
+        column("kind", pa.string(), "the same"),
+        column("published_at", pa.timestamp("us"), "UTC"),
+        column("probability", pa.float64(), "of a violation"),
+        column("log_odds", pa.float64(), "centre of a normal whose draws, as probabilities, have that mean"),
+        column("log_odds_error", pa.float64(), "its standard deviation"),
+        column("severity", pa.float64(), "harm of one view if it violates, by the policies it may violate"),
+        column("policy", pa.string(), "likeliest policy, if it violates"),
+        column("reports", pa.int64(), "by users so far"),
+        column("trusted_reports", pa.int64(), "of these, by trusted flaggers"),
+        column("model_score", pa.float64(), "of the moderation model"),
+        column("cluster", pa.string(), "of the creator"),
+        column(
+            "prior_probability", pa.float64(), "of such contents, whoever publishes them and whatever is known of them"
+        ),
+        column("creator_factor", pa.float64(), "how many times as often its creator's other contents violate"),
+    ]
+)
+CREATORS = pa.schema(
+    [
+        column("creator_id", pa.string(), "a creator with contents in the memory"),
+        column("market", pa.string(), "of the newest content"),
+        column("category", pa.string(), "of most contents"),
+        column("tier", pa.string(), "of the newest content"),
+        column("posts", pa.float64(), "contents, each counting by its age"),
+        column("violations", pa.float64(), "of these, violations expected from all that is known"),
+        column("shape", pa.float64(), "of the gamma posterior of violations per content of the near future"),
+        column("rate", pa.float64(), "the same; its mean is shape / rate"),
+        column("cohort_mean", pa.float64(), "violations per content of those who post the like"),
+        column("severity", pa.float64(), "harm of one view of a violation, by the policies they violate"),
+        column("policy", pa.string(), "the policy they violate most"),
+        column("violations_90d", pa.int64(), "confirmed in 90 days and not reversed"),
+        column("last_violation_at", pa.timestamp("us"), "when the newest of them was decided, UTC"),
+        column("cluster", pa.string(), "of the creator"),
+    ]
+)
+PRODUCTS = pa.schema(
+    [
+        column("product_id", pa.string(), "a product that was ordered or shown in the memory"),
+        column("shop_id", pa.string(), "who sells it"),
+        column("market", pa.string(), "of the product"),
+        column("category", pa.string(), "the same"),
+        column("orders", pa.int64(), "in the memory"),
+        column("bad", pa.int64(), "of these, refunded or complained about as what should not be sold"),
+        column("probability", pa.float64(), "that a content that shows it violates a policy"),
+        column("shape_a", pa.float64(), "of the beta posterior of that; its mean is a / (a + b)"),
+        column("shape_b", pa.float64(), "the same"),
+        column("cohort_mean", pa.float64(), "the same for such products"),
+        column("violations", pa.int64(), "contents showing it that violated a policy as confirmed"),
+        column("brand_authorised", pa.bool_(), "the shop may sell the brand"),
+        column("restricted", pa.bool_(), "sale needs a permission"),
+        column("gmv_28d", pa.float64(), "US dollars sold in 28 days"),
+        column("creators", pa.int64(), "creators who show it"),
+    ]
+)
+
+
+def _facts(e: Evidence, until: str) -> str:
+    """SELECT of all contents with their labels, and with reports and views up to the instant ``until`` (SQL)."""
+    watched = e.now - dt.timedelta(days=TRAFFIC_DAYS)
+    return f"""
+WITH decided AS (
+    SELECT content_id, min(decided_at) AS decided_at, arg_max(violation, decided_at) AS violation,
+        arg_max(actor, decided_at) AS actor, arg_max(policy, decided_at) AS policy,
+        arg_max(views_at_action, decided_at) AS views_at_action
+    FROM labels WHERE content_id IS NOT NULL GROUP BY content_id
+), rated AS (
+    SELECT content_id, min(drawn_at) FILTER (arm <> 'decisions') AS drawn_at,
+        avg(violation::INT) > 0.5 AS rated, arg_max(policy, labelled_at) AS rated_policy
+    FROM samples WHERE violation IS NOT NULL GROUP BY content_id
+), member AS (
+    SELECT creator_id, min(cluster) AS cluster FROM clusters GROUP BY creator_id
+), base AS (
+    SELECT c.content_id, c.creator_id, c.market, c.category, c.tier, c.kind, c.published_at, c.model_score, cluster,
+        c.product_ids, coalesce(c.near_duplicate, false) AS near_duplicate,
+        coalesce(c.ai_generated, false) AS ai_generated,
+        decided_at, violation, actor, coalesce(actor <> 'human', false) AS machine, views_at_action, drawn_at, rated,
+        coalesce(rated_policy, policy) AS policy, {until} AS until,
+        c.published_at >= TIMESTAMP '{watched}' AS watched
+    FROM contents c LEFT JOIN decided USING (content_id) LEFT JOIN rated USING (content_id)
+        LEFT JOIN member USING (creator_id)
+), filed AS (
+    SELECT content_id, count(*) AS reports, count(*) FILTER (trusted) AS trusted_reports
+    FROM reports JOIN base USING (content_id) WHERE filed_at < until GROUP BY content_id
+), seen AS (
+    SELECT content_id, sum(views) AS views FROM traffic JOIN base USING (content_id)
+    WHERE hour < until GROUP BY content_id
+), known AS (
+    SELECT base.*, coalesce(reports, 0) AS reports, coalesce(trusted_reports, 0) AS trusted_reports,
+        CASE WHEN watched THEN coalesce(views, 0) ELSE views_at_action END AS views
+    FROM base LEFT JOIN filed USING (content_id) LEFT JOIN seen USING (content_id)
+)
+SELECT * REPLACE (coalesce(views, avg(views) OVER (PARTITION BY tier, kind), 0) AS views)
+FROM known ORDER BY creator_id, published_at, content_id"""
+
+
+def _numbers(rows: pa.Table, name: str) -> Array:
+    """A column as floats; null is NaN."""
+    found: Array = rows[name].cast(pa.float64()).to_numpy()
+    return found
+
+
+def _codes(rows: pa.Table, *names: str) -> Codes:
+    """Numbers from 0 for the combinations of columns' values."""
+    code = np.zeros(rows.num_rows, np.int64)
+    for name in names:
+        values = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        code = code * len(values.dictionary) + values.indices.to_numpy()
+    found: Codes = np.unique(code, return_inverse=True)[1]
+    return found
+
+
+FEATURES = (
+    "intercept", "score unknown", "score", *(f"score above {k:g}" for k in KNOTS), "machine acted",
+    "log reports", "trusted report", "log views", "thousand views", "near duplicate", "AI generated",
+)  # fmt: skip
+PRIOR = np.array([
+    [0.0, 2.0], [0.0, 2.0], [0.8, 1.0], *([0.0, 1.0] for _ in KNOTS), [2.0, 2.0],
+    [1.5, 1.5], [2.0, 1.5], [-0.2, 0.5], [-0.2, 0.5], [0.5, 1.0], [0.3, 1.0],
+])  # fmt: skip
+"""Mean and standard deviation of each coefficient before there are labels: wide, with the sign it ought to have."""
+
+
+def _features(rows: pa.Table) -> Array:
+    """(N, P) of :data:`FEATURES`."""
+    score = _numbers(rows, "model_score")
+    known = ~np.isnan(score)
+    logit = np.where(known, np.clip(special.logit(np.clip(np.nan_to_num(score), 1e-6, 1 - 1e-6)), -8, 8), 0.0)
+    reports = np.minimum(_numbers(rows, "reports"), MOST_REPORTS)
+    views = _numbers(rows, "views") / 1000.0
+    return np.column_stack([
+        np.ones(len(score)), ~known, np.where(known, logit, 0.0),
+        *(np.where(known, np.maximum(logit - k, 0.0), 0.0) for k in KNOTS),
+        _numbers(rows, "machine"), np.log1p(reports), _numbers(rows, "trusted_reports") > 0,
+        np.log1p(views), np.minimum(views, 5.0), _numbers(rows, "near_duplicate"), _numbers(rows, "ai_generated"),
+    ]).astype(float)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a day's evidence teaches of N contents by C creators.
+
+    Attributes:
+        rows: N contents of the memory, each creator's side by side.
+        creator: (N,) number of the creator.
+        names: (C,) identifiers of creators.
+        week: (N,) weeks since a content was published, at most ``WEEKS``.
+        weight: (N,) what a content counts, by its age.
+        features: (N, P).
+        usual: rates when they were published.
+        usual_now: rates of such contents in the last week.
+        typical: mean of θ over creators.
+        evidence: (N,) log likelihood ratio of everything known of the content itself.
+        model: the regression.
+        reviewers: sensitivity and specificity of human decisions.
+        factors: posterior of the C creators' θ.
+        factor: (N,) θ as the creator's other contents tell it.
+        doubt: (N,) standard deviation of the log odds that comes from θ.
+        probability: (N,) posterior of a violation.
+    """
+
+    rows: pa.Table
+    creator: Codes
+    names: pa.Array
+    week: Codes
+    weight: Array
+    features: Array
+    usual: Usual
+    usual_now: Usual
+    typical: float
+    evidence: Array
+    model: logistic.Logistic
+    reviewers: tuple[float, float]
+    factors: Gridded
+    factor: Array
+    doubt: Array
+    probability: Array
+
+
+def learn(e: Evidence, clusters: pa.Table) -> Learned:
+    """Fit rates, creators' factors and the regression to everything known by the end of a day.
+
+    Args:
+        clusters: at least ``cluster`` and ``creator_id``; members of a cluster share a rate.
+    """
+    now = f"TIMESTAMP '{e.now}'"
+    rows = e.query(_facts(e, f"least(coalesce(decided_at, {now}), {now})"), clusters=clusters)
+    drawn = f"least(coalesce(decided_at, {now}), coalesce(drawn_at, {now}), {now})"
+    early = e.query(_facts(e, drawn), clusters=clusters)
+    n = rows.num_rows
+    encoded = rows["creator_id"].combine_chunks().dictionary_encode()
+    creator, names = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
+    age = (np.datetime64(e.now, "us") - rows["published_at"].to_numpy()).astype(float) / 86_400e6
+    weight = 0.5 ** (np.maximum(age, 0.0) / e.review.half_life_days)
+    features, taught = _features(rows), _features(early)
+
+    human, rated = ~np.isnan(_numbers(rows, "violation")) & (_numbers(rows, "machine") == 0), _numbers(rows, "rated")
+    sampled, violation = ~np.isnan(rated) & rows["drawn_at"].is_valid().to_numpy(), _numbers(rows, "violation")
+    machine = _numbers(rows, "machine") == 1
+    reviewers = _reviewers(violation, rated, human & sampled)
+    # A decision that was drawn for being an action was chosen by its outcome where a person made it.
+    by_rater = sampled | (machine & ~np.isnan(rated))
+    teaches = np.flatnonzero(by_rater | human)
+    label = np.where(by_rater, rated, violation)[teaches]
+    right = np.where(by_rater[teaches, None], RATERS, reviewers)
+    known = _label_evidence(rated, ~np.isnan(rated), RATERS)
+    known += np.where(np.isnan(rated), _label_evidence(violation, human, reviewers), 0.0)
+
+    week = np.minimum(age // 7.0, WEEKS).astype(np.int64)
+    units, cohorts = _units(rows, creator, week)
+    first = np.where(np.isnan(rated), np.nan_to_num(violation), np.nan_to_num(rated))
+    usual, usual_now = _usual(first, weight, units, cohorts)
+    starts = np.searchsorted(creator, np.arange(len(names)))
+    factor = np.ones(n)  # of a content's creator, from their other contents
+    for _ in range(ROUNDS):
+        offset = special.logit(usual.of(factor))
+        model = logistic.fit(
+            taught[teaches], label, centre=PRIOR[:, 0], spread=PRIOR[:, 1], offset=offset[teaches],
+            sensitivity=right[:, 0], specificity=right[:, 1],
+        )  # fmt: skip
+        evidence = np.clip(model.log_odds(features) + known, -MOST_EVIDENCE, MOST_EVIDENCE)
+        factors, typical, factor, doubt, probability = _creators(usual, evidence, weight, creator, starts)
+        usual, usual_now = _usual(probability, weight, units, cohorts)
+    return Learned(
+        rows, creator, names, week, weight, features, usual, usual_now, typical, evidence, model, reviewers, factors,
+        factor, doubt, probability,
+    )  # fmt: skip
+
+
+def _reviewers(violation: Array, rated: Array, both: NDArray[np.bool_]) -> tuple[float, float]:
+    """Sensitivity and specificity of human decisions, where raters have looked at the same contents."""
+    found = []
+    for truth, (right, wrong) in zip((1.0, 0.0), HUMANS, strict=True):
+        looked = both & (rated == truth)
+        agree = float(np.sum(violation[looked] == truth))
+        found.append((right + agree) / (right + wrong + float(looked.sum())))
+    return found[0], found[1]
+
+
+def _label_evidence(label: Array, given: NDArray[np.bool_], right: tuple[float, float]) -> Array:
+    """(N,) log likelihood ratio of labels by those with a sensitivity and a specificity."""
+    sensitivity, specificity = right
+    yes, no = np.log(sensitivity / (1.0 - specificity)), np.log((1.0 - sensitivity) / specificity)
+    return np.where(given, np.where(label == 1.0, yes, no), 0.0)
+
+
+def _units(rows: pa.Table, creator: Codes, week: Codes) -> tuple[Codes, list[Codes]]:
+    """(3N,) unit of each content, of one like it in the last week, and of one like it before the last weeks.
+
+    A unit is a creator's contents of one cohort on the finest level. Also the units' codes on each level of cohorts,
+    coarse levels first.
+    """
+    levels = [
+        ("cluster",), ("kind",), ("category",), ("tier",), ("market",), ("category", "kind"), ("market", "category"),
+        ("market", "category", "week"),
+    ]  # fmt: skip
+    weeks = (week, np.zeros_like(week), np.full_like(week, WEEKS))
+    copies = pa.concat_tables([rows.append_column("week", pa.array(w)) for w in weeks])
+    finest = _codes(copies, "cluster", "market", "category", "tier", "kind", "week")
+    key = np.tile(creator, 3) * (finest.max(initial=0) + 1) + finest
+    _, first, units = np.unique(key, return_index=True, return_inverse=True)
+    return units, [_codes(copies, *names)[first] for names in levels]
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Usual rates of N contents: of a creator with factor θ, ``θ base + extra``.
+
+    What a cohort does more than it used to comes from all alike: nobody is a repeater for it.
+    """
+
+    base: Array
+    extra: Array
+
+    def of(self, factor: Array | float) -> Array:
+        """(N,) chance of contents by creators with such factors."""
+        return np.clip(factor * self.base + self.extra, LEAST, MOST)
+
+    def on_grid(self) -> Array:
+        """(N, K) chance at each of the points of θ."""
+        return np.clip(np.multiply.outer(self.base, FACTORS) + self.extra[:, None], LEAST, MOST)
+
+
+def _usual(chance: Array, weight: Array, units: Codes, cohorts: list[Codes]) -> tuple[Usual, Usual]:
+    """Usual rates of contents when they were published, and of their like in the last week."""
+    count, n = len(cohorts[0]), len(chance)
+    violations = np.bincount(units[:n], weights=weight * chance, minlength=count).astype(float)
+    posts = np.bincount(units[:n], weights=weight, minlength=count).astype(float)
+    then, now, before = shrinkage.pooled_rates(violations, posts, cohorts)[units].reshape(3, n)
+    of_then, of_now = (Usual(np.minimum(x, before), np.maximum(x - before, 0.0)) for x in (then, now))
+    return of_then, of_now
+
+
+def _creators(
+    usual: Usual, evidence: Array, weight: Array, creator: Codes, starts: Codes
+) -> tuple[Gridded, float, Array, Array, Array]:
+    """Posterior of the creators' θ, its mean over creators; of each content, ``factor``, ``doubt``, ``probability``.
+
+    For the names see :class:`Learned`.
+    """
+    chance, ratio = usual.on_grid(), np.exp(evidence)
+    own = np.log1p(chance * (ratio[:, None] - 1.0))
+    count = len(starts)
+    naive = special.expit(special.logit(usual.of(1.0)) + evidence)
+    shape = shrinkage.fit_shapes(
+        np.bincount(creator, weights=naive, minlength=count).astype(float),
+        np.bincount(creator, weights=usual.of(1.0), minlength=count).astype(float),
+    )[0]
+    # The prior is fitted without decay: counts cut in halves would look as if creators were more alike than they are.
+    whole = np.add.reduceat(own, starts, axis=0) if count else np.zeros((0, len(FACTORS)))
+    mixing = shrinkage.fit_mixing(whole, FACTORS, shrinkage.gamma_weights(FACTORS, float(shape)))
+    own *= weight[:, None]
+    likelihood = np.add.reduceat(own, starts, axis=0) if count else whole
+    # θ as the creator's other contents tell it, and by each θ the content's own evidence.
+    others = mixing.posterior(likelihood[creator] - own).chances
+    odds = chance * ratio[:, None]
+    probability = np.sum(others * (odds / (1.0 - chance + odds)), axis=1)
+    logit = special.logit(chance)
+    spread = np.sum(others * logit**2, axis=1) - np.sum(others * logit, axis=1) ** 2
+    doubt = np.sqrt(np.maximum(spread, 0.0))
+    typical = float(mixing.weights @ FACTORS)
+    return mixing.posterior(likelihood), typical, others @ FACTORS, doubt, probability
+
+
+@dataclass(frozen=True)
+class Policies:
+    """Which policy is violated, where one is.
+
+    Attributes:
+        names: of P policies.
+        harm: (P,) of one view.
+        contents: (N, P) shares, by cohort, creator, and what the content itself shows.
+        creators: (C, P) shares of violations to come.
+    """
+
+    names: list[str]
+    harm: Array
+    contents: Array
+    creators: Array
+
+    @staticmethod
+    def likeliest(names: list[str], shares: Array) -> pa.Array:
+        return pa.array(names, pa.string()).take(pa.array(np.argmax(shares, axis=1)))
+
+
+def policies(e: Evidence, learned: Learned) -> Policies:
+    """Shares of policies among violations: cohorts' are pooled, and a creator keeps to what they did before."""
+    rows, n = learned.rows, learned.rows.num_rows
+    found = e.query(
+        """
+        SELECT policy, mode(severity) AS severity FROM (
+            SELECT policy, severity FROM labels UNION ALL SELECT policy, NULL FROM samples WHERE policy IS NOT NULL
+        ) GROUP BY policy ORDER BY policy
+        """
+    )
+    names = found["policy"].to_pylist() or [""]
+    weights, usual_harm = e.review.severity, float(np.mean(list(e.review.severity.values()) or [1.0]))
+    harm = np.array([weights.get(s or "", usual_harm) for s in found["severity"].to_pylist()] or [usual_harm])
+    at = _positions(rows["policy"], names)
+    sure = (at >= 0) & (learned.probability > 0.5)
+    count = np.zeros((n, len(names)))
+    count[sure, at[sure]] = (learned.weight * learned.probability)[sure]
+
+    shares = np.tile((count.sum(axis=0) + 0.5) / (count.sum() + 0.5 * len(names)), (n, 1))
+    recent = rows.append_column("week", pa.array(learned.week))
+    for level in (("kind",), ("category", "kind"), ("market", "category", "kind"), ("market", "category", "week")):
+        shares = _pool(count, shares, _codes(recent, *level))
+    of_creator = _mean(shares, learned.creator)
+    own = shrinkage.pooled_shares(_sum(count, learned.creator), of_creator)
+    shares = shares * (own / of_creator)[learned.creator]
+    # What the content itself shows: the policies reported, and whether it repeats another.
+    reported = _reported(e, rows, names)
+    right = float(np.sum(reported[sure, at[sure]])) + 8.0
+    right = min(right / (float(np.sum(reported[sure])) + 10.0), 0.99)
+    shares = shares * np.exp(np.log(right / (1.0 - right) * max(len(names) - 1, 1)) * np.minimum(reported, 5.0))
+    repeats = _numbers(rows, "near_duplicate") == 1
+    among = (count[repeats].sum(axis=0) + 0.5) / (count.sum(axis=0) + 10.0)
+    shares = np.where(repeats[:, None], shares * among, shares * (1.0 - among))
+    return Policies(names, harm, shares / shares.sum(axis=1, keepdims=True), own)
+
+
+def _positions(column_: pa.ChunkedArray, names: list[str]) -> Codes:
+    """Of values among names; -1 for those that are not."""
+    place = {name: number for number, name in enumerate(names)}
+    return np.array([place.get(value, -1) for value in column_.to_pylist()], np.int64)
+
+
+def _sum(values: Array, groups: Codes) -> Array:
+    found = np.zeros((int(groups.max(initial=-1)) + 1, values.shape[1]))
+    np.add.at(found, groups, values)
+    return found
+
+
+def _mean(values: Array, groups: Codes) -> Array:
+    return _sum(values, groups) / np.bincount(groups)[:, None]
+
+
+def _pool(count: Array, shares: Array, groups: Codes) -> Array:
+    """Shares of each row's group, drawn to ``shares`` of its rows."""
+    return shrinkage.pooled_shares(_sum(count, groups), _mean(shares, groups))[groups]
+
+
+def _reported(e: Evidence, rows: pa.Table, names: list[str]) -> Array:
+    """(N, P) reports of each content that name each policy."""
+    filed = e.query(
+        "SELECT number, r.policy, count(*) AS reports FROM rows JOIN reports r USING (content_id) GROUP BY ALL",
+        rows=pa.table({"content_id": rows["content_id"], "number": np.arange(rows.num_rows)}),
+    )
+    found, at = np.zeros((rows.num_rows, len(names))), _positions(filed["policy"], names)
+    known = at >= 0
+    found[filed["number"].to_numpy()[known], at[known]] = filed["reports"].to_numpy()[known]
+    return found
+
+
+def contents(e: Evidence, clusters: pa.Table, learned: Learned | None = None) -> pa.Table:
+    """:data:`CONTENTS`: contents that are still shown and on which nobody has decided.
+
+    Args:
+        clusters: at least ``cluster`` and ``creator_id``.
+        learned: of :func:`learn`, where it is at hand.
+    """
+    learned = learned or learn(e, clusters)
+    since = e.now - dt.timedelta(days=e.review.alive_days)
+    rows, mix = learned.rows, policies(e, learned)
+    there = np.flatnonzero(
+        (rows["published_at"].to_numpy() > np.datetime64(since, "us")) & ~rows["decided_at"].is_valid().to_numpy()
+    )
+    shares, taught = mix.contents[there], learned.model.error(learned.features[there])
+    probability = logistic.mean_probability(special.logit(learned.probability[there]), taught)
+    error = np.hypot(taught, learned.doubt[there])
+    prior, expected = learned.usual.of(learned.typical)[there], learned.usual.of(learned.factor)[there]
+    made = {
+        "probability": probability,
+        "log_odds": logistic.centre(probability, error),
+        "log_odds_error": error,
+        "severity": shares @ mix.harm,
+        "policy": mix.likeliest(mix.names, shares),
+        "prior_probability": prior,
+        "creator_factor": expected / prior,
+    }
+    return _table(CONTENTS, rows.take(pa.array(there)), made)
+
+
+def creators(e: Evidence, clusters: pa.Table, learned: Learned | None = None) -> pa.Table:
+    """:data:`CREATORS`: creators with contents in the memory; arguments as :func:`contents`."""
+    learned = learned or learn(e, clusters)
+    mix, creator, count = policies(e, learned), learned.creator, len(learned.names)
+    posts = np.bincount(creator, weights=learned.weight, minlength=count)
+    base, extra, cohort = (
+        np.bincount(creator, weights=learned.weight * x, minlength=count) / posts
+        for x in (learned.usual_now.base, learned.usual_now.extra, learned.usual_now.of(learned.typical))
+    )
+    # θ base + extra as a gamma with the same mean and standard deviation.
+    mean, deviation = learned.factors.mean * base + extra, np.maximum(learned.factors.deviation * base, 1e-9)
+    about = e.query(
+        """
+        SELECT creator_id, arg_max(market, published_at) AS market, mode(category) AS category,
+            arg_max(tier, published_at) AS tier, any_value(cluster) AS cluster, coalesce(any_value(times), 0) AS
+            violations_90d, any_value(last) AS last_violation_at
+        FROM rows LEFT JOIN (
+            SELECT creator_id, count(*) AS times, max(decided_at) AS last FROM labels
+            WHERE violation AND content_id IS NOT NULL AND decided_at > now - INTERVAL 90 DAY GROUP BY creator_id
+        ) USING (creator_id) GROUP BY creator_id ORDER BY creator_id
+        """.replace("now", f"TIMESTAMP '{e.now}'"),
+        rows=learned.rows,
+    )
+    made = {
+        "posts": posts,
+        "violations": np.bincount(creator, weights=learned.weight * learned.probability, minlength=count),
+        "shape": (mean / deviation) ** 2,
+        "rate": mean / deviation**2,
+        "cohort_mean": cohort,
+        "severity": mix.creators @ mix.harm,
+        "policy": mix.likeliest(mix.names, mix.creators),
+    }
+    return _table(CREATORS, about, made)
+
+
+def _table(schema: pa.Schema, rows: pa.Table, made: dict[str, Any]) -> pa.Table:
+    """Columns that were made, and others as they are in ``rows``."""
+    columns = [made[f.name] if f.name in made else rows[f.name] for f in schema]
+    arrays = [c if isinstance(c, pa.Array | pa.ChunkedArray) else pa.array(c) for c in columns]
+    return pa.table([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)
+
+
+MATURE_DAYS = 30  # after which no more refunds and complaints are expected
+BANDS = (0.6, 1.5, 3.0)  # of how many times as many bad orders as usual a product has
+
+
+def products(e: Evidence, clusters: pa.Table | None = None, learned: Learned | None = None) -> pa.Table:
+    """:data:`PRODUCTS`: how likely contents that show a product are to violate a policy.
+
+    Contents that show the product, each with its probability, are weighed against those of such products: of the
+    market and category, with the brand authorised or not, restricted or not, and with as many bad orders. Bad orders
+    of the last weeks are not all known yet; orders count by the share that is known at their age.
+    """
+    learned = learned or learn(e, NOBODY if clusters is None else clusters)
+    rows = e.query(_PRODUCTS.replace("$now", f"TIMESTAMP '{e.now}'"), arrived=_arrived(e), rows=_shown(learned))
+    number = {name: _numbers(rows, name) for name in ("bad", "known", "shown", "expected", "now_shown", "now_expected")}
+    place = [_codes(rows, *names) for names in (("market",), ("category",), ("market", "category"))]
+    kinds = [_codes(rows, name) for name in ("brand_authorised", "restricted")]
+    bad, usual = shrinkage.gamma_poisson(number["bad"], number["known"], place)
+    band = np.digitize(bad.mean / usual, BANDS).astype(np.int64)
+    # Cohorts and their spread are learned without decay, as creators' are.
+    cohort = shrinkage.pooled_rates(number["expected"], number["shown"], [*place, *kinds, band])
+    cohort = np.clip(cohort, LEAST, MOST)
+    strength = shrinkage.fit_strengths(number["expected"], number["shown"], cohort)[0]
+    a = cohort * strength + number["now_expected"]
+    b = (1.0 - cohort) * strength + number["now_shown"] - number["now_expected"]
+    return _table(PRODUCTS, rows, {"probability": a / (a + b), "shape_a": a, "shape_b": b, "cohort_mean": cohort})
+
+
+NOBODY = pa.table({"cluster": pa.array([], pa.string()), "creator_id": pa.array([], pa.string())})
+"""No clusters."""
+
+
+def _arrived(e: Evidence) -> pa.Table:
+    """Share of bad orders that is known to be bad, by days since the order: ``age`` and ``share``."""
+    by_age = e.query(
+        f"""
+        SELECT least(date_diff('day', placed_at, TIMESTAMP '{e.now}'), {MATURE_DAYS}) AS age, count(*) AS orders,
+            count(*) FILTER (bad) AS bad
+        FROM orders GROUP BY age ORDER BY age
+        """
+    )
+    age, orders, bad = (by_age[c].to_numpy() for c in ("age", "orders", "bad"))
+    share = np.ones(len(age))
+    if len(age) and age[-1] == MATURE_DAYS and bad[-1] > 0:
+        rising = isotonic_regression(bad / orders, weights=orders).x
+        share = np.clip(rising / rising[-1], 0.02, 1.0)
+    return pa.table({"age": age, "share": share})
+
+
+def _shown(learned: Learned) -> pa.Table:
+    """Contents with the products they show."""
+    columns = ("content_id", "creator_id", "product_ids", "violation")
+    added = {"weight": learned.weight, "probability": learned.probability}
+    return pa.table({c: learned.rows[c] for c in columns} | {k: pa.array(v) for k, v in added.items()})
+
+
+_PRODUCTS = f"""
+WITH ordered AS (
+    SELECT product_id, count(*) AS orders, count(*) FILTER (bad) AS bad, sum(share) AS known,
+        coalesce(sum(gmv) FILTER (placed_at >= $now - INTERVAL 28 DAY), 0) AS gmv_28d
+    FROM orders JOIN arrived ON age = least(date_diff('day', placed_at, $now), {MATURE_DAYS}) GROUP BY product_id
+), each AS (
+    SELECT unnest(string_split(product_ids, ',')) AS product_id, * EXCLUDE product_ids FROM rows
+    WHERE product_ids IS NOT NULL AND product_ids <> ''
+), showing AS (
+    SELECT product_id, count(*) AS shown, sum(probability) AS expected, sum(weight) AS now_shown,
+        sum(weight * probability) AS now_expected, count(*) FILTER (violation) AS violations,
+        count(DISTINCT creator_id) AS creators
+    FROM each GROUP BY product_id
+)
+SELECT p.*, coalesce(orders, 0) AS orders, coalesce(bad, 0) AS bad, coalesce(known, 0) AS known,
+    coalesce(gmv_28d, 0) AS gmv_28d, coalesce(shown, 0) AS shown, coalesce(expected, 0) AS expected,
+    coalesce(now_shown, 0) AS now_shown, coalesce(now_expected, 0) AS now_expected,
+    coalesce(violations, 0) AS violations, coalesce(creators, 0) AS creators
+FROM products p LEFT JOIN ordered USING (product_id) LEFT JOIN showing USING (product_id)
+WHERE orders > 0 OR shown > 0 ORDER BY product_id"""
