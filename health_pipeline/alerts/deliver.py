@@ -1,4 +1,4 @@
-"""Carry the outbox to Slack: every message once, whatever breaks on the way."""
+"""Carry the outbox to Slack: every message, edit, reply and file once, whatever breaks on the way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from health_pipeline.alerts.slack import (
     MessageRefusedError,
     NotPostedError,
     OutcomeUnknownError,
+    Posted,
     Slack,
+    Thread,
     TokenError,
     UnreachableError,
 )
 
 INTERVAL = dt.timedelta(seconds=1)
-"""Slack takes about one message a second in a channel."""
+"""Slack takes about one message a second in a channel; edits are counted too."""
 
 GIVE_UP_AFTER = 3
 """Failures in a row after which Slack is left alone until the next pass."""
@@ -33,13 +35,14 @@ class Delivery:
     """What one pass did, and what it left in the outbox.
 
     Attributes:
-        sent: messages that Slack confirmed in this pass, ``found`` included.
-        found: of these, messages whose earlier answer was lost and that were found in the channel.
+        sent: rows that Slack confirmed in this pass, ``found`` included.
+        found: of these, the ones whose earlier answer was lost and that were found in the channel or thread.
         failed: attempts of this pass that Slack refused or that did not come about.
         pending: left waiting.
         doubtful: left being sent: by another process right now, or with their answer lost; the latter are
             looked for in Slack before they are sent again.
-        held: kept aside, now or earlier: Slack refuses them as they are, or they were too old.
+        held: kept aside, now or earlier: Slack refuses them as they are, they were too old, or what they follow
+            is held.
         problems: what somebody should know or mend, in words, each once.
     """
 
@@ -76,8 +79,8 @@ def deliver(
         ecosystem: only its messages.
         budget: how long it may go on, with all waiting for Slack; one request may run over it.
         interval: the least time between two messages to one channel.
-        max_age: pending messages older than this are held instead of sent, so that a token set after months
-            does not post months of old news.
+        max_age: what has been pending for longer, quiet hours not counted, is held instead of sent, so that a
+            token set after months does not post months of old news. Edits of what was sent go out at any age.
     """
     if slack is None:
         return _result(engine, ecosystem, Delivery(problems=("SLACK_BOT_TOKEN is not set: nothing is posted.",)))
@@ -98,7 +101,7 @@ def deliver(
             failures_in_a_row += isinstance(error, (OutcomeUnknownError, UnreachableError))
             done = replace(done, failed=done.failed + 1, problems=_once(done.problems, str(error)))
             if isinstance(error, ChannelError):
-                skip.add(claimed.message.channel)
+                skip.add(claimed.intent.channel)
             if isinstance(error, TokenError) or failures_in_a_row >= GIVE_UP_AFTER:
                 break
         else:
@@ -109,31 +112,29 @@ def deliver(
 
 
 def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None:
-    """Bring one claimed message to an end.
+    """Bring one claimed row to an end.
 
     Returns:
-        whether it was found in Slack rather than posted; ``None`` when the claim has passed to another
-        process.
+        whether it was found in Slack rather than sent; ``None`` when the claim has passed to another process.
 
     Raises:
         NotPostedError, OutcomeUnknownError: after the row has been put into the state that this means.
     """
     if claimed.doubtful:
         try:
-            channel_id = outbox.known_channel_id(engine, claimed.message.channel)
-            there = slack.find(claimed.message, claimed.since, channel_id=channel_id)
+            there = _find(engine, slack, claimed)
         except (NotPostedError, OutcomeUnknownError) as error:
             # Whatever kept us from looking, the message may still be there: it must not become pending.
             outbox.leave_doubtful(engine, claimed, f"It may have been posted; looking for it failed: {error}")
             raise
         if there:
-            outbox.mark_sent(engine, claimed, ts=there.ts, channel_id=there.channel_id)
+            outbox.mark_sent(engine, claimed, ts=there.ts, channel_id=there.channel_id, file_id=there.file_id)
             return True
     time.sleep(max(0.0, (claimed.post_at - outbox.now()).total_seconds()))
     if not outbox.begin(engine, claimed):
         return None
     try:
-        posted = slack.post(claimed.message)
+        posted = _request(engine, slack, claimed)
     except MessageRefusedError as error:
         outbox.hold(engine, claimed, str(error))
         raise
@@ -146,8 +147,41 @@ def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None
     except OutcomeUnknownError as error:
         outbox.leave_doubtful(engine, claimed, str(error))
         raise
-    outbox.mark_sent(engine, claimed, ts=posted.ts, channel_id=posted.channel_id)
+    if posted is None:
+        return None
+    outbox.mark_sent(engine, claimed, ts=posted.ts, channel_id=posted.channel_id, file_id=posted.file_id)
     return False
+
+
+def _find(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> Posted | None:
+    intent = claimed.intent
+    match intent.kind:
+        case "post":
+            channel_id = outbox.known_channel_id(engine, intent.channel)
+            return slack.find(intent, claimed.since, channel_id=channel_id)
+        case "edit":  # twice the same edit is one
+            return None
+        case "reply" | "upload":
+            return slack.find_in_thread(Thread(claimed.channel_id, claimed.ts), intent, claimed.since)
+
+
+def _request(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> Posted | None:
+    """Send it; ``None`` when the claim has passed to another process before anything showed in Slack."""
+    intent, thread = claimed.intent, Thread(claimed.channel_id, claimed.ts)
+    broken = outbox.problems(intent)
+    if broken:
+        raise MessageRefusedError(f"{intent.channel}: It breaks Slack's limits: {'; '.join(broken)}.")
+    match intent.kind:
+        case "post":
+            return slack.post(intent)
+        case "edit":
+            return slack.update(thread, intent)
+        case "reply":
+            return slack.reply(thread, intent)
+        case "upload":
+            file_id = slack.upload(intent)
+            # Only what follows shows in Slack. Three requests may take longer than others are patient.
+            return slack.share(thread, intent, file_id) if outbox.renew(engine, claimed) else None
 
 
 def _rest(claimed: outbox.Claim) -> dt.timedelta:

@@ -3,30 +3,47 @@
 States of a row::
 
     pending ──claim──> sending ──mark_sent──> sent
-       ^                 │  └──hold──> held        Slack will never take it as it is; requeue() tries again
-       └────release──────┘                         Slack has certainly not taken it; later
+     │ │ ^               │  └──hold──> held        Slack will never take it as it is; requeue() tries again
+     │ │ └───release─────┘                         Slack has certainly not taken it; later
+     │ └──hold_older, or its post is held──> held
+     └──a newer edit of the same post, or supersede()──> superseded
 
 A row is committed as ``sending`` before the request leaves. A row still ``sending`` when nobody can be
 working on it any more (a crash, a lost answer) is *doubtful*: Slack may have it. :func:`claim` hands it out
-with ``doubtful`` set, and whoever gets it looks for its key in Slack before it posts again. Rows are never
-deleted.
+with ``doubtful`` set, and whoever gets it looks for it in Slack before sending it again; an edit is sent again
+at once, since twice the same edit is one. Rows are never deleted.
+
+Order. An edit, a reply or an upload *follows* a post: it is due only when its post is ``sent``, and after
+every earlier follower of that post which is not at its end yet. Quiet hours (``not_before``) bend this twice,
+because a held reply must not keep the message itself untrue, nor hold what is urgent: an edit overtakes
+replies and uploads that are held, and a reply or upload with an earlier ``not_before`` than what stands before
+it in its thread, post included, takes all of that along.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.message import MAX_KEY, Block, Message, violations
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
-State = Literal["pending", "sending", "sent", "held"]
+State = Literal["pending", "sending", "sent", "held", "superseded"]
+Kind = Literal["post", "edit", "reply", "upload"]
+
+STATES: tuple[State, ...] = ("pending", "sending", "sent", "held", "superseded")
+MAX_ALT = 1_000
+MAX_FILE = 10_000_000
+EDIT_PACE = 1.2
+"""Slack takes about 50 edits a minute of an app, over all channels, where it takes 60 messages in one."""
 
 OUTBOX = sa.Table(
     "outbox",
@@ -35,89 +52,221 @@ OUTBOX = sa.Table(
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("ecosystem", sa.String(100), nullable=False),
     sa.Column("channel", sa.String(100), nullable=False),
-    sa.Column("payload", sa.Text, nullable=False),  # JSON: text and blocks
+    sa.Column("payload", sa.Text, nullable=False),  # JSON: text and blocks; filename and alt of an upload
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("claim", sa.String(32)),  # who is at work on a `sending` row
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("last_error", sa.Text),
     sa.Column("created_at", UtcDateTime(), nullable=False),
-    sa.Column("not_before", UtcDateTime()),  # a `pending` row rests until then
+    sa.Column("not_before", UtcDateTime()),  # quiet hours: a `pending` row waits until then
     sa.Column("sending_since", UtcDateTime()),  # first attempt with unknown outcome: where a search begins
     sa.Column("attempted_at", UtcDateTime()),  # latest attempt
     sa.Column("sent_at", UtcDateTime()),
     sa.Column("channel_id", sa.String(50)),  # Slack's, of a sent message
-    sa.Column("ts", sa.String(50)),  # Slack's name of the message inside its channel
+    sa.Column("ts", sa.String(50)),  # Slack's name of the message inside its channel; of an edit, its post's
+    sa.Column("kind", sa.String(10), nullable=False, server_default="post"),
+    sa.Column("parent", sa.String(255)),  # key of the post that a follower belongs to
+    sa.Column("file", sa.LargeBinary),  # of an upload, until Slack has it
+    sa.Column("file_id", sa.String(50)),  # Slack's, of a sent upload
     sa.UniqueConstraint("key", name="uq_outbox_key"),
-    sa.CheckConstraint("state IN ('pending', 'sending', 'sent', 'held')", name="ck_outbox_state"),
+    sa.CheckConstraint("state IN ('pending', 'sending', 'sent', 'held', 'superseded')", name="ck_outbox_state"),
+    sa.CheckConstraint(
+        "kind = 'post' AND parent IS NULL OR kind IN ('edit', 'reply', 'upload') AND parent IS NOT NULL",
+        name="ck_outbox_kind",
+    ),
     sa.Index("ix_outbox_state", "state", "id"),
     sa.Index("ix_outbox_channel", "channel", "attempted_at"),
+    sa.Index("ix_outbox_parent", "parent", "id"),
+    sa.Index("ix_outbox_kind", "kind", "attempted_at"),
+)
+CHANNELS = sa.Table(
+    "outbox_channels",
+    METADATA,
+    sa.Column("channel", sa.String(100), primary_key=True),
+    sa.Column("resting_until", UtcDateTime(), nullable=False),  # Slack asked to wait, or could not be reached
 )
 _C = OUTBOX.c
+_WITHOUT_FILE = [column for column in OUTBOX.columns if column.name != "file"]
+_WAITING = ("pending", "sending")
 _FARTHEST = dt.timedelta(minutes=1)
+_WITH_ITS_POST = "Its post is held: "
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One thing to do in Slack.
+
+    Attributes:
+        key: what it is about. The outbox takes a key once, for ever.
+        channel: ``#name`` or, better, the channel's ID. A follower goes where its post went.
+        kind: a new message, or what follows one: a new content for it, a reply in its thread, a file there.
+        of: key of the post that it follows; empty for a post.
+        text, blocks: as of a ``Message``; without blocks, Slack shows the text. Of an upload, only the text, said
+            beside the file, or nothing.
+        file, filename, alt: of an upload: its bytes, its name, and what its picture shows, in words.
+        not_before: quiet hours end then.
+    """
+
+    key: str
+    channel: str
+    kind: Kind = "post"
+    of: str = ""
+    text: str = ""
+    blocks: tuple[Block, ...] = ()
+    file: bytes = b""
+    filename: str = ""
+    alt: str = ""
+    not_before: dt.datetime | None = None
+
+    @property
+    def unique_filename(self) -> str:
+        """The file's name in Slack, by which an upload is found again: it carries a hash of the key."""
+        path = PurePath(self.filename)
+        return f"{path.stem}-{hashlib.sha256(self.key.encode()).hexdigest()[:12]}{path.suffix}"
+
+    @property
+    def message(self) -> Message:
+        return Message(self.key, self.channel, self.text, self.blocks)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the outbox; instants are UTC. See :data:`OUTBOX` for the columns."""
+    """A row of the outbox; instants are UTC. See :data:`OUTBOX` for the columns.
+
+    ``intent`` comes without the bytes of its file.
+    """
 
     id: int
     ecosystem: str
-    message: Message
+    intent: Intent
     state: State
     attempts: int
     last_error: str | None
     created_at: dt.datetime
-    not_before: dt.datetime | None
     sending_since: dt.datetime | None
     attempted_at: dt.datetime | None
     sent_at: dt.datetime | None
     channel_id: str | None
     ts: str | None
+    file_id: str | None
+
+    @property
+    def message(self) -> Message:
+        return self.intent.message
+
+    @property
+    def not_before(self) -> dt.datetime | None:
+        return self.intent.not_before
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One message that the caller, and nobody else, may now send.
+    """One thing that the caller, and nobody else, may now do.
 
     Attributes:
         token: proves the claim in the calls that end it.
-        doubtful: Slack may already have it: look for its key, from ``since`` on, before posting.
+        doubtful: Slack may already have it: look for its key, from ``since`` on, before sending it.
         since: the first attempt whose outcome is not known.
-        post_at: not to be posted earlier, so that its channel gets no more than one message an interval.
+        post_at: not to be sent earlier, so that its channel gets no more than one message an interval.
         attempts: requests made for it so far.
+        channel_id, ts: where the post stands that it follows; empty for a post.
     """
 
     id: int
     token: str
-    message: Message
+    intent: Intent
     doubtful: bool
     since: dt.datetime
     post_at: dt.datetime
     attempts: int
+    channel_id: str
+    ts: str
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How deliveries to one channel stand; instants are UTC.
+
+    Attributes:
+        pending, doubtful, held: rows that wait, that are being sent or in doubt, and that are kept aside.
+        oldest_pending: since when the oldest of the pending ones waits; quiet hours count too.
+        last_sent: when Slack last confirmed something.
+        last_error: of the latest attempt among the rows that have not arrived.
+        resting_until: nothing is sent before, because Slack asked for it or could not be reached.
+    """
+
+    channel: str
+    pending: int
+    doubtful: int
+    held: int
+    oldest_pending: dt.datetime | None
+    last_sent: dt.datetime | None
+    last_error: str | None
+    resting_until: dt.datetime | None
 
 
 def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def enqueue(engine: sa.Engine, message: Message, *, ecosystem: str) -> bool:
-    """Put a message in the outbox; ``False`` when its key was there before, in whatever state."""
-    payload = json.dumps({"text": message.text, "blocks": message.blocks})
-    row = {
-        "key": message.key,
+def problems(intent: Intent) -> list[str]:
+    """Every limit of Slack's that it breaks, in words; empty for one that can be sent."""
+    text = {"type": "mrkdwn", "text": intent.text}
+    bare = Message(intent.key, intent.channel, intent.text, ({"type": "section", "text": text},))
+    if intent.kind != "upload":
+        return violations(intent.message if intent.blocks else bare)
+    sizes = (
+        ("key", len(intent.key), 1, MAX_KEY),
+        ("bytes of the file", len(intent.file), 1, MAX_FILE),
+        ("file name", len(intent.unique_filename), 1, 255),
+        ("alt text", len(intent.alt), 1, MAX_ALT),
+    )
+    found = [f"{what}: {size}, must be {low} to {high}" for what, size, low, high in sizes if not low <= size <= high]
+    return found + (violations(bare) if intent.text else [])
+
+
+def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> bool:
+    """Put something to do in the outbox; ``False`` when its key was there before, in whatever state.
+
+    An edit makes older edits of its post that still wait ``superseded``. What follows a post that is held is held.
+
+    Raises:
+        ValueError: it follows a post that the outbox does not know.
+    """
+    intent = message if isinstance(message, Intent) else _intent_of(message)
+    payload = {"text": intent.text, "blocks": intent.blocks}
+    if intent.kind == "upload":
+        payload |= {"filename": intent.filename, "alt": intent.alt}
+    row: dict[str, Any] = {
+        "key": intent.key,
         "ecosystem": ecosystem,
-        "channel": message.channel,
-        "payload": payload,
+        "channel": intent.channel,
+        "payload": json.dumps(payload),
         "state": "pending",
         "attempts": 0,
         "created_at": now(),
+        "not_before": intent.not_before,
+        "kind": intent.kind,
+        "parent": intent.of or None,
+        "file": intent.file or None,
     }
     try:
         with engine.begin() as connection:
+            if intent.kind != "post":
+                post = sa.select(_C.channel).where(_C.key == intent.of, _C.kind == "post").with_for_update()
+                row["channel"] = connection.execute(post).scalar()
+                if row["channel"] is None:
+                    raise ValueError(f"{intent.key} follows {intent.of!r}, which is not a post in the outbox")
             connection.execute(OUTBOX.insert().values(row))
+            if intent.kind == "edit":
+                _supersede(connection, intent)
+            elif intent.kind != "post":
+                _take_along(connection, intent)
+            if intent.kind != "post":
+                _hold_followers(connection)
     except sa.exc.IntegrityError:
         with reading(engine) as connection:
-            if connection.execute(sa.select(_C.id).where(_C.key == message.key)).first() is None:
+            if connection.execute(sa.select(_C.id).where(_C.key == intent.key)).first() is None:
                 raise
         return False
     return True
@@ -131,14 +280,15 @@ def claim(
     ecosystem: str | None = None,
     skip: Collection[str] = (),
 ) -> Claim | None:
-    """Take the oldest message that is due and commit it as ``sending``; ``None`` when none is due.
+    """Take the oldest row that is due and commit it as ``sending``; ``None`` when none is due.
 
     Of several callers at once, in whatever processes, one gets the row.
 
     Args:
         patience: how long after its latest attempt a ``sending`` row may still be at work in another
             process; after that it is doubtful and is handed out again.
-        interval: the least time between two messages to one channel.
+        interval: the least time between two messages to one channel, edits included. Between two edits, of
+            whatever channels, it is :data:`EDIT_PACE` times as long.
         ecosystem: only its messages.
         skip: channels to leave out.
     """
@@ -147,18 +297,21 @@ def claim(
         sa.and_(_C.state == "pending", sa.or_(_C.not_before.is_(None), _C.not_before <= at)),
         sa.and_(_C.state == "sending", _C.attempted_at <= at - patience),
     )
-    query = sa.select(OUTBOX).where(due, *_scope(ecosystem)).order_by(_C.id).limit(1)
-    if skip:
-        query = query.where(_C.channel.not_in(skip))
+    rested = sa.or_(CHANNELS.c.resting_until.is_(None), CHANNELS.c.resting_until <= at)
+    query = _unblocked(list(OUTBOX.columns), at, ecosystem, skip).where(due, rested).order_by(_C.id).limit(1)
     with engine.begin() as connection:
-        row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
+        row = connection.execute(query.with_for_update(skip_locked=True, of=OUTBOX)).mappings().first()
         if row is None:
             return None
-        latest = connection.execute(
-            sa.select(sa.func.max(_C.attempted_at)).where(_C.channel == row["channel"])
-        ).scalar()
+        post_at = at
+        for query, pause in (
+            (_C.channel == row["channel"], interval),
+            *([(_C.kind == "edit", EDIT_PACE * interval)] if row["kind"] == "edit" else ()),
+        ):
+            latest = connection.execute(sa.select(sa.func.max(_C.attempted_at)).where(query)).scalar()
+            post_at = max(post_at, latest + pause) if latest else post_at
         # Not further ahead than a minute: a clock that was once set wrong must not silence the channel.
-        post_at = min(max(at, latest + interval), at + _FARTHEST) if latest else at
+        post_at = min(post_at, at + _FARTHEST)
         doubtful = row["state"] == "sending"
         token = uuid.uuid4().hex
         since = row["sending_since"] or post_at
@@ -167,7 +320,10 @@ def claim(
             .where(_C.id == row["id"])
             .values(state="sending", claim=token, sending_since=since, attempted_at=post_at)
         )
-    return Claim(row["id"], token, _message(row), doubtful, since, post_at, row["attempts"])
+    return Claim(
+        row["id"], token, _intent(row), doubtful, since, post_at, row["attempts"],
+        row["post_channel_id"] or "", row["post_ts"] or "",
+    )  # fmt: skip
 
 
 def begin(engine: sa.Engine, claimed: Claim) -> bool:
@@ -175,7 +331,14 @@ def begin(engine: sa.Engine, claimed: Claim) -> bool:
     return _end(engine, claimed, attempted_at=now(), attempts=_C.attempts + 1)
 
 
-def mark_sent(engine: sa.Engine, claimed: Claim, *, ts: str, channel_id: str) -> None:
+def renew(engine: sa.Engine, claimed: Claim) -> bool:
+    """Let the patience of others begin anew, for the last of several requests; ``False`` as in :func:`begin`."""
+    return _end(engine, claimed, attempted_at=now())
+
+
+def mark_sent(
+    engine: sa.Engine, claimed: Claim, *, ts: str | None, channel_id: str, file_id: str | None = None
+) -> None:
     """Slack has it. Holds whoever has the claim by now: what Slack confirmed is a fact."""
     with engine.begin() as connection:
         connection.execute(
@@ -189,25 +352,37 @@ def mark_sent(engine: sa.Engine, claimed: Claim, *, ts: str, channel_id: str) ->
                 sent_at=now(),
                 ts=ts,
                 channel_id=channel_id,
+                file_id=file_id,
+                file=None,
             )
         )
 
 
 def release(engine: sa.Engine, claimed: Claim, error: str, *, wait: dt.timedelta = dt.timedelta(0)) -> None:
-    """Slack certainly has it not: back to ``pending``. Its whole channel rests for ``wait``."""
-    _end(engine, claimed, state="pending", claim=None, last_error=error, sending_since=None)
-    if wait:
-        with engine.begin() as connection:
+    """Slack certainly has it not: back to ``pending``, or superseded by a newer edit.
+
+    Its whole channel rests for ``wait``.
+    """
+    with engine.begin() as connection:
+        values = {"state": "pending", "claim": None, "last_error": error, "sending_since": None}
+        released = connection.execute(_own(claimed).values(values)).rowcount
+        newer = sa.select(_C.id).where(_C.parent == claimed.intent.of, _C.kind == "edit", _C.id > claimed.id)
+        if released and claimed.intent.kind == "edit" and connection.execute(newer.limit(1)).first():
             connection.execute(
                 OUTBOX.update()
-                .where(_C.channel == claimed.message.channel, _C.state == "pending")
-                .values(not_before=now() + wait)
+                .where(_C.id == claimed.id)
+                .values(state="superseded", last_error=f"A newer edit replaced it. {error}")
             )
+        if wait:
+            _rest(connection, claimed.intent.channel, now() + wait)
 
 
 def hold(engine: sa.Engine, claimed: Claim, error: str) -> None:
-    """Slack refuses the message as it is: kept, and not tried again before :func:`requeue`."""
-    _end(engine, claimed, state="held", claim=None, last_error=error, sending_since=None)
+    """Slack refuses it as it is: kept, and not tried again before :func:`requeue`; so is what follows it."""
+    with engine.begin() as connection:
+        values = {"state": "held", "claim": None, "last_error": error, "sending_since": None}
+        connection.execute(_own(claimed).values(values))
+        _hold_followers(connection)
 
 
 def leave_doubtful(engine: sa.Engine, claimed: Claim, error: str) -> None:
@@ -215,63 +390,133 @@ def leave_doubtful(engine: sa.Engine, claimed: Claim, error: str) -> None:
     _end(engine, claimed, claim=None, last_error=error)
 
 
-def hold_older(engine: sa.Engine, created_before: dt.datetime, *, ecosystem: str | None = None) -> int:
-    """Hold every pending message created before an instant; returns how many. They are no news any more."""
+def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None = None) -> int:
+    """Hold every pending row that could have gone out before an instant; returns how many. They are no news any more.
+
+    Not edits: they keep a message true, which does not age. An edit of a post that is held is held with it.
+    """
+    since = sa.func.coalesce(_C.not_before, _C.created_at)
     with engine.begin() as connection:
         result = connection.execute(
             OUTBOX.update()
-            .where(_C.state == "pending", _C.created_at < created_before, *_scope(ecosystem))
+            .where(_C.state == "pending", _C.kind != "edit", _C.created_at < before, since < before, *_scope(ecosystem))
             .values(state="held", last_error="It waited too long to be news.")
         )
-        return int(result.rowcount)
+        return int(result.rowcount) + _hold_followers(connection)
+
+
+def supersede(engine: sa.Engine, key: str, reason: str) -> bool:
+    """Drop a row that still waits, because it is not true any more; what follows it is held.
+
+    Returns:
+        ``False`` when no row with this key is pending: it is in Slack, or may be.
+    """
+    with engine.begin() as connection:
+        result = connection.execute(
+            OUTBOX.update()
+            .where(_C.key == key, _C.state == "pending")
+            .values(state="superseded", last_error=reason, file=None)
+        )
+        _hold_followers(connection)
+        return bool(result.rowcount)
 
 
 def requeue(engine: sa.Engine, key: str) -> bool:
-    """Try a held message again; ``False`` when no message with this key is held."""
+    """Try a held row again, and with a post what was held because of it.
+
+    Returns:
+        ``False`` when no row with this key is held, or when it follows a post that is held itself.
+    """
+    post = OUTBOX.alias("post")
+    alone = sa.exists().where(post.c.key == _C.parent, post.c.state.in_(("held", "superseded")))
+    again = {"state": "pending", "created_at": now(), "last_error": None}
     with engine.begin() as connection:
         result = connection.execute(
-            OUTBOX.update()
-            .where(_C.key == key, _C.state == "held")
-            .values(state="pending", not_before=None, created_at=now())
+            OUTBOX.update().where(_C.key == key, _C.state == "held", ~alone).values(**again, not_before=None)
         )
+        if result.rowcount:
+            connection.execute(
+                OUTBOX.update()
+                .where(_C.parent == key, _C.state == "held", _C.last_error.startswith(_WITH_ITS_POST))
+                .values(again)
+            )
         return bool(result.rowcount)
 
 
 def entries(
-    engine: sa.Engine, *, ecosystem: str | None = None, state: State | None = None, limit: int = 100
+    engine: sa.Engine,
+    *,
+    ecosystem: str | None = None,
+    state: State | None = None,
+    kind: Kind | None = None,
+    limit: int = 100,
 ) -> list[Entry]:
     """Rows of the outbox, the newest first."""
-    query = sa.select(OUTBOX).where(*_scope(ecosystem)).order_by(_C.id.desc()).limit(limit)
+    query = sa.select(*_WITHOUT_FILE).where(*_scope(ecosystem)).order_by(_C.id.desc()).limit(limit)
     if state:
         query = query.where(_C.state == state)
+    if kind:
+        query = query.where(_C.kind == kind)
     with reading(engine) as connection:
         rows = connection.execute(query).mappings().all()
-    shared = [name for name in Entry.__dataclass_fields__ if name != "message"]
-    return [Entry(message=_message(row), **{name: row[name] for name in shared}) for row in rows]
+    shared = [name for name in Entry.__dataclass_fields__ if name != "intent"]
+    return [Entry(intent=_intent(row), **{name: row[name] for name in shared}) for row in rows]
 
 
 def counts(engine: sa.Engine, *, ecosystem: str | None = None) -> dict[State, int]:
-    """How many messages are in each state; a state without messages counts 0."""
+    """How many rows are in each state; a state without rows counts 0."""
     query = sa.select(_C.state, sa.func.count()).where(*_scope(ecosystem)).group_by(_C.state)
     with reading(engine) as connection:
         found = {row[0]: row[1] for row in connection.execute(query)}
-    return {state: found.get(state, 0) for state in ("pending", "sending", "sent", "held")}
+    return {state: found.get(state, 0) for state in STATES}
+
+
+def channels(engine: sa.Engine, *, ecosystem: str | None = None) -> list[Channel]:
+    """How deliveries stand, channel by channel, in the order of their names."""
+
+    def number(state: State) -> sa.ColumnElement[int]:
+        return sa.func.sum(sa.case((_C.state == state, 1), else_=0))
+
+    totals = (
+        sa.select(
+            _C.channel,
+            number("pending").label("pending"),
+            number("sending").label("doubtful"),
+            number("held").label("held"),
+            sa.func.min(sa.case((_C.state == "pending", _C.created_at))).label("oldest_pending"),
+            sa.func.max(_C.sent_at).label("last_sent"),
+        )
+        .where(*_scope(ecosystem))
+        .group_by(_C.channel)
+        .order_by(_C.channel)
+    )
+    errors = (
+        sa.select(_C.channel, _C.last_error)
+        .where(_C.state.in_((*_WAITING, "held")), _C.last_error.is_not(None), *_scope(ecosystem))
+        .order_by(sa.func.coalesce(_C.attempted_at, _C.created_at), _C.id)
+    )
+    resting = sa.select(CHANNELS).where(CHANNELS.c.resting_until > now())
+    with reading(engine) as connection:
+        rows = connection.execute(totals).mappings().all()
+        latest = {row.channel: row.last_error for row in connection.execute(errors)}
+        until = {row.channel: row.resting_until for row in connection.execute(resting)}
+    return [
+        Channel(**row, last_error=latest.get(row["channel"]), resting_until=until.get(row["channel"])) for row in rows
+    ]
 
 
 def next_due(
     engine: sa.Engine, *, patience: dt.timedelta, ecosystem: str | None = None, skip: Collection[str] = ()
 ) -> dt.datetime | None:
     """When :func:`claim` will next have something to give; ``None`` when nothing waits."""
-    waiting = sa.select(_C.state, _C.not_before, _C.attempted_at).where(
-        _C.state.in_(("pending", "sending")), *_scope(ecosystem)
-    )
-    if skip:
-        waiting = waiting.where(_C.channel.not_in(skip))
-    with reading(engine) as connection:
-        rows = connection.execute(waiting).all()
     at = now()
+    with reading(engine) as connection:
+        rows = connection.execute(_unblocked([_C.state, _C.not_before, _C.attempted_at], at, ecosystem, skip)).all()
     return min(
-        (r.not_before or at if r.state == "pending" else r.attempted_at + patience for r in rows),
+        (
+            max(r.not_before or at if r.state == "pending" else r.attempted_at + patience, r.resting_until or at)
+            for r in rows
+        ),
         default=None,
     )
 
@@ -288,16 +533,100 @@ def _scope(ecosystem: str | None) -> list[sa.ColumnElement[bool]]:
     return [_C.ecosystem == ecosystem] if ecosystem else []
 
 
+def _unblocked(
+    columns: list[sa.Column[Any]], at: dt.datetime, ecosystem: str | None, skip: Collection[str]
+) -> sa.Select[Any]:
+    """Rows that wait for nothing but time, with their channel's ``resting_until`` and where their post stands."""
+    post, earlier = OUTBOX.alias("post"), OUTBOX.alias("earlier")
+    overtaken = sa.and_(_C.kind == "edit", earlier.c.kind != "edit", earlier.c.not_before > at)
+    blocked = sa.exists().where(
+        earlier.c.parent == _C.parent,
+        earlier.c.id < _C.id,
+        sa.or_(
+            earlier.c.state == "sending",
+            sa.and_(earlier.c.state == "pending", sa.or_(earlier.c.not_before.is_(None), ~overtaken)),
+        ),
+    )
+    joined = OUTBOX.outerjoin(post, post.c.key == _C.parent).outerjoin(CHANNELS, CHANNELS.c.channel == _C.channel)
+    query = (
+        sa.select(
+            *columns,
+            CHANNELS.c.resting_until,
+            post.c.channel_id.label("post_channel_id"),
+            post.c.ts.label("post_ts"),
+        )
+        .select_from(joined)
+        .where(_C.state.in_(_WAITING), *_scope(ecosystem))
+        .where(sa.or_(_C.parent.is_(None), sa.and_(post.c.state == "sent", ~blocked)))
+    )
+    return query.where(_C.channel.not_in(skip)) if skip else query
+
+
+def _supersede(connection: sa.Connection, edit: Intent) -> None:
+    """The edit replaces what waits of the edits before it."""
+    connection.execute(
+        OUTBOX.update()
+        .where(_C.parent == edit.of, _C.kind == "edit", _C.key != edit.key, _C.state == "pending")
+        .values(state="superseded", last_error="A newer edit replaced it.")
+    )
+
+
+def _take_along(connection: sa.Connection, reply: Intent) -> None:
+    """What stands before it in its thread waits no longer than it does itself."""
+    thread = sa.or_(_C.key == reply.of, _C.parent == reply.of)
+    later = _C.not_before > reply.not_before if reply.not_before else _C.not_before.is_not(None)
+    connection.execute(OUTBOX.update().where(thread, _C.state == "pending", later).values(not_before=reply.not_before))
+
+
+def _hold_followers(connection: sa.Connection) -> int:
+    """What still waits of a post that will not go out is held, with the post's reason."""
+    post = OUTBOX.alias("post")
+    ended = (post.c.key == _C.parent, post.c.state.in_(("held", "superseded")))
+    reason = sa.select(post.c.last_error).where(*ended).scalar_subquery()
+    result = connection.execute(
+        OUTBOX.update()
+        .where(_C.state == "pending", sa.exists().where(*ended))
+        .values(state="held", last_error=sa.literal(_WITH_ITS_POST).concat(sa.func.coalesce(reason, "")))
+    )
+    return int(result.rowcount)
+
+
+def _rest(connection: sa.Connection, channel: str, until: dt.datetime) -> None:
+    c = CHANNELS.c
+    if connection.execute(sa.select(c.channel).where(c.channel == channel)).first() is None:
+        try:
+            with connection.begin_nested():
+                connection.execute(CHANNELS.insert().values(channel=channel, resting_until=until))
+        except sa.exc.IntegrityError:  # another process was first
+            pass
+    later = c.resting_until < until
+    connection.execute(CHANNELS.update().where(c.channel == channel, later).values(resting_until=until))
+
+
+def _own(claimed: Claim) -> sa.Update:
+    return OUTBOX.update().where(_C.id == claimed.id, _C.claim == claimed.token, _C.state == "sending")
+
+
 def _end(engine: sa.Engine, claimed: Claim, **values: Any) -> bool:
     with engine.begin() as connection:
-        result = connection.execute(
-            OUTBOX.update()
-            .where(_C.id == claimed.id, _C.claim == claimed.token, _C.state == "sending")
-            .values(**values)
-        )
-        return bool(result.rowcount)
+        return bool(connection.execute(_own(claimed).values(**values)).rowcount)
 
 
-def _message(row: sa.RowMapping) -> Message:
+def _intent_of(message: Message) -> Intent:
+    return Intent(message.key, message.channel, text=message.text, blocks=message.blocks)
+
+
+def _intent(row: sa.RowMapping) -> Intent:
     payload = json.loads(row["payload"])
-    return Message(row["key"], row["channel"], payload["text"], tuple(payload["blocks"]))
+    return Intent(
+        key=row["key"],
+        channel=row["channel"],
+        kind=row["kind"],
+        of=row["parent"] or "",
+        text=payload["text"],
+        blocks=tuple(payload["blocks"]),
+        file=row.get("file") or b"",
+        filename=payload.get("filename", ""),
+        alt=payload.get("alt", ""),
+        not_before=row["not_before"],
+    )

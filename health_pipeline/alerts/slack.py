@@ -1,4 +1,4 @@
-"""Slack's Web API as the outbox needs it: post, find again, and tell apart what a failure means.
+"""Slack's Web API as the outbox needs it: post, edit, reply, upload, find again, and tell what a failure means.
 
 The one question after a failure is whether the message may be in the channel. :class:`NotPostedError` and its
 kinds say that it is certainly not; :class:`OutcomeUnknownError` says that it may be. The client never repeats
@@ -14,23 +14,25 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError, SlackRequestError
 from slack_sdk.web import SlackResponse
 
 from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.outbox import Intent
 
 EVENT_TYPE = "health_pipeline_message"
 TIMEOUT_SECONDS = 10.0
 CLOCK_SKEW = dt.timedelta(minutes=5)
 PAGE = 200
-NEEDED_SCOPES = ("chat:write", "channels:history")
+NEEDED_SCOPES = ("chat:write", "channels:history", "files:write")
 
 _ADD_SCOPE = "add it under OAuth & Permissions and install the app again"
 _TOKEN = "Set SLACK_BOT_TOKEN to the Bot User OAuth Token of an installed app."
@@ -57,13 +59,31 @@ _CHANNEL_ERRORS = {
     "restricted_action_non_threadable_channel": "The channel takes no such messages. Write another one.",
     "restricted_action_thread_only_channel": "The channel takes replies only. Write another one.",
 }
+_REFUSALS = {
+    "message_not_found": "The message is not in the channel any more; somebody has deleted it.",
+    "thread_not_found": "The message is not in the channel any more; somebody has deleted it.",
+    "cant_update_message": "The message is not this bot's own: another app's token is set.",
+    "edit_window_closed": "A workspace setting forbids to edit a message so late. Ask an admin.",
+    "file_uploads_disabled": "A workspace setting forbids uploads. Ask an admin.",
+    "file_upload_size_restricted": "A workspace setting forbids uploads of this size. Ask an admin.",
+    "posting_to_channel_denied": "A workspace setting keeps the bot from sharing files here. Ask an admin.",
+}
 _BUSY_ERRORS = {"ratelimited", "rate_limited", "message_limit_exceeded", "service_unavailable"}
 _UNKNOWN_ERRORS = {"fatal_error", "internal_error", "request_timeout"}
 
 
 @dataclass(frozen=True)
 class Posted:
-    """Where a message stands in Slack."""
+    """Where a message stands in Slack. ``file_id`` is of an upload, whose message Slack makes later, by itself."""
+
+    channel_id: str
+    ts: str | None
+    file_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Thread:
+    """The message that is edited, or under which replies and files stand."""
 
     channel_id: str
     ts: str
@@ -152,7 +172,7 @@ class Slack:
         missing = tuple(scope for scope in NEEDED_SCOPES if scope not in granted)
         return Identity(str(response.get("team", "")), str(response.get("user", "")), missing)
 
-    def post(self, message: Message) -> Posted:
+    def post(self, message: Message | Intent) -> Posted:
         """Post a message, its key in its metadata.
 
         Raises:
@@ -160,18 +180,67 @@ class Slack:
             OutcomeUnknownError: it may be; look with :meth:`find` before posting again.
         """
         response = _call(
-            self._client.chat_postMessage,
-            message.channel,
-            channel=message.channel,
-            text=message.text,
-            blocks=list(message.blocks),
-            metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
-            unfurl_links=False,
-            unfurl_media=False,
-        )
+            self._client.chat_postMessage, message.channel, channel=message.channel, unfurl_links=False,
+            unfurl_media=False, **_content(message, message.key),
+        )  # fmt: skip
         return Posted(str(response["channel"]), str(response["ts"]))
 
-    def find(self, message: Message, since: dt.datetime, *, channel_id: str | None = None) -> Posted | None:
+    def reply(self, thread: Thread, intent: Intent) -> Posted:
+        """Post a message into a thread; otherwise as :meth:`post`, and found again with :meth:`find_in_thread`."""
+        response = _call(
+            self._client.chat_postMessage, intent.channel, channel=thread.channel_id, thread_ts=thread.ts,
+            unfurl_links=False, unfurl_media=False, **_content(intent, intent.key),
+        )  # fmt: skip
+        return Posted(str(response["channel"]), str(response["ts"]))
+
+    def update(self, thread: Thread, intent: Intent) -> Posted:
+        """Give a message a new content. To do it twice is to do it once: after a lost answer, do it again.
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: as in :meth:`post`.
+        """
+        response = _call(
+            self._client.chat_update, intent.channel, channel=thread.channel_id, ts=thread.ts,
+            **_content(intent, intent.of),
+        )  # fmt: skip
+        return Posted(str(response["channel"]), str(response["ts"]))
+
+    def upload(self, intent: Intent) -> str:
+        """Bring a file to Slack, where nobody sees it before :meth:`share`; one that is never shared is dropped.
+
+        Returns:
+            Slack's ID of the file.
+
+        Raises:
+            NotPostedError: as in :meth:`post`; a lost answer is one too, as nothing shows in Slack.
+        """
+        try:
+            place = _call(
+                self._client.files_getUploadURLExternal, intent.channel, filename=intent.unique_filename,
+                length=len(intent.file), alt_txt=intent.alt,
+            )  # fmt: skip
+            self._put(str(place["upload_url"]), intent.file)
+        except OutcomeUnknownError as error:
+            raise UnreachableError(f"The upload did not come about: {error}") from None
+        except ChannelError as error:  # without the scope for files, messages can still go out
+            raise MessageRefusedError(str(error)) from None
+        return str(place["file_id"])
+
+    def share(self, thread: Thread, intent: Intent, file_id: str) -> Posted:
+        """Make an uploaded file a reply in a thread.
+
+        Raises:
+            NotPostedError: it is certainly not in the thread.
+            OutcomeUnknownError: it may be; look with :meth:`find_in_thread` before uploading again.
+        """
+        _call(
+            self._client.files_completeUploadExternal, intent.channel,
+            files=[{"id": file_id, "title": intent.filename}], channel_id=thread.channel_id, thread_ts=thread.ts,
+            **({"initial_comment": intent.text} if intent.text else {}),
+        )  # fmt: skip
+        return Posted(thread.channel_id, None, file_id)
+
+    def find(self, message: Message | Intent, since: dt.datetime, *, channel_id: str | None = None) -> Posted | None:
         """The message in its channel's history, by its key; ``None`` when it is not there.
 
         Args:
@@ -182,26 +251,50 @@ class Slack:
             NotPostedError, OutcomeUnknownError: the history can't be read: nothing is known of the message.
         """
         channel = channel_id or self._channel_id(message.channel)
+        found = self._messages(self._client.conversations_history, message.channel, since, channel=channel)
+        return next((Posted(channel, str(m["ts"])) for m in found if _key_of(m) == message.key), None)
+
+    def find_in_thread(self, thread: Thread, intent: Intent, since: dt.datetime) -> Posted | None:
+        """A reply by its key, or an upload by its file's name; otherwise as :meth:`find`."""
+        for message in self._messages(
+            self._client.conversations_replies, intent.channel, since, channel=thread.channel_id, ts=thread.ts
+        ):
+            if intent.kind == "reply" and _key_of(message) == intent.key:
+                return Posted(thread.channel_id, str(message["ts"]))
+            for file in message.get("files") or []:
+                if intent.kind == "upload" and file.get("name") == intent.unique_filename:
+                    return Posted(thread.channel_id, str(message["ts"]), str(file.get("id", "")))
+        return None
+
+    def _messages(
+        self, method: Callable[..., SlackResponse], about: str, since: dt.datetime, **arguments: str
+    ) -> Iterator[dict[str, Any]]:
         cursor = ""
         while True:
             page = _call(
-                self._client.conversations_history,
-                message.channel,
-                channel=channel,
-                oldest=f"{(since - CLOCK_SKEW).timestamp():.6f}",
-                include_all_metadata=True,
-                limit=PAGE,
-                **_from(cursor),
-            )
-            messages: list[dict[str, Any]] = page.get("messages") or []
-            for found in messages:
-                metadata = found.get("metadata") or {}
-                payload = metadata.get("event_payload") or {}
-                if metadata.get("event_type") == EVENT_TYPE and payload.get("key") == message.key:
-                    return Posted(channel, str(found["ts"]))
+                method, about, oldest=f"{(since - CLOCK_SKEW).timestamp():.6f}", include_all_metadata=True, limit=PAGE,
+                **arguments, **_from(cursor),
+            )  # fmt: skip
+            yield from page.get("messages") or []
             cursor = _next_cursor(page)
             if not cursor:
-                return None
+                return
+
+    def _put(self, url: str, data: bytes) -> None:
+        """Send the bytes of a file to where Slack wants them."""
+        if not url.startswith(("https://", "http://")):
+            raise MessageRefusedError(f"Slack wants the file at {url}, which is no web address.")
+        request = Request(url, data=data, method="POST", headers={"Content-Type": "application/octet-stream"})
+        try:
+            with urlopen(request, timeout=self._client.timeout, context=self._client.ssl) as answer:
+                answer.read()
+        except HTTPError as error:
+            wait = error.headers.get("Retry-After", "")
+            if error.code == 429:
+                raise NotPostedError("Slack asks to wait.", dt.timedelta(seconds=_seconds(wait))) from None
+            raise OutcomeUnknownError(f"Slack answered {error.code} to the file's bytes.") from None
+        except (OSError, HTTPException) as error:
+            raise OutcomeUnknownError(f"{type(error).__name__}: {error}.") from None
 
     def _channel_id(self, channel: str) -> str:
         """The ID behind ``#name``: history is asked by ID only. Takes the scope ``channels:read``."""
@@ -228,6 +321,25 @@ class Slack:
                 raise ChannelError(f"{channel}: {_CHANNEL_ERRORS['channel_not_found']}")
 
 
+def _content(message: Message | Intent, key: str) -> dict[str, Any]:
+    """Text, blocks and, in the metadata, the key by which the message is found; an edit keeps its message's."""
+    return {
+        "text": message.text,
+        "blocks": list(message.blocks),
+        "metadata": {"event_type": EVENT_TYPE, "event_payload": {"key": key}},
+    }
+
+
+def _key_of(message: dict[str, Any]) -> str | None:
+    metadata = message.get("metadata") or {}
+    payload = metadata.get("event_payload") or {}
+    return payload.get("key") if metadata.get("event_type") == EVENT_TYPE else None
+
+
+def _seconds(retry_after: str) -> int:
+    return int(retry_after) if retry_after.isdigit() else 1
+
+
 def _call(method: Callable[..., SlackResponse], about: str, /, **arguments: Any) -> SlackResponse:
     """Make a request; what goes wrong comes out as NotPostedError or OutcomeUnknownError."""
     try:
@@ -247,8 +359,8 @@ def _call(method: Callable[..., SlackResponse], about: str, /, **arguments: Any)
 def _meaning(response: Any, channel: str) -> NotPostedError | OutcomeUnknownError:
     status, error = response.status_code, str(response.get("error", ""))
     if status == 429 or error in _BUSY_ERRORS:
-        wait = _header(response, "retry-after")
-        return NotPostedError("Slack asks to wait.", dt.timedelta(seconds=int(wait) if wait.isdigit() else 1))
+        wait = _seconds(_header(response, "retry-after"))
+        return NotPostedError("Slack asks to wait.", dt.timedelta(seconds=wait))
     if status >= 500 or error in _UNKNOWN_ERRORS or not error or error.startswith("Received a response in a non-JSON"):
         return OutcomeUnknownError(f"Slack had trouble of its own ({error if status == 200 else status}).")
     if error == "missing_scope":
@@ -257,6 +369,8 @@ def _meaning(response: Any, channel: str) -> NotPostedError | OutcomeUnknownErro
         return TokenError(f"{_WORKSPACE_ERRORS[error]} ({error})")
     if error in _CHANNEL_ERRORS:
         return ChannelError(f"{channel}: {_CHANNEL_ERRORS[error]} ({error})")
+    if error in _REFUSALS:
+        return MessageRefusedError(f"{channel}: {_REFUSALS[error]} ({error})")
     details = "; ".join(map(str, (response.get("response_metadata") or {}).get("messages", [])))
     return MessageRefusedError(f"{channel}: Slack refuses the message: {error}{': ' + details if details else ''}.")
 

@@ -32,11 +32,11 @@ def run(engine: sa.Engine, slack: Slack | None, seconds: float = 10.0) -> Delive
 def test_a_message_arrives_as_it_was_made_with_its_key(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
-    put("a", text="Fewer & fewer")
+    put("a", text="Fewer &amp; fewer")
     assert run(engine, slack) == Delivery(sent=1)
     (arrived,) = server.messages
-    assert arrived["text"] == "Fewer & fewer"
-    assert arrived["blocks"][0]["text"]["text"] == "Fewer & fewer"
+    assert arrived["text"] == "Fewer &amp; fewer"
+    assert arrived["blocks"][0]["text"]["text"] == "Fewer &amp; fewer"
     assert arrived["metadata"]["event_payload"] == {"key": "a"}
     (entry,) = outbox.entries(engine)
     assert (entry.state, entry.ts, entry.attempts) == ("sent", arrived["ts"], 1)
@@ -175,9 +175,11 @@ def test_a_long_rate_limit_is_left_to_a_later_pass(
     began = time.monotonic()
     assert run(engine, slack).pending == 1
     assert time.monotonic() - began < 5
-    (entry,) = outbox.entries(engine, state="pending")
-    assert entry.not_before is not None
-    assert entry.not_before - outbox.now() > dt.timedelta(minutes=55)
+    (channel,) = outbox.channels(engine)
+    assert channel.resting_until is not None
+    assert channel.resting_until - outbox.now() > dt.timedelta(minutes=55)
+    put("b")
+    assert run(engine, slack).pending == 2, "what is queued meanwhile rests too"
 
 
 def test_a_channel_gets_no_more_than_one_message_a_second(
@@ -229,14 +231,26 @@ def test_a_wrong_token_stops_the_pass_and_loses_nothing(
 def test_a_message_that_slack_refuses_is_held_with_its_reason(
     engine: sa.Engine, slack: Slack, server: FakeSlack, put: Put
 ) -> None:
-    put("too long", text="x" * 3_001)
+    put("refused")
     put("good")
+    server.faults.append("code:invalid_blocks")
     result = run(engine, slack)
     assert (result.sent, result.held, result.failed) == (1, 1, 1)
     (held,) = outbox.entries(engine, state="held")
     assert "invalid_blocks" in (held.last_error or "")
-    assert "/blocks/0" in (held.last_error or "")
     assert run(engine, slack) == Delivery(held=1)
+
+
+def test_a_message_that_breaks_slacks_limits_never_leaves(
+    engine: sa.Engine, slack: Slack, server: FakeSlack, put: Put
+) -> None:
+    put("too long", text="x" * 3_001)
+    put("good")
+    assert run(engine, slack).sent == 1
+    (held,) = outbox.entries(engine, state="held")
+    assert "3001, must be 1 to 3000" in (held.last_error or "")
+    assert server.requests == ["chat.postMessage"]
+    assert server.keys == ["good"]
 
 
 def test_an_unreachable_slack_raises_nothing_and_leaves_all_pending(engine: sa.Engine, put: Put) -> None:
@@ -315,13 +329,13 @@ def test_each_ecosystem_can_be_sent_and_counted_alone(
     assert outbox.enqueue(engine, other, ecosystem="marketplace")
     assert deliver(engine, slack, ecosystem="marketplace") == Delivery(sent=1)
     assert server.keys == ["b"]
-    assert outbox.counts(engine) == {"pending": 1, "sending": 0, "sent": 1, "held": 0}
+    assert outbox.counts(engine) == {"pending": 1, "sending": 0, "sent": 1, "held": 0, "superseded": 0}
 
 
 def test_the_token_can_be_checked_without_posting(server: FakeSlack, slack: Slack) -> None:
     server.scopes = {"chat:write"}
     identity = slack.identify()
-    assert (identity.team, identity.missing_scopes) == ("Fake", ("channels:history",))
+    assert (identity.team, identity.missing_scopes) == ("Fake", ("channels:history", "files:write"))
     with pytest.raises(TokenError):
         Slack("xoxb-wrong", base_url=server.url).identify()
     with pytest.raises(UnreachableError):
