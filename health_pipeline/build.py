@@ -18,7 +18,7 @@ from health_pipeline.incidents.assets import incident_assets
 from health_pipeline.metrics.assets import maturity_assets, metric_assets
 from health_pipeline.pipeline import Pipeline, pipelines
 from health_pipeline.raw.assets import raw_assets
-from health_pipeline.risks.assets import risk_assets
+from health_pipeline.risks.assets import list_assets, risk_assets
 from health_pipeline.shifts.assets import shift_assets
 
 ECOSYSTEMS = "HEALTH_PIPELINE_ECOSYSTEMS"
@@ -68,6 +68,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
             *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             *incident_assets(catalog, partitions, pipeline.incident_sources, t.incidents),
             *risk_assets(catalog, partitions, t.incidents, t.risks),
+            *(list_assets(catalog, partitions, t.facts, t.lists) if t.lists else ()),
             *alert_assets(catalog, t.incidents, t.risks, pipeline.home.state_url),
         ],
         jobs=list(work.values()),

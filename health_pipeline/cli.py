@@ -215,6 +215,31 @@ def detect(
 
 
 @app.command()
+def risks(
+    ecosystem: Ecosystem = "eu_dsa",
+    queue: Annotated[
+        Literal["creators", "contents", "products", "clusters", "segments"] | None,
+        typer.Option(help="Whose list; by default the first of every queue, and what emerges."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of a queue to show.")] = 20,
+    day: Annotated[str | None, typer.Option(help="The day of the list, as 2026-09-28; by default the newest.")] = None,
+    why: Annotated[
+        str | None, typer.Option(help="A creator's, content's, product's or cluster's id: everything known of it.")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows of the queue as CSV.")] = False,
+) -> None:
+    """What to review first, by expected harm averted per minute, and why.
+
+    One list each of clusters, creators, contents and products, filled up to the minutes that review.yaml gives them;
+    segments are the open incidents. Lists are made by **health-pipeline run** for the newest days.
+    """
+    from health_pipeline.terminal.risks import show_risks
+    from health_pipeline.terminal.simulate import parse_day
+
+    show_risks(ecosystem, queue, top, None if day is None else parse_day(day), why, csv, Console())
+
+
+@app.command()
 def backtest(
     ecosystem: Ecosystem = "eu_dsa",
     days: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest loaded days count.")] = 60,

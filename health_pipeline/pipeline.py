@@ -18,7 +18,7 @@ from health_pipeline.metrics import cube, maturity
 from health_pipeline.raw import deliveries, facts
 from health_pipeline.raw.landing import SETTLED_SECONDS, Landing
 from health_pipeline.raw.receive import Simulation
-from health_pipeline.risks import risks
+from health_pipeline.risks import lists, risks
 from health_pipeline.shifts import shifts
 from health_pipeline.storage.derive import Derivation, Progress, stale_days
 from health_pipeline.storage.engine import Engine, date_range
@@ -130,10 +130,12 @@ class Pipeline:
     def judge_steps(self) -> dict[str, Derivation]:
         """Asset name -> derivation, for the judgements of a day."""
         c, t = self.catalog, self.tables
+        reviews = {"review_lists": lists.derivation(c, t.facts, t.lists)} if t.lists else {}
         return {
             "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             "incidents": incidents.derivation(c, self.incident_sources, t.incidents),
             "risks": risks.derivation(c, t.incidents, t.risks),
+            **reviews,
         }
 
     @property

@@ -9,6 +9,7 @@ from health_pipeline.incidents.model import INCIDENTS
 from health_pipeline.metrics.schema import ARRIVALS, CUBE, HISTOGRAMS, MATURITY
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.schema import DELIVERIES
+from health_pipeline.risks.lists import ListTables
 from health_pipeline.risks.schema import RISKS
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.storage.lake import Lake, LakeTable
@@ -16,7 +17,10 @@ from health_pipeline.storage.lake import Lake, LakeTable
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one ecosystem, named as their assets are; ``facts`` by the name of their contract."""
+    """The tables of one ecosystem, named as their assets are; ``facts`` by the name of their contract.
+
+    ``lists`` are there where the ecosystem declares a review.
+    """
 
     facts: dict[str, LakeTable]
     deliveries: LakeTable
@@ -29,6 +33,7 @@ class Tables:
     states: LakeTable
     incidents: LakeTable
     risks: LakeTable
+    lists: ListTables | None
 
     @classmethod
     def of(cls, lake: Lake, catalog: Catalog) -> Tables:
@@ -44,12 +49,13 @@ class Tables:
             states=lake.table("shifts", "states", STATE),
             incidents=lake.table("incidents", "incidents", INCIDENTS),
             risks=lake.table("risks", "risks", RISKS),
+            lists=ListTables.of(lake) if catalog.review else None,
         )
 
     def by_name(self) -> dict[str, LakeTable]:
         """``stage.table`` -> table."""
         derived = (
             self.deliveries, self.cube, self.histograms, self.arrivals, self.maturity, self.shifts, self.bands,
-            self.states, self.incidents, self.risks,
+            self.states, self.incidents, self.risks, *(self.lists.all() if self.lists else ()),
         )  # fmt: skip
         return {t.name.replace("/", "."): t for t in (*self.facts.values(), *derived)}

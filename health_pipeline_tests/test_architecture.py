@@ -32,6 +32,7 @@ ECOSYSTEMS = frozenset({"eu_dsa", "marketplace"})
 BESIDE: dict[str, frozenset[When]] = {
     "assets": frozenset(),  # makes a Dagster asset of any stage's derivation
     "charts": frozenset({"types"}),  # draws what any stage found
+    "charts_risk": frozenset({"types"}),
     "tables": frozenset({"types", "load"}),  # lists where every stage keeps what it found
 }
 """Parts for the adapters of stages and for the right end, with the ways in which they may know a stage."""

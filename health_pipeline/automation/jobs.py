@@ -7,6 +7,7 @@ from health_pipeline.assets import asset_key
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics.maturity import versioned
 
+LISTS = ("review_lists", "clusters", "trends", "prevalence", "precision")
 KINDS = ("land", "load", "judge", "alert", "daily")
 
 
@@ -23,14 +24,14 @@ def jobs(catalog: Catalog) -> dict[str, UnresolvedAssetJobDefinition]:
             *(table.name for table in catalog.tables), "deliveries", "cube", "histograms",
             *(["arrivals", "maturity"] if versioned(catalog) else []),
         ],
-        "judge": ["shifts", "bands", "states", "incidents", "risks"],
+        "judge": ["shifts", "bands", "states", "incidents", "risks", *(LISTS if catalog.review else ())],
         "alert": ["alerts"],
     }  # fmt: skip
     assets["daily"] = [*assets["load"], *assets["judge"]]
     said = {
         "land": "Check and land every new file of the inbox.",
         "load": "Facts, deliveries and cube of the days in the run's range.",
-        "judge": "Shifts, incidents and risks of the days in the run's range.",
+        "judge": "Shifts, incidents, risks and review lists of the days in the run's range.",
         "alert": "Queue messages about new incidents, and deliver what waits in the outbox.",
         "daily": "One day from the delivered files to the prioritised list.",
     }

@@ -33,7 +33,7 @@ TABLE_NAME = re.compile(r"\w+(\.\w+){0,2}")
 """How a database's table is named: ``orders``, ``sales.orders``, ``shop.sales.orders``."""
 RESERVED = (
     "landed_files", "quarantine", "deliveries", "cube", "histograms", "arrivals", "maturity", "shifts", "bands",
-    "incidents", "risks", "reviews", "clusters", "trends", "prevalence", "precision", "alerts",
+    "incidents", "risks", "review_lists", "clusters", "trends", "prevalence", "precision", "alerts",
 )  # fmt: skip
 """Names that the pipeline's own tables and assets have."""
 EVERY_PART = ("numerator", "denominator", "quantile", "weight")

@@ -25,6 +25,7 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
     incidents = from_table(t.incidents.read(window))
     chosen = headlines(catalog, incidents)
     shifts = t.shifts.read(window, ["day"])
+    judged = t.bands.read([window[-1]], ["judged"])["judged"]
     return ReportTables(
         first_day=window[0],
         last_day=window[-1],
@@ -33,7 +34,8 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
         bands=_bands(pipeline, window, {h.incident.series for h in chosen}),
         headlines=chosen,
         shifts_per_day=Counter(shifts["day"].to_pylist()),
-        series_tested=t.bands.read([window[-1]], ["series"]).num_rows,
+        series_judged=pc.sum(judged).as_py() or 0,
+        series_followed=len(judged),
         provenance=_provenance(pipeline),
     )
 

@@ -84,7 +84,8 @@ class ReportTables:
         bands: series -> rows of the bands table, for the series of the headlines (others are not used).
         headlines: the incidents to tell in full, the first first; see :func:`headlines`.
         shifts_per_day: day -> number of significant shifts.
-        series_tested: series judged on ``last_day``.
+        series_judged: on ``last_day``: those of the followed that were large enough, with enough of a past.
+        series_followed: series with a band on ``last_day``.
         provenance: sentences on where the data come from and under what licence.
     """
 
@@ -95,7 +96,8 @@ class ReportTables:
     bands: Mapping[str, Sequence[Mapping[str, Any]]]
     headlines: Sequence[Headline]
     shifts_per_day: Mapping[dt.date, int]
-    series_tested: int
+    series_judged: int
+    series_followed: int
     provenance: Sequence[str] = ()
 
 
@@ -261,7 +263,8 @@ def build_report(
         new_this_week=sum(i.first_reported >= week for i in shifted),
         incidents_total=len(shifted),
         shifts_total=f"{sum(tables.shifts_per_day.values()):,}",
-        series_tested=f"{tables.series_tested:,}",
+        series_judged=f"{tables.series_judged:,}",
+        series_followed=f"{tables.series_followed:,}",
         open_findings=len(open_findings),
         silent=sorted({wording.supplier(catalog, i.unit, i.table) for i in open_findings}, key=str.casefold),
         risks=risks,

@@ -48,7 +48,7 @@ MOST_EVIDENCE = 9.0  # log likelihood ratio of a content's evidence
 RATERS = (0.97, 0.998)  # sensitivity and specificity of raters of samples, who have time
 HUMANS = ((19.0, 1.0), (39.0, 1.0))  # what is believed of reviewers before raters have looked: right and wrong
 KNOTS = (-4.0, -2.0, 0.0, 2.0)  # of the moderation model's log odds, between which the regression is linear
-MOST_REPORTS = 20
+REPORTS = (1.0, 4.0, 12.0)  # the same of the logarithm of reports: many at once may be an attack on the innocent
 TRAFFIC_DAYS = 28
 
 
@@ -172,11 +172,11 @@ def _codes(rows: pa.Table, *names: str) -> Codes:
 
 FEATURES = (
     "intercept", "score unknown", "score", *(f"score above {k:g}" for k in KNOTS), "machine acted",
-    "log reports", "trusted report", "log views", "thousand views", "near duplicate", "AI generated",
+    "reported", *(f"log reports above {k:g}" for k in REPORTS), "log reports per 1,000 views", "trusted report", "log views", "thousand views", "near duplicate", "AI generated",
 )  # fmt: skip
 PRIOR = np.array([
-    [0.0, 2.0], [0.0, 2.0], [0.8, 1.0], *([0.0, 1.0] for _ in KNOTS), [2.0, 2.0],
-    [1.5, 1.5], [2.0, 1.5], [-0.2, 0.5], [-0.2, 0.5], [0.5, 1.0], [0.3, 1.0],
+    [0.0, 2.0], [0.0, 2.0], [1.0, 1.0], *([0.0, 0.5] for _ in KNOTS), [2.0, 2.0],
+    [1.5, 1.5], *([0.0, 1.0] for _ in REPORTS), [0.0, 1.0], [2.0, 1.5], [-0.2, 0.5], [-0.2, 0.5], [0.5, 1.0], [0.3, 1.0],
 ])  # fmt: skip
 """Mean and standard deviation of each coefficient before there are labels: wide, with the sign it ought to have."""
 
@@ -186,12 +186,13 @@ def _features(rows: pa.Table) -> Array:
     score = _numbers(rows, "model_score")
     known = ~np.isnan(score)
     logit = np.where(known, np.clip(special.logit(np.clip(np.nan_to_num(score), 1e-6, 1 - 1e-6)), -8, 8), 0.0)
-    reports = np.minimum(_numbers(rows, "reports"), MOST_REPORTS)
-    views = _numbers(rows, "views") / 1000.0
+    reports, views = _numbers(rows, "reports"), _numbers(rows, "views") / 1000.0
     return np.column_stack([
         np.ones(len(score)), ~known, np.where(known, logit, 0.0),
         *(np.where(known, np.maximum(logit - k, 0.0), 0.0) for k in KNOTS),
-        _numbers(rows, "machine"), np.log1p(reports), _numbers(rows, "trusted_reports") > 0,
+        _numbers(rows, "machine"), reports > 0,
+        *(np.maximum(np.log(np.maximum(reports, 1.0) / k), 0.0) for k in REPORTS), np.log1p(reports / (views + 0.1)),
+        _numbers(rows, "trusted_reports") > 0,
         np.log1p(views), np.minimum(views, 5.0), _numbers(rows, "near_duplicate"), _numbers(rows, "ai_generated"),
     ]).astype(float)  # fmt: skip
 

@@ -91,9 +91,10 @@ KINDS = tuple(_VALUES)
 def uses_of(kind: str, since: dt.date) -> str:
     """A SELECT of content_id, creator_id, market, day, value: each value of a content once."""
     return f"""
-        SELECT content_id, creator_id, market, day, unnest(list_distinct({_VALUES[kind]})) AS value
+        SELECT content_id, creator_id, coalesce(market, '') AS market, day,
+            unnest(list_distinct({_VALUES[kind]})) AS value
         FROM (SELECT *, CAST(published_at AS DATE) AS day, {_WORDS} AS words FROM contents)
-        WHERE day >= DATE '{since}'
+        WHERE day >= DATE '{since}' AND creator_id IS NOT NULL
     """
 
 

@@ -31,7 +31,7 @@ SHIFTS = pa.schema(
         column("z", pa.float64(), "estimate over standard error, as of the day"),
         column("p_value", pa.float64(), "over all lags, as at the report"),
         column("q_value", pa.float64(), "adjusted for all series and days, as at the report"),
-        column("tested", pa.int32(), "series judged on the day of the report"),
+        column("tested", pa.int32(), "series judged on the day of the report (`bands.judged`)"),
     ]
 )
 
@@ -46,6 +46,9 @@ BANDS = pa.schema(
         column("expected", pa.float64(), "from data before `day` only"),
         column("low", pa.float64(), "95 % band of a single ordinary day"),
         column("high", pa.float64(), "upper end of the band"),
+        column(
+            "judged", pa.bool_(), "whether the series was large enough to be judged on `day`, with enough of a past"
+        ),
     ]
 )
 

@@ -27,7 +27,7 @@ DIGITS = 9  # significant digits kept: a batch of days and a single day differ i
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-16-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-17-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:
@@ -123,6 +123,7 @@ def _rows(
             "expected": _rounded(expected[order]),
             "low": pa.array(_rounded(low[order]), from_pandas=True),
             "high": pa.array(_rounded(high[order]), from_pandas=True),
+            "judged": judged.judged[order],
         },
         schema=BANDS,
     )

@@ -142,12 +142,15 @@ def window_counts(
 def judge(families: Sequence[Family], rate: float = 0.05) -> list[Bursts]:
     """Bursts on the last day, with false discoveries controlled over all families together and over days.
 
-    The days before are judged as well, as far as there is a past to judge them by.
+    The days before are judged as well, as far as there is a past to judge them by. With less than
+    :data:`LEAST_PAST` days of baseline nothing is judged.
 
     Args:
         rate: accepted share of false bursts among the bursts found.
     """
     days = families[0].counts.shape[1]
+    if days <= _earliest():
+        return [_unjudged(f) for f in families]
     newest = [_Past(f) for f in families]
     lessons = [learn(f, past) for f, past in zip(families, newest, strict=True)]
     memory = Memory(rate)
@@ -421,6 +424,12 @@ def _p_values(past: _Past, lesson: Lesson, t: int) -> Array:
     # A value that is new here may be common elsewhere: then the prior knows.
     p[many] = np.where(base[many] > 0, known, np.maximum(known, new))
     return p
+
+
+def _unjudged(family: Family) -> Bursts:
+    rows = len(family.scope)
+    nothing, no = np.full(rows, np.nan), np.zeros(rows, dtype=bool)
+    return Bursts(family.counts[:, -1], nothing, nothing, nothing, nothing, nothing, no, no, np.full(rows, -1))
 
 
 def _bursts(

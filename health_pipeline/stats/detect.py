@@ -252,14 +252,19 @@ class Judgement:
     Attributes:
         shifts: every shift under way, or just over.
         band: expected value, lower and upper end of the 95 % band; N each.
-        tested: series judged.
+        judged: N; whether the series had a p-value that day: large enough, and with enough of a past.
         level: the level of the false discovery control.
     """
 
     shifts: list[Shift]
     band: tuple[Array, Array, Array]
-    tested: int
+    judged: NDArray[np.bool_]
     level: float
+
+    @property
+    def tested(self) -> int:
+        """Series judged."""
+        return int(self.judged.sum())
 
 
 class Watch:
@@ -305,7 +310,7 @@ class Watch:
         self.used = np.zeros(count, dtype=np.int64)
         self.noise: Noise = learn(self.lessons, panel.pool)  # arrays, written in place from here on
         self.band = np.full((3, count), np.nan)
-        self.tested = 0
+        self.judged = np.zeros(count, dtype=np.bool_)
         self.shifts: list[Shift] = []
         if state is not None:
             self._resume(state)
@@ -385,7 +390,7 @@ class Watch:
         self._forecast(members)
         self.next = column + 1
         expected, low, high = self.band
-        return Judgement(self.shifts, (expected.copy(), low.copy(), high.copy()), self.tested, level)
+        return Judgement(self.shifts, (expected.copy(), low.copy(), high.copy()), self.judged, level)
 
     def _special_days(self, column: int) -> None:
         """The common effects of the day, and the band, both from yesterday's forecasts."""
@@ -562,12 +567,14 @@ class Watch:
             if i in self.active and not self._is_news(i, int(best[place]), column):
                 combined[place] = 1.0
         combined[~judged] = np.nan
-        self.tested = int(judged.sum())
+        tested = int(judged.sum())
+        self.judged = np.zeros(len(self.judged), dtype=np.bool_)
+        self.judged[rows[judged]] = True
         under_way = [i for i, shifts in self.active.items() if any(s.open for s in shifts)]
         further = np.isin(rows, np.array(under_way, dtype=np.int64))
         q = self.memory.judge(combined, further)
         found = np.flatnonzero(q <= self.settings.false_discovery_rate)
-        share = len(found) / max(int(judged.sum()), 1)
+        share = len(found) / max(tested, 1)
         fresh = []
         if len(found):
             self._fit(rows[found], column, raw=True)
@@ -577,7 +584,7 @@ class Watch:
             if any(s.onset == active.onset for s in self.active.get(i, ())):
                 continue  # an echo of a shift that began that day: it is in the fit already
             active.p, active.q = float(combined[at]), float(q[at])
-            active.tested, active.share = int(judged.sum()), share
+            active.tested, active.share = tested, share
             self.active.setdefault(i, []).append(active)
             self._columns(i)
             fresh.append(i)

@@ -62,8 +62,8 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
     if len(incidents) > 1:
         found += f"; the {len(tables.headlines)} weightiest, one of each {c.dimension(c.unit).title.lower()}"
     console.print(
-        f"[dim]{tables.series_tested:,} series judged each day, at most {100 * rate:g} % of all reports expected "
-        f"to be false. {found}{':' if incidents else '.'}[/]",
+        f"[dim]{tables.series_judged:,} series judged on the last day, of {tables.series_followed:,} followed; at most "
+        f"{100 * rate:g} % of all reports expected to be false. {found}{':' if incidents else '.'}[/]",
         highlight=False,
     )
     for place, headline in enumerate(tables.headlines, start=1):

@@ -89,7 +89,8 @@ def tables(catalog: Catalog, incidents: list[Incident], **other: object) -> Repo
         bands={i.series: bands(i.onset, i.change) for i in incidents if i.series},
         headlines=headlines(catalog, incidents),
         shifts_per_day={LAST: 4, ONSET: 2},
-        series_tested=985,
+        series_judged=985,
+        series_followed=1042,
     )
     return dataclasses.replace(plain, **other)  # type: ignore[arg-type]
 
@@ -136,6 +137,10 @@ def test_the_page_tells_the_headlines_with_size_state_and_what_carries_them(page
     assert "coincident and not known to be a cause: A new statement schema applies" in text
     assert "Pinterest: statements filed recovered" in text
     assert "×3.4" in text
+
+
+def test_the_page_tells_series_judged_from_series_followed(page: str) -> None:
+    assert "series judged that day of 1,042 followed, at a false-discovery rate of 5 % 985" in Words(page).text
 
 
 def test_only_open_incidents_are_ranked_and_the_score_is_taken_apart(page: str, catalog: Catalog) -> None:
@@ -213,7 +218,7 @@ def test_hostile_names_stay_text(catalog: Catalog) -> None:
 
 
 def test_a_window_without_anything_still_makes_a_page_and_says_so(catalog: Catalog) -> None:
-    nothing = ReportTables(FIRST, LAST, [], [], {}, [], {}, 985)
+    nothing = ReportTables(FIRST, LAST, [], [], {}, [], {}, 985, 1042)
     text = Words(build_report(catalog, nothing, MADE)).text
     assert "Nothing shifted" in text
     assert "No incident is open on 29 August 2025." in text

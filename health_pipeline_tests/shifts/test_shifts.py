@@ -167,6 +167,21 @@ def test_every_series_of_the_day_is_in_the_bands_once_and_in_order(tables: Table
         assert (held.series == held.metric + "|" + held.segment).all()
 
 
+def test_the_bands_tell_which_series_were_judged_and_as_many_as_the_reports_say(
+    tables: Tables, shifts: pd.DataFrame
+) -> None:
+    bands = tables.bands.read([*SPRING, *SUMMER]).to_pandas()
+    judged = bands.groupby("day").judged.sum()
+    first = shifts[shifts.state == "new"]
+    missing = first.tested - first.day.map(judged)
+    assert (missing >= 0).all()
+    assert (missing <= 0.02 * first.tested).all(), "some are judged on the first day of which they have no band yet"
+    few = bands.groupby("day").size() - judged
+    assert (few >= 0).all()
+    assert (few > 0).any(), "some are followed and too small to be judged"
+    assert bands[bands.judged].observed.notna().all()
+
+
 def test_what_a_band_does_not_know_is_null_and_not_a_number_that_compares(tables: Tables) -> None:
     """A query for days below their band must not find every day of a series whose noise is not known yet."""
     rows = tables.bands.read([SPRING[0]])

@@ -7,6 +7,8 @@ import os
 import re
 import time
 
+import pyarrow.compute as pc
+
 from health_pipeline_tests.conftest import LAST, Deployment, here, scaled, spoilt
 
 PLATFORM = "AliExpress"
@@ -33,7 +35,13 @@ def test_a_first_run_says_what_shifted_and_a_second_that_nothing_is_out_of_date(
     assert lines[judges + 1] == "  20 days out of date"
     headings = [m.group(1) for line in lines if (m := re.fullmatch(r"(\S.*?) ─+", line))]
     assert headings == list(SECTIONS)
-    assert re.search(r"series judged each day, at most \d+ ?% of all reports expected to be false\.", first.stdout)
+    said = re.search(
+        r"^([\d,]+) series judged on the last day, of ([\d,]+) followed; at most \d+ % of all reports expected to be false\.",
+        first.stdout, re.MULTILINE,
+    )  # fmt: skip
+    assert said
+    bands = empty.pipeline.tables.bands.read([LAST])
+    assert [f"{n:,}" for n in (pc.sum(bands["judged"]).as_py(), bands.num_rows)] == list(said.groups())
     assert re.search(r"^1  [▁▂▃▄▅▆▇█╎ ]+  (new|ongoing|recovered|settled)$", first.stdout, re.MULTILINE)
     assert re.search(r"^ *1 +\d+\.\d  \S.* (rose|fell) from ", first.stdout, re.MULTILINE), "the ranked list"
     assert re.search(r"^\d+\.\d s in all: start \d.*, land \d.*, load \d.*, judge \d.*, alert \d.*, report \d",

@@ -1,0 +1,143 @@
+"""Do the lists keep to the minutes there are, do they stay the same without reason to change, do probabilities hold?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import dagster as dg
+import pyarrow as pa
+
+from health_pipeline import charts, charts_risk
+from health_pipeline.assets import Check
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.risks.lists import ListTables
+from health_pipeline.storage.engine import Engine, scan
+from health_pipeline.storage.lake import LakeTable
+
+STABLE = 0.3
+"""Share of yesterday's listed cases, not yet decided, that are expected on today's list at least."""
+FEWEST = 5
+FEWEST_VIOLATIONS = 10
+UNLIKELY = 0.001
+"""A p-value of agreement below it is a drift."""
+
+
+def capacity_check(catalog: Catalog, lists: LakeTable) -> Check:
+    """What is listed takes no more minutes than there are."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool, dict[str, Any]]:
+        review = catalog.review
+        have = {q.name: q.minutes_per_day for q in review.queues} if review else {}
+        rows = engine.query(
+            "SELECT day, queue, sum(minutes) AS minutes FROM lists WHERE selected GROUP BY ALL ORDER BY ALL",
+            lists=lists.read(days),
+        ).to_pylist()
+        over = [r for r in rows if r["minutes"] > have.get(r["queue"], 0.0) + 1e-6]
+        found = [
+            f"{r['day']}, {r['queue']}: {r['minutes']:.1f} of {have.get(r['queue'], 0.0):.1f} minutes" for r in over
+        ]
+        return not over, {"queues and days": len(rows), "over capacity": found}
+
+    return Check("capacity", "The cases listed take no more minutes than their queue has.", evaluate)
+
+
+def stability_check(lists: LakeTable) -> Check:
+    """Of the cases listed on one day and still open, most are listed on the next: a list that jumps can't be worked."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool | Literal["warn"], dict[str, Any]]:
+        last = max(days)
+        rows = lists.read([last - dt.timedelta(days=1), last])
+        kept = engine.query(
+            f"""
+            WITH yesterday AS (SELECT * FROM lists WHERE day = DATE '{last - dt.timedelta(days=1)}' AND selected
+                               AND NOT explored),
+                 today AS (SELECT queue, subject, bool_or(selected) AS selected FROM lists
+                           WHERE day = DATE '{last}' GROUP BY ALL)
+            SELECT queue, count(*) AS still_open, avg(t.selected::INT) AS kept
+            FROM yesterday y JOIN today t USING (queue, subject) GROUP BY ALL ORDER BY ALL
+            """,
+            lists=rows,
+        ).to_pylist()
+        jumping = [r["queue"] for r in kept if r["still_open"] >= FEWEST and r["kept"] < STABLE]
+        shown = {f"kept of {r['queue']}": f"{r['kept']:.0%} of {r['still_open']} still open" for r in kept}
+        return "warn" if jumping else True, shown
+
+    return Check(
+        "stability",
+        f"At least {STABLE:.0%} of yesterday's listed cases that are still open are listed today.",
+        evaluate,
+    )
+
+
+def outcomes(
+    engine: Engine, catalog: Catalog, facts: Mapping[str, LakeTable], lists: LakeTable, day: dt.date
+) -> pa.Table:
+    """Contents once in a list whose label came later from a prevalence sample: probability, violation, weight.
+
+    Samples are drawn with known chances, whatever the list said; decisions are not, and would flatter it.
+    """
+    review = catalog.review
+    samples = review.roles.get("samples") if review else None
+    if samples is None:
+        return pa.table({"probability": [], "violation": [], "weight": []})
+    days = [d for d in lists.days() if d < day]
+    with engine.spilling(lists.folder.parent) as connection:
+        for name, table in facts.items():
+            if name in samples:
+                columns = table.schema.names
+                current = " WHERE superseded_at IS NULL" if "superseded_at" in columns else ""
+                span = [day - dt.timedelta(days=i) for i in range(60)]
+                connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {scan(table, span)}{current}')
+        return connection.sql(
+            f"""
+            WITH listed AS (SELECT day, subject AS content_id, probability FROM {scan(lists, days)}
+                            WHERE queue = 'contents')
+            SELECT probability, violation, 1.0 / draw_probability AS weight
+            FROM ({samples}) s JOIN listed l
+              ON l.content_id = s.content_id AND CAST(s.drawn_at AS DATE) = l.day + 1
+            WHERE violation IS NOT NULL AND NOT actioned AND arm IN ('weighted', 'uniform')
+            """
+        ).to_arrow_table()
+
+
+def list_checks(catalog: Catalog, facts: Mapping[str, LakeTable], tables: ListTables) -> list[Check]:
+    """Checks of ``review_lists``."""
+    return [
+        capacity_check(catalog, tables.review_lists),
+        stability_check(tables.review_lists),
+        calibration_check(catalog, facts, tables.review_lists),
+    ]
+
+
+def calibration_check(catalog: Catalog, facts: Mapping[str, LakeTable], lists: LakeTable) -> Check:
+    """Probabilities stated in the lists of the last weeks, against labels drawn since."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool | Literal["warn"], dict[str, Any]]:
+        from health_pipeline.stats.calibration import line, reliability
+
+        rows = outcomes(engine, catalog, facts, lists, max(days))
+        truth = rows["violation"].to_numpy(zero_copy_only=False).astype(float)
+        if truth.sum() < FEWEST_VIOLATIONS:
+            return True, {"labels": rows.num_rows, "violations": int(truth.sum()), "said": "too few to tell"}
+        stated, weight = rows["probability"].to_numpy(), rows["weight"].to_numpy()
+        table, cox = reliability(stated, truth, weight), line(stated, truth, weight)
+        bins = [
+            charts_risk.Reliable(*values)
+            for values in zip(table.predicted, table.observed, table.low, table.high, table.labels, strict=True)
+        ]
+        picture = charts_risk.reliability_chart(bins)
+        said: dict[str, Any] = {
+            "labels": rows.num_rows,
+            "violations": int(truth.sum()),
+            "expected calibration error": round(float(table.error), 4),
+            "error by chance": round(float(table.error_by_chance), 4),
+            "slope": round(float(cox.slope), 2),
+            "intercept": round(float(cox.intercept), 2),
+            "p-value": float(cox.p_value),
+            "reliability": dg.MetadataValue.md(charts.markdown_image(picture)),
+        }
+        return True if cox.p_value > UNLIKELY else "warn", said
+
+    return Check("calibration", "Probabilities stated in lists agree with the labels that came later.", evaluate)

@@ -1,0 +1,286 @@
+"""Clusters: accounts that act together, by the traces that their contents of the last two weeks share.
+
+Traces are products, the sequence of hashtags, sounds, pictures (near-equal perceptual hashes), captions (near-equal
+texts), and each of these within the same minutes; how rare sharing makes a link, and links a cluster, is
+:mod:`health_pipeline.stats.traces`. That accounts share traces says that they act together, not that they violate
+anything: a brand's affiliates do so too. A cluster is a way to review once what belongs together.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from health_pipeline.risks.evidence import Evidence
+from health_pipeline.stats.near_duplicates import centre, near_hashes, near_texts, normalise
+from health_pipeline.stats.traces import MINUTES, Coordination, Integers, Marks, Posts, coordination
+from health_pipeline.storage.columns import column
+
+WINDOW_DAYS = 14
+KINDS = ("hashtags", "product", "sound", "picture", "caption")
+"""Kinds of traces. A cluster is named after the first kind of which its members have one in common."""
+TELLING = 0.05  # least part of a cluster's evidence that a trace is told for
+NAMING = 0.5  # least share of the members who carry the trace that a cluster is named after
+SHORTENED = 60  # characters of a caption that are shown
+
+CLUSTERS = pa.schema(
+    [
+        column("day", pa.date32(), "the day of the list"),
+        column("cluster", pa.string(), "named after what its members share, so the same from day to day"),
+        column("creator_id", pa.string(), "a member"),
+        column("contents", pa.int64(), "contents of the last 14 days that carry the cluster's traces"),
+        column("share", pa.float64(), "they among all contents of the member in these days"),
+        column("traces", pa.string(), "what the members share, in words, the most telling first"),
+        column("score", pa.float64(), "mean weight of the links with the other members, in units of the threshold"),
+        column("size", pa.int64(), "members of the cluster"),
+    ]
+)
+CONTENTS = pa.schema(
+    [
+        column("cluster", pa.string(), "the cluster"),
+        column("content_id", pa.string(), "a content of a member that carries one of the cluster's traces"),
+    ]
+)
+
+SQL = """
+SELECT content_id, creator_id, market, category, epoch(published_at)::BIGINT // 60 AS minute,
+       caption, hashtags, sound_id, perceptual_hash, product_ids
+FROM contents
+WHERE published_at >= TIMESTAMP '{since}' AND published_at < TIMESTAMP '{now}'
+ORDER BY content_id
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Clusters of a day.
+
+    Attributes:
+        members: rows of :data:`CLUSTERS`, by cluster, larger ones first, then by score.
+        contents: rows of :data:`CONTENTS`.
+        threshold: least weight of a link, in nats.
+    """
+
+    members: pa.Table
+    contents: pa.Table
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Contents with their traces as codes, and how to name a trace.
+
+    Attributes:
+        content_id: N.
+        creators: A; the accounts' names.
+        groups: of each kind the position in the contents, N' or more of them, and their codes' first and texts.
+    """
+
+    content_id: pa.Array
+    creators: NDArray[np.object_]
+    posts: Posts
+    marks: Marks
+    values: tuple[pa.Array, ...]
+    first: tuple[int, ...]
+
+    def name(self, trace: int) -> tuple[str, str]:
+        """Kind and value of a trace. Of near-duplicates the most common caption, the picture in the middle."""
+        kind = int(self.marks.kind[trace])
+        own = self.marks.content[self.marks.trace == trace]
+        texts = self.values[kind]
+        match KINDS[kind]:
+            case "picture":
+                value = f"{centre(_unsigned(texts.take(pa.array(own)).to_pylist())):016x}"
+            case "caption":
+                seen = Counter(normalise(text) for text in texts.take(pa.array(own)).to_pylist())
+                value = min(seen, key=lambda text: (-seen[text], text))
+            case _:
+                value = texts[trace - self.first[kind]].as_py()
+        return KINDS[kind], value
+
+
+def clusters(e: Evidence) -> pa.Table:
+    """One row per member of a cluster, as of the end of the evidence's day; see :data:`CLUSTERS`."""
+    return find(e).members
+
+
+def find(e: Evidence) -> Found:
+    """Clusters of a day with the contents that show them."""
+    since = e.now - dt.timedelta(days=WINDOW_DAYS)
+    rows = e.query(SQL.format(since=since, now=e.now))
+    if not rows.num_rows:
+        return Found(CLUSTERS.empty_table(), CONTENTS.empty_table(), float("nan"))
+    traced = trace(rows)
+    found = coordination(traced.posts, traced.marks)
+    return described(e.day, traced, found)
+
+
+def trace(rows: pa.Table) -> Traced:
+    """Contents (columns of ``SQL``) with their traces."""
+    creators, account = np.unique(rows["creator_id"].to_numpy(zero_copy_only=False), return_inverse=True)
+    cohort = _mainly(account, _codes(rows["market"]), len(creators))
+    stratum = cohort << 16 | _mainly(account, _codes(rows["category"]), len(creators))
+    posts = Posts(account, rows["minute"].to_numpy(), cohort, stratum)
+
+    listed = pc.split_pattern(rows["product_ids"].combine_chunks(), ",")
+    seen = rows["perceptual_hash"].combine_chunks()
+    hashed = _present(pc.if_else(pc.match_substring_regex(seen, "^[0-9a-fA-F]{1,16}$"), seen, None))
+    written = _present(rows["caption"].combine_chunks())
+    texts, hashes = rows["caption"].combine_chunks(), seen
+    exact = {
+        "hashtags": (_present(rows["hashtags"]), rows["hashtags"].combine_chunks().drop_null()),
+        "product": (pc.list_parent_indices(listed).to_numpy(), pc.list_flatten(listed)),
+        "sound": (_present(rows["sound_id"]), rows["sound_id"].combine_chunks().drop_null()),
+    }
+    near = {
+        "picture": (hashed, near_hashes(_unsigned(hashes.take(pa.array(hashed)).to_pylist())), hashes),
+        "caption": (written, near_texts(texts.take(pa.array(written)).to_pylist()), texts),
+    }
+    content, code, kinds, values, first = [], [], [], [], []
+    begin = 0
+    for place, kind in enumerate(KINDS):
+        if kind in exact:
+            at, given = exact[kind]
+            encoded = given.dictionary_encode()
+            codes, count = encoded.indices.to_numpy(), len(encoded.dictionary)
+            values.append(encoded.dictionary)
+        else:
+            at, group, given = near[kind]
+            different, codes = np.unique(group, return_inverse=True)
+            count = len(different)
+            values.append(given)
+        content.append(at.astype(np.int64))
+        code.append(codes.astype(np.int64) + begin)
+        kinds.append(np.full(count, place))
+        first.append(begin)
+        begin += count
+    mark = np.unique(np.concatenate(content) * max(begin, 1) + np.concatenate(code))
+    marks = Marks(*np.divmod(mark, max(begin, 1)), np.concatenate(kinds))
+    return Traced(rows["content_id"].combine_chunks(), creators, posts, marks, tuple(values), tuple(first))
+
+
+def described(day: dt.date, traced: Traced, found: Coordination) -> Found:
+    """Clusters as rows, with what they share in words."""
+    posts = traced.posts
+    member_of = found.cluster[posts.account]
+    names: set[str] = set()
+    rows: list[dict[str, object]] = []
+    items: list[dict[str, str]] = []
+    for cluster in range(found.part.shape[0]):
+        members = np.flatnonzero(found.cluster == cluster)
+        inside = np.flatnonzero(member_of == cluster)
+        shared = _shared(traced, found, cluster, inside, len(members))
+        name = _unused(_name(shared, len(members)), names)
+        carrying = np.unique(np.concatenate([s.contents for s in shared if s.trace is not None]))
+        carried = np.bincount(posts.account[carrying], minlength=posts.accounts)
+        for account in members[np.argsort(-found.loyalty[members], kind="stable")]:
+            rows.append({
+                "day": day, "cluster": name, "creator_id": traced.creators[account],
+                "contents": int(carried[account]), "share": carried[account] / posts.contents[account],
+                "traces": "; ".join(s.sentence(len(members), len(inside)) for s in shared),
+                "score": found.loyalty[account] / found.threshold, "size": len(members),
+            })  # fmt: skip
+        items += [
+            {"cluster": name, "content_id": content}
+            for content in traced.content_id.take(pa.array(carrying)).to_pylist()
+        ]
+    return Found(
+        pa.Table.from_pylist(rows, schema=CLUSTERS), pa.Table.from_pylist(items, schema=CONTENTS), found.threshold
+    )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A trace that members of a cluster share; ``trace`` is None for all timing together."""
+
+    trace: int | None
+    kind: str
+    value: str
+    part: float
+    members: int
+    contents: Integers
+
+    def sentence(self, of_members: int, of_contents: int) -> str:
+        """``hashtags #a #b: 10 of 12 members, 93 % of contents``."""
+        if self.trace is None:
+            return f"the same within {MINUTES} minutes: {self.part:.0%} of the evidence"
+        value = self.value if len(self.value) <= SHORTENED else f"{self.value[: SHORTENED - 1]}…"
+        like = "like " if self.kind in ("picture", "caption") else ""
+        share = len(self.contents) / of_contents
+        return f"{self.kind} {like}{value}: {self.members} of {of_members} members, {share:.0%} of contents"
+
+
+def _shared(
+    traced: Traced, found: Coordination, cluster: int, inside: Integers, members: int
+) -> list[Shared]:
+    """What a cluster shares: traces that are a telling part of its evidence, the most telling first."""
+    begin, end = found.part.indptr[cluster], found.part.indptr[cluster + 1]
+    traces, parts = found.part.indices[begin:end], found.part.data[begin:end]
+    parts = parts / parts.sum()
+    order = np.argsort(-parts, kind="stable")
+    told = []
+    timing = found.part.shape[1] - 1
+    mine = np.isin(traced.marks.content, inside)
+    for at in order:
+        if parts[at] < min(TELLING, parts[order[0]]):
+            break
+        if traces[at] == timing:
+            told.append(Shared(None, "timing", "", float(parts[at]), members, np.zeros(0, np.int64)))
+            continue
+        contents = traced.marks.content[mine & (traced.marks.trace == traces[at])]
+        carriers = len(np.unique(traced.posts.account[contents]))
+        told.append(Shared(int(traces[at]), *traced.name(int(traces[at])), float(parts[at]), carriers, contents))
+    return told
+
+
+def _name(shared: Sequence[Shared], members: int) -> str:
+    """From the first kind of trace that half of the members carry; else from the most telling."""
+    traces = [s for s in shared if s.trace is not None]
+    common = [s for s in traces if s.members >= NAMING * members] or traces
+    chosen = min(common, key=lambda s: KINDS.index(s.kind))
+    return hashlib.blake2b(f"{chosen.kind} {chosen.value}".encode(), digest_size=4).hexdigest()
+
+
+def _unused(name: str, names: set[str]) -> str:
+    """``cl-0a1b2c3d``, and ``cl-0a1b2c3d-2`` for a second cluster with the same trace."""
+    number, free = 1, f"cl-{name}"
+    while free in names:
+        number += 1
+        free = f"cl-{name}-{number}"
+    names.add(free)
+    return free
+
+
+def _codes(values: pa.ChunkedArray) -> Integers:
+    """Codes of values in their order, so that they do not depend on which row comes first."""
+    codes: Integers = np.unique(values.fill_null("").to_numpy(zero_copy_only=False), return_inverse=True)[1]
+    return codes
+
+
+def _mainly(account: Integers, codes: Integers, accounts: int) -> Integers:
+    """(A,) the code that most contents of each account have."""
+    pair, times = np.unique(account * (codes.max() + 1) + codes, return_counts=True)
+    whose, code = np.divmod(pair, codes.max() + 1)
+    order = np.lexsort((times, whose))
+    last = np.append(whose[order][1:] != whose[order][:-1], True)
+    most: Integers = code[order][last]
+    assert len(most) == accounts
+    return most
+
+
+def _present(values: pa.Array | pa.ChunkedArray) -> Integers:
+    """Positions of values that are there."""
+    there: Integers = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+    return there
+
+
+def _unsigned(hexadecimal: Sequence[str]) -> NDArray[np.uint64]:
+    return np.fromiter((int(text, 16) for text in hexadecimal), dtype=np.uint64, count=len(hexadecimal))

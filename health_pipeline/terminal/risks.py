@@ -1,0 +1,207 @@
+"""``health-pipeline risks``: what to review first, queue by queue, and why."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from health_pipeline.errors import UserError
+from health_pipeline.home import Home
+from health_pipeline.incidents import wording
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from health_pipeline.pipeline import Pipeline
+    from health_pipeline.risks.lists import ListTables
+
+SEGMENTS = "segments"
+FIRST = 3  # of each queue, where all are shown
+
+
+def show_risks(
+    ecosystem: str, queue: str | None, top: int, day: dt.date | None, subject: str | None, csv: bool, console: Console
+) -> None:
+    """Print one queue's list, the first of every queue, or all that is known of one subject.
+
+    Raises:
+        UserError: no list has been made, or the ecosystem has no such queue.
+    """
+    from health_pipeline.pipeline import Pipeline
+
+    pipeline = Pipeline.of(ecosystem, Home.from_environment())
+    lists = pipeline.tables.lists
+    if queue not in (None, SEGMENTS) and lists is None:
+        raise UserError(
+            f"{pipeline.catalog.name} has no review.yaml, so only its segments are ranked.",
+            "Show them with --queue segments; docs/risks.md says what a review needs.",
+        )
+    if queue == SEGMENTS or lists is None:
+        days = pipeline.tables.risks.days()
+        _segments(pipeline, _chosen(days, day), top, csv, console)
+        return
+    days = lists.review_lists.days()
+    shown = _chosen(days, day)
+    rows = lists.review_lists.read([shown])
+    if subject is not None:
+        _why(rows, subject, shown, console)
+    elif queue is None:
+        _overview(pipeline, lists, rows, shown, console)
+    else:
+        _queue(pipeline, rows, queue, top, shown, csv, console)
+
+
+def _chosen(days: list[dt.date], day: dt.date | None) -> dt.date:
+    if not days:
+        raise UserError("No list has been made yet.", "Run `health-pipeline run` first.")
+    if day is None:
+        return days[-1]
+    if day not in days:
+        raise UserError(
+            f"There is no list of {wording.day(day)}.",
+            f"There are lists from {wording.day(days[0])} to {wording.day(days[-1])}.",
+        )
+    return day
+
+
+def _ranked(rows: pa.Table, queue: str) -> list[dict[str, Any]]:
+    return sorted((r for r in rows.to_pylist() if r["queue"] == queue), key=lambda r: r["rank"])
+
+
+def _table(rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading, side in (("#", "right"), ("score", "right"), ("what", "left")):
+        table.add_column(heading, justify="right" if side == "right" else "left")
+    for row in rows:
+        said = Text(row["sentence"])
+        if row["explored"]:
+            said.append("  to explore", "dim italic")
+        elif not row["selected"]:
+            said.append("  below the line", "dim italic")
+        table.add_row(str(row["rank"]), f"{row['score']:,.1f}", said)
+    console.print(table)
+
+
+def _queue(pipeline: Pipeline, rows: pa.Table, queue: str, top: int, day: dt.date, csv: bool, console: Console) -> None:
+    found = _ranked(rows, queue)
+    if csv:
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+
+        flat = [{**r, **{k: " ".join(v) for k, v in r.items() if isinstance(v, list)}} for r in found[:top]]
+        pa_csv.write_csv(pa.Table.from_pylist(flat), sys.stdout.buffer)
+        return
+    console.rule(f"[bold]{queue.capitalize()} to review, {wording.day(day)}[/]", align="left")
+    console.print(f"[dim]{_used(pipeline, found, queue)}[/]", highlight=False)
+    _table(found[:top], console)
+    if len(found) > top:
+        console.print(f"[dim]and {len(found) - top:,} more: --top {len(found)}[/]", highlight=False)
+
+
+def _used(pipeline: Pipeline, rows: list[dict[str, Any]], queue: str) -> str:
+    review = pipeline.catalog.review
+    declared = next((q for q in (review.queues if review else ()) if q.name == queue), None)
+    listed = [r for r in rows if r["selected"]]
+    minutes, explored = sum(r["minutes"] for r in listed), sum(r["explored"] for r in listed)
+    have = f" of {declared.minutes_per_day:,.0f}" if declared else ""
+    return (
+        f"{wording.count(len(listed), 'case')} in {minutes:,.0f}{have} minutes, {explored} of them to explore; "
+        f"{len(rows) - len(listed):,} below the line."
+    )
+
+
+def _overview(pipeline: Pipeline, lists: ListTables, rows: pa.Table, day: dt.date, console: Console) -> None:
+    review = pipeline.catalog.review
+    for declared in review.queues if review else ():
+        found = _ranked(rows, declared.name)
+        console.rule(f"[bold]{declared.name.capitalize()} to review, {wording.day(day)}[/]", align="left")
+        console.print(f"[dim]{_used(pipeline, found, declared.name)}[/]", highlight=False)
+        _table(found[:FIRST], console)
+        console.print()
+    bursts = sorted(lists.trends.read([day]).to_pylist(), key=lambda r: r["p_value"])
+    console.rule(f"[bold]Emerging, {wording.day(day)}[/]", align="left")
+    if not bursts:
+        console.print("Nothing bursts.")
+    for burst in _apart(bursts)[:FIRST]:
+        console.print(f"• {_burst(pipeline, burst)}", highlight=False)
+    console.print()
+    total = next(
+        (r for r in lists.prevalence.read([day]).to_pylist() if not (r["market"] or r["kind"] or r["policy"])), None
+    )
+    if total is not None:
+        console.rule("[bold]Prevalence[/]", align="left")
+        console.print(
+            f"{100 * total['estimate']:.2f} % of views were of content that violates a policy "
+            f"(95 % CI {100 * total['low']:.2f} % to {100 * total['high']:.2f} %), from {total['draws']:,} labelled "
+            f"views worth {total['effective']:,.0f}.",
+            highlight=False,
+        )
+
+
+def _apart(bursts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The clearest burst of each trend: words of one caption burst together."""
+    return list({b["trend"]: b for b in reversed(bursts)}.values())[::-1]
+
+
+def _burst(pipeline: Pipeline, burst: dict[str, Any]) -> str:
+    """``The term “kw super” in Indonesia: 12 creators in three days, 0.1 expected, since …``"""
+    where = f" in {wording.unit(pipeline.catalog, burst['market'])}" if burst["market"] else ""
+    shares = [
+        f"{wording.share(burst[name])} {said}"
+        for name, said in (("violation_share", "confirmed violations"), ("cluster_share", "by members of a cluster"))
+        if burst[name]
+    ]
+    said = (
+        f"The {burst['kind']} “{burst['value']}”{where}: {wording.count(burst['count'], 'creator')} in three days, "
+        f"{burst['expected']:.1f} expected, since {wording.day(burst['burst_since'])}"
+    )
+    return "; ".join([said, f"{wording.count(burst['contents'], 'content')}", *shares]) + "."
+
+
+def _why(rows: pa.Table, subject: str, day: dt.date, console: Console) -> None:
+    found = [r for r in rows.to_pylist() if subject in (r["subject"], r["case"])]
+    if not found:
+        raise UserError(f"{subject} is in no list of {wording.day(day)}.", "Is it decided already, or too long ago?")
+    for row in found:
+        console.rule(f"[bold]{row['queue']}: {row['subject']}[/]", align="left")
+        console.print(row["sentence"], highlight=False)
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, value in row.items():
+            if name not in ("day", "queue", "subject", "sentence") and value not in (None, [], ""):
+                said = (
+                    ", ".join(value)
+                    if isinstance(value, list)
+                    else f"{value:,.4g}"
+                    if isinstance(value, float)
+                    else str(value)
+                )
+                table.add_row(f"[dim]{name}[/]", said)
+        console.print(table)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _segments(pipeline: Pipeline, day: dt.date, top: int, csv: bool, console: Console) -> None:
+    rows = sorted(pipeline.tables.risks.read([day]).to_pylist(), key=lambda r: r["rank"])
+    if csv:
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+
+        pa_csv.write_csv(pa.Table.from_pylist(rows[:top], schema=pipeline.tables.risks.schema), sys.stdout.buffer)
+        return
+    console.rule(f"[bold]Segments to look at, {wording.day(day)}[/]", align="left")
+    if not rows:
+        console.print("Nothing is open.")
+        return
+    _table([r | {"explored": False, "selected": True} for r in rows[:top]], console)
+    if len(rows) > top:
+        console.print(f"[dim]and {len(rows) - top:,} more: --top {len(rows)}[/]", highlight=False)

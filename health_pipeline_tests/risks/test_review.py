@@ -1,0 +1,126 @@
+"""What is listed keeps to the minutes there are, is worth more than what is not, says why, and covers things once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.risks import clusters
+from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.review import REASONS, REVIEWS, Estimates, estimate, lists
+
+Row = dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def members(evidence: Evidence) -> pa.Table:
+    return clusters.clusters(evidence)
+
+
+@pytest.fixture(scope="module")
+def made(evidence: Evidence, members: pa.Table) -> Estimates:
+    return estimate(evidence, members)
+
+
+@pytest.fixture(scope="module")
+def listed(evidence: Evidence, marketplace: Catalog, members: pa.Table, made: Estimates) -> pa.Table:
+    return lists(evidence, members, marketplace, made)
+
+
+def rows(table: pa.Table, queue: str) -> list[Row]:
+    return [r for r in table.to_pylist() if r["queue"] == queue]
+
+
+def test_the_same_evidence_gives_the_same_lists(
+    evidence: Evidence, marketplace: Catalog, members: pa.Table, made: Estimates, listed: pa.Table
+) -> None:
+    assert listed.schema == REVIEWS
+    assert lists(evidence, members, marketplace, made).equals(listed)
+
+
+def test_no_queue_takes_more_minutes_than_it_has_and_none_is_left_idle(evidence: Evidence, listed: pa.Table) -> None:
+    for queue in evidence.review.queues:
+        cases = rows(listed, queue.name)
+        taken = sum(r["minutes"] for r in cases if r["selected"])  # type: ignore[misc]
+        assert taken <= queue.minutes_per_day + 1e-6
+        shortest = min((r["minutes"] for r in cases if not r["selected"]), default=np.inf)  # type: ignore[type-var]
+        assert taken + shortest > queue.minutes_per_day, queue.name  # type: ignore[operator]
+
+
+def test_ranks_follow_scores_and_the_score_follows_from_its_terms(evidence: Evidence, listed: pa.Table) -> None:
+    dollars = evidence.review.harm_per_dollar
+    for queue in ("creators", "contents", "products", "clusters"):
+        cases = rows(listed, queue)
+        scores = [r["score"] for r in cases]
+        assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+        for r in cases:
+            assert r["score"] == pytest.approx(r["harm"] / r["minutes"])  # type: ignore[operator]
+            assert 0 <= r["probability_low"] <= r["probability_high"] <= 1  # type: ignore[operator]
+            assert r["score_low"] <= r["score_high"]  # type: ignore[operator]
+    for r in rows(listed, "contents"):
+        terms = r["probability"] * (  # type: ignore[operator]
+            r["exposure"] * r["severity"] * (1 + r["repeat"] + r["velocity"]) + dollars * r["gmv"]  # type: ignore[operator]
+        )
+        assert r["harm"] == pytest.approx(terms)
+
+
+def test_what_a_listed_case_covers_is_in_no_later_list(made: Estimates, members: pa.Table, listed: pa.Table) -> None:
+    inside = {r["subject"] for r in rows(listed, "clusters") if r["selected"]}
+    covered = {m["creator_id"] for m in members.to_pylist() if m["cluster"] in inside}
+    assert not covered & {r["subject"] for r in rows(listed, "creators")}
+    covered |= {r["subject"] for r in rows(listed, "creators") if r["selected"]}
+    of = dict(zip(made.contents["content_id"].to_pylist(), made.contents["creator_id"].to_pylist(), strict=True))
+    assert covered
+    assert not covered & {of[r["subject"]] for r in rows(listed, "contents")}  # type: ignore[index]
+
+
+def test_decided_contents_are_not_listed(evidence: Evidence, listed: pa.Table) -> None:
+    decided = set(evidence.query("SELECT DISTINCT content_id FROM labels WHERE content_id IS NOT NULL")[0].to_pylist())
+    shown = {r["subject"] for r in rows(listed, "contents")}
+    shown |= {c for r in rows(listed, "creators") for c in r["examples"]}  # type: ignore[attr-defined]
+    assert shown and not shown & decided
+
+
+def test_a_creator_is_looked_at_and_not_only_forecast(made: Estimates, listed: pa.Table) -> None:
+    alive = made.contents["creator_id"].to_pylist()
+    for r in rows(listed, "creators"):
+        assert r["items"] >= min(3, alive.count(r["subject"]))  # type: ignore[operator]
+
+
+def test_reasons_are_known_few_and_the_sentence_names_the_subject_and_its_chance(listed: pa.Table) -> None:
+    for r in listed.to_pylist():
+        assert len(r["reasons"]) <= 3 and set(r["reasons"]) <= set(REASONS)
+        assert "violat" in r["sentence"] or "violation" in r["sentence"]
+        if r["queue"] != "clusters":
+            assert r["subject"] in r["sentence"]
+    assert any(r["reasons"] for r in listed.to_pylist())
+
+
+def test_more_of_a_severe_harm_is_worth_more(
+    evidence: Evidence, marketplace: Catalog, members: pa.Table, made: Estimates, listed: pa.Table
+) -> None:
+    """Nothing but the severity of one content's policy changes: its score rises with it."""
+    subject = rows(listed, "contents")[-1]["subject"]
+    severity = np.where(
+        np.array(made.contents["content_id"].to_pylist(), object) == subject, 1e4, made.contents["severity"].to_numpy()
+    )
+    at = made.contents.schema.get_field_index("severity")
+    worse = dataclasses.replace(made, contents=made.contents.set_column(at, "severity", pa.array(severity)))
+    again = lists(evidence, members, marketplace, worse)
+    before = next(r for r in rows(listed, "contents") if r["subject"] == subject)
+    after = next((r for r in rows(again, "contents") if r["subject"] == subject), None)
+    if after is None:  # it is now part of its creator's listed case
+        assert any(subject in r["examples"] for r in rows(again, "creators"))  # type: ignore[operator]
+    else:
+        assert after["score"] > before["score"]  # type: ignore[operator]
+
+
+def test_exploration_lists_what_is_below_the_line_and_logs_the_chance(evidence: Evidence, listed: pa.Table) -> None:
+    cases = listed.to_pylist()
+    assert all(r["chance"] > 0 for r in cases if r["selected"])
+    assert all(r["selected"] for r in cases if r["explored"])
+    assert any(0 < r["chance"] < 1 for r in cases), "some lists are drawn"
