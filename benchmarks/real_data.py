@@ -220,7 +220,7 @@ def sample_section(pipeline: Pipeline, every: list[Incident], last: dict[str, In
     """A random twenty, each with its peak score and, where a person gave one, the verdict on what is said here."""
     peak: dict[str, tuple[float, Incident]] = {}
     for incident in every:
-        if incident.kind == "shift":
+        if incident.kind == "shift" and incident.members:  # a withdrawn one has none
             value = score(pipeline.catalog, incident).value
             if incident.id not in peak or value > peak[incident.id][0]:
                 peak[incident.id] = (value, incident)
