@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.schema import CLUSTERS
 from health_pipeline.stats.near_duplicates import centre, near_hashes, near_texts, normalise
 from health_pipeline.stats.traces import MINUTES, Coordination, Integers, Marks, Posts, coordination
 from health_pipeline.storage.columns import column
@@ -31,18 +32,6 @@ TELLING = 0.05  # least part of a cluster's evidence that a trace is told for
 NAMING = 0.5  # least share of the members who carry the trace that a cluster is named after
 SHORTENED = 60  # characters of a caption that are shown
 
-CLUSTERS = pa.schema(
-    [
-        column("day", pa.date32(), "the day of the list"),
-        column("cluster", pa.string(), "named after what its members share, so the same from day to day"),
-        column("creator_id", pa.string(), "a member"),
-        column("contents", pa.int64(), "contents of the last 14 days that carry the cluster's traces"),
-        column("share", pa.float64(), "they among all contents of the member in these days"),
-        column("traces", pa.string(), "what the members share, in words, the most telling first"),
-        column("score", pa.float64(), "mean weight of the links with the other members, in units of the threshold"),
-        column("size", pa.int64(), "members of the cluster"),
-    ]
-)
 CONTENTS = pa.schema(
     [
         column("cluster", pa.string(), "the cluster"),
@@ -218,9 +207,7 @@ class Shared:
         return f"{self.kind} {like}{value}: {self.members} of {of_members} members, {share:.0%} of contents"
 
 
-def _shared(
-    traced: Traced, found: Coordination, cluster: int, inside: Integers, members: int
-) -> list[Shared]:
+def _shared(traced: Traced, found: Coordination, cluster: int, inside: Integers, members: int) -> list[Shared]:
     """What a cluster shares: traces that are a telling part of its evidence, the most telling first."""
     begin, end = found.part.indptr[cluster], found.part.indptr[cluster + 1]
     traces, parts = found.part.indices[begin:end], found.part.data[begin:end]

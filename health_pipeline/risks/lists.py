@@ -9,12 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.risks.clusters import CLUSTERS
 from health_pipeline.risks.evidence import days_read, evidence_of, tables_read
-from health_pipeline.risks.precision import PRECISION
-from health_pipeline.risks.prevalence import PREVALENCE
-from health_pipeline.risks.review import REVIEWS
-from health_pipeline.risks.trends import TRENDS
+from health_pipeline.risks.schema import CLUSTERS, PRECISION, PREVALENCE, REVIEWS, TRENDS
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import Lake, LakeTable
 

@@ -26,32 +26,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.schema import PRECISION
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.hajek import Sums, interval
-from health_pipeline.storage.columns import column
 
 MATURE_DAYS = 30
 """Appeals are filed and decided within so many days."""
-
-PRECISION = pa.schema(
-    [
-        column("day", pa.date32(), "what was known by its end"),
-        column("subject", pa.string(), "kind of name: rule, model, actor or policy"),
-        column("name", pa.string(), "rule, model, actor (rule, model, human) or policy of the actions"),
-        column("decided", pa.int64(), "actions on contents in the review's memory"),
-        column("labelled", pa.int64(), "of them labelled anew"),
-        column("right", pa.int64(), "of those labelled as violating"),
-        column("raw", pa.float64(), "design-weighted share of right ones, newer counting more; null without labels"),
-        column("precision", pa.float64(), "share of right actions, weighted by reversals and drawn to the name's like"),
-        column("low", pa.float64(), "lower end of its 95 % interval"),
-        column("high", pa.float64(), "upper end"),
-        column("mature", pa.int64(), "actions at least 30 days old"),
-        column("reversed", pa.int64(), "of them reversed"),
-        column("reversal_rate", pa.float64(), "share of the mature that was reversed; null without any"),
-        column("reversal_low", pa.float64(), "lower end of its 95 % interval"),
-        column("reversal_high", pa.float64(), "upper end"),
-    ]
-)
 
 _ACTIONS = """
     SELECT decision_id, content_id, decided_at, reversed, actor, policy,

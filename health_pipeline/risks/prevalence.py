@@ -28,9 +28,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.schema import PREVALENCE
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.hajek import Sums, agreement, composite, shares
-from health_pipeline.storage.columns import column
 
 WINDOW_DAYS = 28
 LEAST_LABELLED = 0.25
@@ -38,28 +38,6 @@ SAME = 0.01
 """A logged chance may differ by so much from the one that follows from the score."""
 SURE = 0.01
 """The arms disagree at this two-sided p-value."""
-
-PREVALENCE = pa.schema(
-    [
-        column("day", pa.date32(), "last day of the 28 days of views that the figures are for"),
-        column("market", pa.string(), "empty: all"),
-        column("kind", pa.string(), "kind of content; empty: all"),
-        column("policy", pa.string(), "policy violated; empty: any"),
-        column("estimate", pa.float64(), "share of views of violating content"),
-        column("low", pa.float64(), "lower end of its 95 % interval"),
-        column("high", pa.float64(), "upper end"),
-        column("draws", pa.int64(), "labelled draws of both arms"),
-        column("effective", pa.float64(), "equal draws that would know the share as well"),
-        column("positives", pa.int64(), "draws labelled as violating"),
-        column("uniform_draws", pa.int64(), "labelled draws of the uniform arm"),
-        column("uniform_estimate", pa.float64(), "the share by the uniform arm alone; null without draws"),
-        column("uniform_low", pa.float64(), "lower end of its 95 % interval"),
-        column("uniform_high", pa.float64(), "upper end"),
-        column("p_value", pa.float64(), "of both arms telling the same share; null where one has no draws"),
-        column("agrees", pa.bool_(), "p_value above 0.01"),
-        column("as_one", pa.float64(), "share of draws whose chances in both arms are known; the others are averaged"),
-    ]
-)
 
 CUTS: tuple[tuple[bool, bool], ...] = ((False, False), (True, False), (False, True), (True, True))
 """By market, by kind. Policies are told apart within all of them but the finest."""

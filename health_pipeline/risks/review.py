@@ -36,45 +36,9 @@ from health_pipeline.catalog.model import Catalog, Queue
 from health_pipeline.incidents import wording
 from health_pipeline.risks import exposure, propensity
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.schema import REVIEWS
 from health_pipeline.stats.allocation import allocate
 from health_pipeline.stats.arrays import Array
-from health_pipeline.storage.columns import column
-
-REVIEWS = pa.schema(
-    [
-        column("day", pa.date32(), "the list is made of what was known by its end (UTC)"),
-        column("queue", pa.string(), "clusters, creators, contents or products"),
-        column("rank", pa.int32(), "by score, in the queue; 1 is first"),
-        column("subject", pa.string(), "id of the cluster, creator, content or product"),
-        column("case", pa.string(), "queue and subject"),
-        column("market", pa.string(), "of the subject; of a cluster, where it harms most"),
-        column("category", pa.string(), "the same"),
-        column("tier", pa.string(), "the same; null for products"),
-        column("score", pa.float64(), "harm averted per minute of review, in weighted views"),
-        column("score_low", pa.float64(), "5 % of the posterior"),
-        column("score_high", pa.float64(), "95 % of the posterior"),
-        column("probability", pa.float64(), "of a violation; in a case of several parts, mean over the views to come"),
-        column("probability_low", pa.float64(), "5 % of the posterior"),
-        column("probability_high", pa.float64(), "95 % of the posterior"),
-        column(
-            "exposure", pa.float64(), "views to come if nobody acts, a mean; of a product: of contents that show it"
-        ),
-        column("severity", pa.float64(), "harm of one view that violates"),
-        column("repeat", pa.float64(), "confirmed violations of 90 days over six, at most 1"),
-        column("velocity", pa.float64(), "0 at the pace that age and audience let expect, 0.5 at twice that"),
-        column("gmv", pa.float64(), "US dollars that will be sold, in a case of several parts where it violates"),
-        column("minutes", pa.float64(), "what the review takes"),
-        column("harm", pa.float64(), "score x minutes"),
-        column("items", pa.int32(), "what there is to look at: contents, or a cluster's members"),
-        column("selected", pa.bool_(), "on the list"),
-        column("explored", pa.bool_(), "on the list to learn, by a draw of what its probability may be"),
-        column("chance", pa.float64(), "of being selected, over these draws"),
-        column("reasons", pa.list_(pa.string()), "codes of REASONS, the weightiest first"),
-        column("sentence", pa.string(), "the case in words"),
-        column("policy", pa.string(), "likeliest policy"),
-        column("examples", pa.list_(pa.string()), "contents to look at, the most harmful first"),
-    ]
-)
 
 REASONS = {
     "shared_traces": "its members share products, words, sounds or pictures that others don't",

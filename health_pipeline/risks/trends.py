@@ -23,40 +23,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.schema import TRENDS
 from health_pipeline.stats import bursts
-from health_pipeline.storage.columns import column
 
 RATE = 0.05  # accepted share of false bursts
 EXAMPLES, CREATORS = 5, 10  # listed with each burst
 SAME_CONTENTS = 0.3  # Jaccard index from which two bursts are one trend
 PART_OF = 0.8  # or this share of the smaller one's contents
 LONGEST_RUN = 24  # characters of a run without blanks that is kept whole
-
-TRENDS = pa.schema(
-    [
-        column("day", pa.date32(), "the day of the list"),
-        column("kind", pa.string(), "term, hashtag, product or sound"),
-        column("value", pa.string(), "the word or pair of words, the hashtag, the product's or sound's identifier"),
-        column("market", pa.string(), "where it bursts; null: over all markets"),
-        column("trend", pa.string(), "bursts with the same contents have the same: kind and value of the clearest"),
-        column("count", pa.int64(), "distinct creators who used it in the last three days"),
-        column("expected", pa.float64(), "distinct creators to be expected, by the past, the season and the day"),
-        column("log_odds", pa.float64(), "natural log of the odds ratio, observed against expected"),
-        column("z", pa.float64(), "log_odds over its standard error"),
-        column("p_value", pa.float64(), "chance of so many creators or more without a burst"),
-        column("q_value", pa.float64(), "false-discovery-adjusted, over the whole vocabulary and over days"),
-        column("new", pa.bool_(), "not used in the weeks before the last one"),
-        column("first_seen", pa.date32(), "first day of use that is remembered"),
-        column("burst_since", pa.date32(), "day on which this burst was found first"),
-        column("contents", pa.int64(), "contents of the last three days that have it"),
-        column("views", pa.int64(), "views of these contents so far"),
-        column("violation_share", pa.float64(), "of these contents: violations confirmed"),
-        column("cluster_share", pa.float64(), "of these contents: published by a member of a cluster"),
-        column("suspect_share", pa.float64(), "of these contents: either"),
-        column("examples", pa.list_(pa.string()), "contents, the most viewed first, each of another creator"),
-        column("creators", pa.list_(pa.string()), "creators with the most of these contents"),
-    ]
-)
 
 _UNSPACED = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Han}\p{Hiragana}\p{Katakana}"
 _PAIRED = r"\p{Han}\p{Hiragana}\p{Katakana}"  # scripts whose pieces are of two characters
