@@ -32,10 +32,11 @@ ECOSYSTEMS = frozenset({"eu_dsa", "marketplace"})
 BESIDE: dict[str, frozenset[When]] = {
     "assets": frozenset(),  # makes a Dagster asset of any stage's derivation
     "charts": frozenset({"types"}),  # draws what any stage found
-    "charts_risk": frozenset({"types"}),
+    "charts_risk": frozenset({"types"}),  # more pictures, drawn with the same means
     "tables": frozenset({"types", "load"}),  # lists where every stage keeps what it found
 }
-"""Parts for the adapters of stages and for the right end, with the ways in which they may know a stage."""
+"""Parts for the adapters of stages and for the right end, with the ways in which they may know a stage; each may import
+those before it."""
 RIGHT_END = (
     "detection", "charts_shift", "charts_backtest", "pipeline", "report", "backtest", "automation", "build",
     "definitions", "console", "terminal", "cli",
@@ -155,6 +156,8 @@ def _may_import(imported: Import, target: str) -> bool:
     if part in ECOSYSTEMS:
         return target in FOUNDATION
     if part in BESIDE:
+        if target in BESIDE:
+            return list(BESIDE).index(target) < list(BESIDE).index(part)
         return target in FOUNDATION or (target in STAGES and imported.when in BESIDE[part])
     if target in BESIDE:
         return part in STAGES and imported.module in ADAPTERS

@@ -14,10 +14,7 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.catalog.roles import ROLES
 from health_pipeline.home import Home
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw import facts
-from health_pipeline.risks.evidence import Evidence, days_read, evidence_of, of_files, tables_read
-from health_pipeline.storage.derive import derive
-from health_pipeline.storage.engine import Engine
+from health_pipeline.risks.evidence import Evidence, days_read, evidence_of, of_files
 from health_pipeline_tests.risks.conftest import TWIN_LAST, TWIN_START
 
 DAY = dt.date(2026, 8, 20)
@@ -92,19 +89,10 @@ def test_nothing_of_it_lies_in_the_future(evidence: Evidence) -> None:
         assert newest <= evidence.now, role
 
 
-def test_the_lake_and_the_files_say_the_same(marketplace: Catalog, twin_folder: Path, workplace: Path) -> None:
+def test_the_lake_and_the_files_say_the_same(marketplace: Catalog, twin_folder: Path, landed: Pipeline) -> None:
     """What landed is assembled into versions by the lake; of files, by the study."""
-    pipeline = Pipeline(marketplace, Home(workplace / "evidence"))
-    for table in tables_read(marketplace):
-        for file in sorted((twin_folder / table).glob("*.parquet")):
-            pipeline.landing.receive(file, table)
-    engine = Engine()
-    for name in tables_read(marketplace):
-        table = marketplace.table(name)
-        step = facts.derivation(pipeline.landing, engine, table, pipeline.tables.facts[name])
-        derive(step, facts.days(pipeline.landing, table, pipeline.tables.facts[name]))
     days = [TWIN_LAST - dt.timedelta(days=20), TWIN_LAST]
-    lake = evidence_of(marketplace, pipeline.tables.facts, days)
+    lake = evidence_of(marketplace, landed.tables.facts, days)
     files = of_files(marketplace, twin_folder, days)
     for ours, theirs in zip(lake, files, strict=True):
         for role, declared in ROLES.items():

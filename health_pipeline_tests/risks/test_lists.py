@@ -1,0 +1,102 @@
+"""The lists of a day follow from facts in the lake, are checked, and are read by a command."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+
+import pyarrow.compute as pc
+import pytest
+
+from health_pipeline.cli import main
+from health_pipeline.pipeline import Pipeline
+from health_pipeline.risks import lists
+from health_pipeline.risks.checks import list_checks, outcomes
+from health_pipeline.risks.lists import ListTables
+from health_pipeline.storage.derive import derive, stale_days
+from health_pipeline.storage.engine import Engine
+from health_pipeline_tests.risks.conftest import TWIN_LAST
+
+DAYS = [TWIN_LAST - dt.timedelta(days=2), TWIN_LAST - dt.timedelta(days=1)]
+
+
+@pytest.fixture(scope="module")
+def made(landed: Pipeline) -> ListTables:
+    assert landed.tables.lists is not None
+    step = lists.derivation(landed.catalog, landed.tables.facts, landed.tables.lists)
+    assert derive(step, DAYS).computed == DAYS
+    assert stale_days(step, DAYS) == []
+    return landed.tables.lists
+
+
+def test_every_table_has_rows_of_every_day(made: ListTables) -> None:
+    for table in (made.review_lists, made.prevalence, made.precision):
+        assert set(table.read(DAYS)["day"].to_pylist()) == set(DAYS), table.name
+
+
+def test_the_newest_week_is_due_and_no_more(landed: Pipeline) -> None:
+    step = landed.judge_steps()["review_lists"]
+    days = [TWIN_LAST - dt.timedelta(days=i) for i in range(30)]
+    assert step.due(days) == sorted(days)[-7:]
+
+
+def test_the_checks_pass_and_say_what_they_saw(landed: Pipeline, made: ListTables) -> None:
+    said = {c.name: c.evaluate(Engine(), DAYS) for c in list_checks(landed.catalog, landed.tables.facts, made)}
+    assert said["capacity"][0] is True and said["capacity"][1]["queues and days"] >= 6
+    assert said["stability"][0] is True and any(name.startswith("kept of") for name in said["stability"][1])
+    assert said["calibration"][0] is not False and said["calibration"][1]["labels"] > 0
+
+
+def test_a_list_over_capacity_fails_its_check(landed: Pipeline, made: ListTables) -> None:
+    review = landed.catalog.review
+    assert review is not None
+    queues = tuple(q.model_copy(update={"minutes_per_day": q.minutes_per_day / 2}) for q in review.queues)
+    halved = landed.catalog.model_copy(update={"review": review.model_copy(update={"queues": queues})})
+    capacity = next(c for c in list_checks(halved, landed.tables.facts, made) if c.name == "capacity")
+    passed, said = capacity.evaluate(Engine(), DAYS)
+    assert passed is False and said["over capacity"]
+
+
+def test_probabilities_are_compared_with_labels_of_the_next_day_only(landed: Pipeline, made: ListTables) -> None:
+    found = outcomes(Engine(), landed.catalog, landed.tables.facts, made.review_lists, TWIN_LAST)
+    assert found.num_rows > 0
+    assert pc.min(found["weight"]).as_py() >= 1.0
+    nothing = outcomes(Engine(), landed.catalog, landed.tables.facts, made.review_lists, DAYS[0])
+    assert nothing.num_rows == 0
+
+
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], landed: Pipeline, *arguments: str
+) -> str:
+    monkeypatch.setenv("HEALTH_PIPELINE_HOME", str(landed.home.root))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["health-pipeline", "risks", "-e", "marketplace", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    shown = capsys.readouterr()
+    return shown.out if stop.value.code == 0 else shown.err
+
+
+def test_the_command_shows_every_queue_what_emerges_and_prevalence(
+    landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = command(monkeypatch, capsys, landed)
+    for heading in ("Clusters to review", "Creators to review", "Contents to review", "Products to review", "Emerging",
+                    "Prevalence"):  # fmt: skip
+        assert heading in said
+    assert "of 120 minutes" in said
+
+
+def test_the_command_shows_one_queue_as_rows_and_why_a_subject_is_on_it(
+    landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = made.review_lists.read([DAYS[-1]]).to_pylist()
+    first = next(r for r in rows if r["queue"] == "creators" and r["rank"] == 1)
+    said = " ".join(command(monkeypatch, capsys, landed, "--queue", "creators", "--top", "2").split())
+    assert first["sentence"] in said and "more: --top" in said
+    lines = command(monkeypatch, capsys, landed, "--queue", "creators", "--top", "2", "--csv").splitlines()
+    assert len(lines) == 3 and first["subject"] in lines[1]
+    why = command(monkeypatch, capsys, landed, "--why", first["subject"])
+    assert "repeat" in why and "exposure" in why
+    assert "is in no list" in command(monkeypatch, capsys, landed, "--why", "nobody")
+    assert "There is no list of" in command(monkeypatch, capsys, landed, "--day", "2026-07-01")
