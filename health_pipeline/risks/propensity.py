@@ -172,11 +172,13 @@ def _codes(rows: pa.Table, *names: str) -> Codes:
 
 FEATURES = (
     "intercept", "score unknown", "score", *(f"score above {k:g}" for k in KNOTS), "machine acted",
-    "reported", *(f"log reports above {k:g}" for k in REPORTS), "log reports per 1,000 views", "trusted report", "log views", "thousand views", "near duplicate", "AI generated",
+    "reported", *(f"log reports above {k:g}" for k in REPORTS), "log reports per 1,000 views", "trusted report",
+    "log views", "thousand views", "near duplicate", "AI generated",
 )  # fmt: skip
 PRIOR = np.array([
     [0.0, 2.0], [0.0, 2.0], [1.0, 1.0], *([0.0, 0.5] for _ in KNOTS), [2.0, 2.0],
-    [1.5, 1.5], *([0.0, 1.0] for _ in REPORTS), [0.0, 1.0], [2.0, 1.5], [-0.2, 0.5], [-0.2, 0.5], [0.5, 1.0], [0.3, 1.0],
+    [1.5, 1.5], *([0.0, 1.0] for _ in REPORTS), [0.0, 1.0], [2.0, 1.5],
+    [-0.2, 0.5], [-0.2, 0.5], [0.5, 1.0], [0.3, 1.0],
 ])  # fmt: skip
 """Mean and standard deviation of each coefficient before there are labels: wide, with the sign it ought to have."""
 

@@ -9,8 +9,8 @@ social media, *ICWSM* 2021, who weight traces by TF-IDF and project)::
     idf(t)      = log(accounts of the cohort / those that carry t)
 
 So the weight is the surprise, in nats, that a content of the one and one of the other are expected to share; what
-everybody carries adds nothing, and ``PRIOR`` keeps accounts with few contents from looking alike. Posting a trace within
-the same minutes is a trace of its own.
+everybody carries adds nothing, and ``PRIOR`` keeps accounts with few contents from looking alike. Posting a trace
+within the same minutes is a trace of its own.
 
 How heavy must links be? Shuffled accounts tell: within a stratum (say market x category) every account keeps how many
 traces of each kind it has and how often it uses each, every trace keeps how many accounts carry it, and who carries

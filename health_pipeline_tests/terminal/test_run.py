@@ -36,7 +36,8 @@ def test_a_first_run_says_what_shifted_and_a_second_that_nothing_is_out_of_date(
     headings = [m.group(1) for line in lines if (m := re.fullmatch(r"(\S.*?) ─+", line))]
     assert headings == list(SECTIONS)
     said = re.search(
-        r"^([\d,]+) series judged on the last day, of ([\d,]+) followed; at most \d+ % of all reports expected to be false\.",
+        r"^([\d,]+) series judged on the last day, of ([\d,]+) followed; "
+        r"at most \d+ % of all reports expected to be false\.",
         first.stdout, re.MULTILINE,
     )  # fmt: skip
     assert said
