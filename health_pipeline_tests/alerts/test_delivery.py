@@ -91,7 +91,7 @@ def test_a_lost_answer_is_looked_for_and_not_posted_again(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, fault: str
 ) -> None:
     put("a", "b")
-    server.faults.append(fault)
+    server.faults["chat.postMessage"].append(fault)
     result = run(engine, slack, 0.5)
     assert (result.sent, result.doubtful, server.keys) == (1, 1, ["a", "b"])
     result = run(engine, slack)
@@ -104,7 +104,7 @@ def test_what_was_never_accepted_is_posted_after_the_search(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, fault: str
 ) -> None:
     put("a")
-    server.faults.append(fault)
+    server.faults["chat.postMessage"].append(fault)
     result = run(engine, slack)
     assert (result.sent, result.found, result.failed) == (1, 0, 1)
     assert server.keys == ["a"]
@@ -115,7 +115,7 @@ def test_the_search_turns_every_page_of_the_history(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
     server.page = 2
-    server.faults.append("drop_after")
+    server.faults["chat.postMessage"].append("drop_after")
     put(*"abcdefg")
     result = run(engine, slack)
     assert (result.sent, result.found) == (7, 1)
@@ -127,7 +127,7 @@ def test_doubt_outlives_a_crash_in_the_middle_of_the_search(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
     put("a")
-    server.faults.append("drop_after")
+    server.faults["chat.postMessage"].append("drop_after")
     run(engine, slack, 0.1)
     since = outbox.entries(engine)[0].sending_since
     time.sleep(slack.patience.total_seconds())
@@ -143,7 +143,7 @@ def test_a_history_that_may_not_be_read_leaves_the_message_doubtful_and_says_why
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
     put("a")
-    server.faults.append("drop_after")
+    server.faults["chat.postMessage"].append("drop_after")
     server.scopes = {"chat:write"}
     result = run(engine, slack)
     assert (result.sent, result.doubtful) == (0, 1)
@@ -158,7 +158,7 @@ def test_a_rate_limit_is_waited_for_by_the_whole_channel(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
     put("a", "b")
-    server.faults.append("rate_limited")
+    server.faults["chat.postMessage"].append("rate_limited")
     began = time.monotonic()
     result = run(engine, slack)
     assert (result.sent, result.failed) == (2, 1)
@@ -171,7 +171,7 @@ def test_a_long_rate_limit_is_left_to_a_later_pass(
 ) -> None:
     put("a")
     server.retry_after = 3600
-    server.faults.append("rate_limited")
+    server.faults["chat.postMessage"].append("rate_limited")
     began = time.monotonic()
     assert run(engine, slack).pending == 1
     assert time.monotonic() - began < 5
@@ -206,7 +206,7 @@ def test_a_channel_gets_no_more_than_one_message_a_second(
 def test_a_channel_problem_says_what_to_do_and_stops_no_other_channel(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, channel: str, fault: str, words: str
 ) -> None:
-    server.faults.append(fault)
+    server.faults["chat.postMessage"].append(fault)
     put("a", "b", channel=channel)
     put("c", channel="#ecosystem-health-pipeline")
     result = run(engine, slack)
@@ -233,7 +233,7 @@ def test_a_message_that_slack_refuses_is_held_with_its_reason(
 ) -> None:
     put("refused")
     put("good")
-    server.faults.append("code:invalid_blocks")
+    server.faults["chat.postMessage"].append("code:invalid_blocks")
     result = run(engine, slack)
     assert (result.sent, result.held, result.failed) == (1, 1, 1)
     (held,) = outbox.entries(engine, state="held")
@@ -267,7 +267,7 @@ def test_a_slack_that_keeps_failing_is_left_alone_after_three_times(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
     put(*"abcde")
-    server.faults.extend(["error_before"] * 5)
+    server.faults["chat.postMessage"].extend(["error_before"] * 5)
     result = run(engine, slack)
     assert (result.failed, result.doubtful, result.pending) == (3, 3, 2)
     assert server.requests.count("chat.postMessage") == 3
@@ -279,7 +279,7 @@ def test_two_deliverers_at_once_post_each_message_once(
     keys = [f"m{i:02d}" for i in range(16)]
     put(*keys)
     server.latency = 0.01
-    server.faults.extend(["drop_after", "", "drop_before", "", "slow_after"])
+    server.faults["chat.postMessage"].extend(["drop_after", "", "drop_before", "", "slow_after"])
 
     def one(_: int) -> Delivery:
         own = open_state(state_url)
