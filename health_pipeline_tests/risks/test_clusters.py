@@ -1,0 +1,50 @@
+"""A planted ring is found as a cluster, with what it shares; accounts that share by chance are none."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.marketplace.scenario import load_scenario
+from health_pipeline.marketplace.simulate import simulate
+from health_pipeline.risks import clusters
+from health_pipeline.risks.evidence import Evidence, of_files
+from health_pipeline.risks.schema import CLUSTERS
+from health_pipeline_tests.risks.conftest import TWIN_START
+
+
+@pytest.fixture(scope="module")
+def ring(twin_folder: Path) -> set[str]:
+    rows = pq.read_table(twin_folder / "ground_truth" / "clusters.parquet").to_pylist()
+    return {row["creator_id"] for row in rows if row["effect"] == "ring"}
+
+
+def test_a_planted_ring_is_one_cluster_with_what_it_shares(evidence: Evidence, ring: set[str]) -> None:
+    found = clusters.clusters(evidence)
+    assert found.schema == CLUSTERS
+    members = [row for row in found.to_pylist() if row["creator_id"] in ring]
+    assert len(members) >= 0.6 * len(ring), "some members are banned, or have hardly posted"
+    (name,) = {row["cluster"] for row in members}
+    assert all(row["size"] >= len(members) and row["score"] > 1.0 and row["traces"] for row in members)
+    inside = [row["creator_id"] for row in found.to_pylist() if row["cluster"] == name]
+    assert len(set(inside) & ring) >= 0.8 * len(inside)
+
+
+def test_a_cluster_keeps_its_name_from_day_to_day(marketplace: Catalog, twin_folder: Path, ring: set[str]) -> None:
+    days = [dt.date(2026, 8, 22), dt.date(2026, 8, 23)]
+    names = [
+        {row["cluster"] for row in clusters.clusters(e).to_pylist() if row["creator_id"] in ring}
+        for e in of_files(marketplace, twin_folder, days)
+    ]
+    assert names[0] and names[0] == names[1]
+
+
+def test_a_marketplace_without_rings_has_no_clusters(marketplace: Catalog, tmp_path: Path) -> None:
+    simulate(tmp_path / "quiet", load_scenario("quiet"), creators=500, days=30, start=TWIN_START, seed=4)
+    days = [TWIN_START + dt.timedelta(days=i) for i in (27, 28, 29)]
+    found = [clusters.clusters(e).num_rows for e in of_files(marketplace, tmp_path / "quiet", days)]
+    assert sum(found) == 0
