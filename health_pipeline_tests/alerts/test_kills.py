@@ -1,7 +1,8 @@
-"""SIGKILL at random moments of a delivery: nothing twice, nothing lost."""
+"""SIGKILL at random moments of a delivery: nothing twice, nothing lost, nothing out of order."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -9,17 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
 
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
+from health_pipeline.alerts.outbox import Intent
 from health_pipeline_tests.alerts.conftest import TIMEOUT
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 
-MESSAGES = 12
-KILLS = 6
+INCIDENTS = 25
+KILLED_IN = {"chat.postMessage": 6, "chat.update": 4, "upload": 2, "files.completeUploadExternal": 4}
+KILLS = sum(KILLED_IN.values())
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
 DELIVERERS = f"""
 import datetime as dt, os, sys
@@ -33,21 +36,31 @@ for _ in sys.stdin:
     if not pid:
         engine = open_state(os.environ["STATE_URL"])
         slack = Slack({TOKEN!r}, base_url=os.environ["SLACK_API_URL"], timeout={TIMEOUT})
-        deliver(engine, slack, budget=dt.timedelta(seconds=20), interval=dt.timedelta(seconds=0.02))
+        deliver(engine, slack, budget=dt.timedelta(seconds=40), interval=dt.timedelta(milliseconds=2))
         os._exit(0)
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
-def test_kills_neither_double_nor_lose_a_message(
-    engine: sa.Engine, server: FakeSlack, state_url: str, put: Callable[..., None]
+def test_kills_neither_double_nor_lose_nor_disorder_anything(
+    engine: sa.Engine, server: FakeSlack, state_url: str
 ) -> None:
-    keys = [f"m{i:02d}" for i in range(MESSAGES)]
-    put(*keys)
-    server.latency = 0.03  # before and after accepting: kills fall on both sides
-    posting = threading.Event()
-    server.on_post = posting.set
+    def put(incident: int, kind: outbox.Kind, name: str) -> None:
+        key, of = f"i{incident:02d}:{name}", "" if kind == "post" else f"i{incident:02d}:post"
+        made = Intent(key, "#ecosystem-health", kind, of, text=key)
+        if kind == "upload":
+            made = Intent(key, "#ecosystem-health", kind, of, file=PICTURE, filename="series.png", alt="A series.")
+        assert outbox.enqueue(engine, made, ecosystem="eu_dsa")
+
+    for incident in range(INCIDENTS):
+        for kind, name in (("post", "post"), ("edit", "edit1"), ("reply", "reply1"), ("upload", "chart")):
+            put(incident, kind, name)
+    later = random.sample(range(INCIDENTS), INCIDENTS)  # changes that come while deliverers die
+
+    server.latency = 0.025  # before and after a request takes effect: kills fall on both sides
+    reached, aim = threading.Event(), ""
+    server.on_request = lambda method: reached.set() if method == aim else None
     deliverers = subprocess.Popen(
         [sys.executable, "-c", DELIVERERS],
         env=os.environ | {"SLACK_API_URL": server.url, "STATE_URL": state_url},
@@ -59,7 +72,7 @@ def test_kills_neither_double_nor_lose_a_message(
     assert deliverers.stdout is not None
 
     def start() -> int:
-        posting.clear()
+        reached.clear()
         deliverers.stdin.write("deliver\n")
         deliverers.stdin.flush()
         return int(deliverers.stdout.readline())
@@ -67,23 +80,50 @@ def test_kills_neither_double_nor_lose_a_message(
     step = 2.2 * server.latency / KILLS
     moments = [random.uniform(n * step, (n + 1) * step) for n in range(KILLS)]
     random.shuffle(moments)
-    in_flight = accepted_unknown = 0
-    for moment in moments:
+    aims = random.sample([*KILLED_IN], counts=[*KILLED_IN.values()], k=KILLS)
+    in_flight, accepted_unheard = Counter[str](), 0
+    for moment, aim in zip(moments, aims, strict=True):
         pid = start()
-        assert posting.wait(20), "the deliverer posted nothing before it was killed"
+        assert reached.wait(20), f"the deliverer did not come to {aim} before it was killed"
         time.sleep(moment)
         os.kill(pid, signal.SIGKILL)
         assert int(deliverers.stdout.readline()) == -signal.SIGKILL
-        time.sleep(2 * server.latency + 0.05)  # a request that has left is still accepted
-        in_flight += outbox.counts(engine)["sending"]
-        accepted_unknown += len(server.messages) - outbox.counts(engine)["sent"]
-    assert in_flight, "no kill hit a message between its commit and Slack's answer: this run proves nothing"
-    assert accepted_unknown, "no kill hit a message that Slack had accepted: this run proves nothing"
+        time.sleep(2 * server.latency + 0.03)  # a request that has left is still accepted
+        rows = outbox.entries(engine, limit=1_000)
+        in_flight.update(e.intent.kind for e in rows if e.state == "sending")
+        heard = sum(e.state == "sent" and e.intent.kind != "edit" for e in rows)
+        accepted_unheard += len(server.messages) - heard
+        for incident in [later.pop() for _ in range(min(2, len(later)))]:
+            put(incident, "edit", "edit2")
+            put(incident, "reply", "reply2")
+    assert not later
+    assert sum(in_flight.values()) >= 4, f"{in_flight}: kills hit too few rows in flight, this run proves nothing"
+    assert accepted_unheard, "no kill hit what Slack had accepted and not confirmed: this run proves nothing"
     start()
     assert int(deliverers.stdout.readline()) == 0
     deliverers.communicate(timeout=10)
 
-    assert outbox.counts(engine) == {"pending": 0, "sending": 0, "sent": MESSAGES, "held": 0}
-    assert Counter(server.keys) == Counter(keys)
-    stands = {m["metadata"]["event_payload"]["key"]: m["ts"] for m in server.messages}
-    assert {e.message.key: e.ts for e in outbox.entries(engine)} == stands
+    final = {e.intent.key: e for e in outbox.entries(engine, limit=1_000)}
+    assert len(final) == 6 * INCIDENTS
+    replaced = {key for key, e in final.items() if e.state == "superseded"}
+    assert {e.state for e in final.values()} <= {"sent", "superseded"}, "something was lost"
+    assert all(key.endswith("edit1") for key in replaced)
+
+    assert Counter(server.keys) == Counter(
+        f"i{n:02d}:{name}" for n in range(INCIDENTS) for name in ("post", "reply1", "reply2")
+    ), "posts and replies are there once each"
+    edits: dict[str, list[str]] = defaultdict(list)
+    for edit in server.edits:
+        edits[edit["ts"]].append(edit["text"])
+    for n in range(INCIDENTS):
+        post = next(m for m in server.messages if m["ts"] == final[f"i{n:02d}:post"].ts)
+        chart = final[f"i{n:02d}:chart"]
+        thread = [m["text"] or m["files"][0]["name"] for m in server.thread(post["ts"])]
+        assert thread == [f"i{n:02d}:reply1", chart.intent.unique_filename, f"i{n:02d}:reply2"]
+        assert server.files[chart.file_id or ""]["data"] == PICTURE
+        once = [text for text, _ in itertools.groupby(edits[post["ts"]])]  # an edit in doubt is made again
+        assert once == [key for key in (f"i{n:02d}:edit1", f"i{n:02d}:edit2") if key not in replaced]
+        assert post["text"] == f"i{n:02d}:edit2"
+    assert {m["metadata"]["event_payload"]["key"]: m["ts"] for m in server.messages if m["metadata"]} == {
+        key: e.ts for key, e in final.items() if e.intent.kind in ("post", "reply")
+    }
