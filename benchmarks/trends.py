@@ -65,6 +65,8 @@ class Trial:
     Attributes:
         told: bursts found, each once however many days it lasts.
         false: those of them of which planted contents are not behind half of the excess.
+        trends: groups of bursts that share their contents.
+        false_trends: those of which every burst is false.
     """
 
     scenario: str
@@ -74,6 +76,8 @@ class Trial:
     planted: list[Planted] = field(default_factory=list)
     told: int = 0
     false: list[str] = field(default_factory=list)
+    trends: int = 0
+    false_trends: int = 0
     seconds: list[float] = field(default_factory=list)
     rows: int = 0
 
@@ -102,20 +106,26 @@ def trial(folder: Path, scenario: str, creators: int, seed: int, judged: tuple[i
                 for row in trends.found(v, b):
                     day = last + dt.timedelta(days=offset + 1)
                     told.setdefault((row["kind"], row["value"], row["market"]), row | {"day": day})
-        made.told = len(told)
-        made.false = false_bursts(e, folder, list(told.values()))
+        judge_truth(made, e, folder, list(told.values()))
         made.planted = list(planted(folder, spoken, list(told.values()), judged))
     return made
 
 
-def false_bursts(e: Evidence, folder: Path, told: Sequence[dict[str, object]]) -> list[str]:
-    """Bursts of which planted contents are not behind at least half of the creators beyond expectation."""
+def judge_truth(made: Trial, e: Evidence, folder: Path, told: Sequence[dict[str, object]]) -> None:
+    """Which bursts are false: planted contents are not behind at least half of the creators beyond expectation."""
     if not told:
-        return []
+        return
     truth = folder / "ground_truth"
     rows = pa.Table.from_pylist([t | {"burst": i} for i, t in enumerate(told)])
     uses = " UNION ALL ".join(f"SELECT '{k}' AS kind, * FROM ({trends.uses_of(k, START)})" for k in trends.KINDS)
-    wrong = e.query(
+    used = e.query(
+        f"""
+        SELECT b.burst, u.content_id, u.creator_id FROM told b JOIN ({uses}) u ON u.kind = b.kind AND u.value = b.value
+        AND (b.market IS NULL OR b.market = u.market) AND date_diff('day', u.day, b.day) BETWEEN 0 AND 2
+        """,
+        told=rows,
+    )
+    behind = e.query(
         f"""
         WITH bad AS (
             SELECT content_id FROM '{truth}/contents.parquet' WHERE cluster IS NOT NULL
@@ -125,17 +135,23 @@ def false_bursts(e: Evidence, folder: Path, told: Sequence[dict[str, object]]) -
                 ['market=' || c.market, 'kind=' || c.kind, 'category=' || c.category, 'tier=' || c.tier],
                 string_split(i.segment, '|')))
         )
-        SELECT b.kind, b.value, any_value(b.market) AS market, any_value(b.day) AS day, any_value(b.count) AS n,
-            any_value(b.expected) AS expected, count(DISTINCT CASE WHEN content_id IN (FROM bad) THEN creator_id END) AS behind
-        FROM told b JOIN ({uses}) u ON u.kind = b.kind AND u.value = b.value
-            AND (b.market IS NULL OR b.market = u.market) AND date_diff('day', u.day, b.day) BETWEEN 0 AND 2
-        GROUP BY b.burst, b.kind, b.value HAVING behind < 0.5 * (n - expected)
+        SELECT burst, count(DISTINCT CASE WHEN content_id IN (FROM bad) THEN creator_id END) AS n FROM used
+        GROUP BY burst ORDER BY burst
         """,
-        told=rows,
+        used=used,
+    )["n"].to_numpy()
+    excess = rows["count"].to_numpy() - rows["expected"].to_numpy()
+    false = behind < 0.5 * excess
+    content = used["content_id"].combine_chunks().dictionary_encode()
+    group = trends.trend_of(
+        used["burst"].to_numpy(), content.indices.to_numpy().astype(np.int64), (len(told), len(content.dictionary))
     )
-    return [
-        f"{w['kind']} {w['value']} in {w['market']}, {w['day']}: {w['n']} of {w['expected']:.1f}"
-        for w in wrong.to_pylist()
+    true = np.unique(group[~false])
+    made.told, made.trends, made.false_trends = len(told), len(np.unique(group)), len(np.setdiff1d(group, true))
+    made.false = [
+        f"{w['kind']} {w['value']}{' in ' + str(w['market']) if w['market'] else ''}, {w['day']}: {w['count']} instead of {w['expected']:.1f}"
+        for w, wrong in zip(told, false, strict=True)
+        if wrong
     ]
 
 
@@ -243,19 +259,22 @@ def twin_lines(trials: Sequence[Trial]) -> list[str]:
         total = sum(t.told for t in group)
         told.append([
             f"`{scenario}`", f"{creators:,}", str(days_judged), str(total), str(false),
-            f"{100 * false / total:.1f} %" if total else "", f"{false / days_judged:.3f}",
+            f"{100 * false / total:.1f} %" if total else "", f"{false / days_judged:.2f}",
+            str(sum(t.trends for t in group)), str(sum(t.false_trends for t in group)),
             f"{max(t.rows for t in group):,}", f"{np.median([s for t in group for s in t.seconds]):.1f}",
         ])  # fmt: skip
     total, false = sum(t.told for t in trials), sum(len(t.false) for t in trials)
     days = [t for t in trials if t.scenario in ("quiet", "campaign_day")]
+    groups, wrong = sum(t.trends for t in trials), sum(t.false_trends for t in trials)
     return [
         "**Planted words and hashtags.** *Creators*: the most that used it in three days, in the median. *Found*: it or a word or "
         "pair of it. *Days*: from its first day to the day it was found.", "",
         *table(["scenario", "creators", "planted", "used by", "number", "creators using it", "found", "median days", "most days"], found, 4), "",
         "**Bursts told**, each once however long it lasts. *False*: planted contents are behind less than half of the creators "
-        "beyond expectation.", "",
-        *table(["scenario", "creators", "judged days", "bursts", "false", "share", "false a day", "values × markets", "CPU seconds a day"], told), "",
+        "beyond expectation. *Trends*: groups of bursts that share their contents; false when all their bursts are.", "",
+        *table(["scenario", "creators", "judged days", "bursts", "false", "share", "false a day", "trends", "false", "values × markets", "CPU seconds a day"], told), "",
         f"In all {false} of {total} bursts were false" + (f" ({100 * false / total:.1f} %; accepted: {100 * trends.RATE:.0f} %)" if total else "")
+        + f", and {wrong} of {groups} trends"
         + f"; on the {sum(t.days for t in days)} days of twins in which nothing emerges, {sum(len(t.false) for t in days)}.", "",
         *([ "The false ones: " + "; ".join(w for t in trials for w in t.false) + ".", ""] if false else []),
     ]  # fmt: skip

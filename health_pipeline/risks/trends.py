@@ -208,7 +208,7 @@ def _described(e: Evidence, rows: pa.Table, clusters: pa.Table | None) -> pa.Tab
         used=used, members=members.select(["creator_id"]),
     )  # fmt: skip
     content, contents = _coded(used["content_id"])
-    group = _same(used["burst"].to_numpy(), content, (len(rows), len(contents)))
+    group = trend_of(used["burst"].to_numpy(), content, (len(rows), len(contents)))
     p = rows["p_value"].to_numpy()
     kind, value = rows["kind"].to_pylist(), rows["value"].to_pylist()
     order = sorted(range(len(rows)), key=lambda i: (p[i], -len(value[i]), kind[i], value[i]))
@@ -224,7 +224,7 @@ def _described(e: Evidence, rows: pa.Table, clusters: pa.Table | None) -> pa.Tab
     return pa.table([columns[c] for c in TRENDS.names], names=TRENDS.names).cast(TRENDS).take(pa.array(order))
 
 
-def _same(burst: NDArray[np.int64], content: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+def trend_of(burst: NDArray[np.int64], content: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
     """Number of the trend of each burst: components of the graph of bursts with enough contents in common."""
     from scipy.sparse import coo_matrix, csr_matrix
     from scipy.sparse.csgraph import connected_components

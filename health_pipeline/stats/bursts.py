@@ -52,6 +52,7 @@ RHYTHMS = (1.0, 3.0, 10.0, 30.0, 100.0, 1e6)  # weight of "no weekday differs", 
 SAMPLE = 4_000  # past counts per band from which φ is learned
 GUARD_LEVEL, GUARD_COUNT = 1e-3, 30  # where past tails are compared with the law, and the fewest counts for that
 HALF = 0.5  # creator in the prior of every value, so that the log-odds of a new one are finite
+TERMS = 100  # of the logarithmic series that are added up
 NEW_WEIGHT = 20.0  # new values' worth of "new values spread as a steady vocabulary's would"
 
 
@@ -368,19 +369,13 @@ def _guard(
 
 
 def _log_series_tail(count: Array, x: Array) -> Array:
-    """P(Y ≥ count | Y ≥ 1) of the logarithmic series with parameter x."""
-    rest = np.ones_like(x)
-    term = -1.0 / np.log1p(-x)
-    most = int(np.max(count, initial=1.0))
-    if most <= 60:
-        # From the far end, so that small tails keep their digits.
-        k = np.arange(most + 60, 0, -1)[:, None]
-        mass = np.exp(k * np.log(x)) / k
-        tails = np.cumsum(mass, axis=0)[::-1]
-        rest = tails[np.maximum(count.astype(np.int64) - 1, 0), np.arange(len(x))] * term
-    else:
-        rest = np.minimum(term * np.exp(count * np.log(x)) / (count * (1.0 - x)), 1.0)
-    return np.minimum(rest, 1.0)
+    """P(Y ≥ count | Y ≥ 1) of the logarithmic series with parameter x; from :data:`TERMS` on an upper bound."""
+    k = np.arange(TERMS, 0, -1)[:, None]  # from the far end, so that small tails keep their digits
+    beyond = np.exp((TERMS + 1) * np.log(x)) / ((TERMS + 1) * (1.0 - x))
+    tails = np.cumsum(np.concatenate([beyond[None], np.exp(k * np.log(x)) / k]), axis=0)[::-1]
+    at = np.clip(count.astype(np.int64) - 1, 0, TERMS)
+    tail = np.where(count <= TERMS, tails[at, np.arange(len(x))], np.exp(count * np.log(x)) / (count * (1.0 - x)))
+    return np.minimum(tail / -np.log1p(-x), 1.0)
 
 
 def _new_x(past: _Past, t: int, spread: float) -> Array:
