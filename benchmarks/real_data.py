@@ -1,8 +1,8 @@
 """What the detector finds in two years of real data, and whether an analyst would have wanted it.
 
 Run ``python -m benchmarks.real_data [--home FOLDER]`` (some minutes); writes docs/real-data.md and its charts: the shifts
-that anyone can see, holes in the data, reports per month, and a random sample of incidents. Verdicts on the sample are a
-person's, kept in benchmarks/verdicts.yaml with the sentence they are about: those on other sentences do not count.
+that anyone can see, holes in the data, reports per month, and a random sample of incidents. Verdicts on the sample are
+given by eye, and kept in benchmarks/verdicts.yaml with the sentence they are about: those on other sentences do not count.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ruamel.yaml import YAML
+from scipy.stats import binomtest
 
 from benchmarks.history import history_from_arguments
 from health_pipeline import charts
@@ -217,7 +218,7 @@ def yield_section(shifts: pa.Table, last: dict[str, Incident], judged: list[dt.d
 
 
 def sample_section(pipeline: Pipeline, every: list[Incident], last: dict[str, Incident]) -> list[str]:
-    """A random twenty, each with its peak score and, where a person gave one, the verdict on what is said here."""
+    """A random twenty, each with its peak score and, where one was given, the verdict on what is said here."""
     peak: dict[str, tuple[float, Incident]] = {}
     for incident in every:
         if incident.kind == "shift" and incident.members:  # a withdrawn one has none
@@ -233,18 +234,26 @@ def sample_section(pipeline: Pipeline, every: list[Incident], last: dict[str, In
         verdict = held.get(name)
         if verdict and verdict["said"] == said:  # a verdict is on what was said, not on a name
             verdicts[name] = verdict
-            answer = ("yes" if verdict["wanted"] else "no") + f": {verdict['why']}"
+            answer = f"{verdict['real']} | {'yes' if verdict['wanted'] else 'no'} | {verdict['why']}"
         else:
-            answer = "not judged"
+            answer = "not judged | | "
         rows.append(f"| {last[name].first_reported} | `{name}` | {said} | {value:.1f} | {answer} |")
     bar = pipeline.catalog.ecosystem.alerts.minimum_score
     wanted = [n for n, v in verdicts.items() if v["wanted"]]
     above = [n for n in verdicts if peak[n][0] >= bar]
+    real = Counter(v["real"] for v in verdicts.values())
     if verdicts:
+        sure = real["yes"] + real["no"]
+        between = binomtest(real["no"], sure).proportion_ci()  # Clopper and Pearson
+        rate = pipeline.catalog.ecosystem.detection.false_discovery_rate
         summary = (
-            f"Of a random twenty incidents {len(verdicts)} were judged by a person who looked at each series; an analyst "
-            f"would have wanted {len(wanted)} of these. {len(above)} score at least {bar:g}, the bar for a message; "
-            f"{len([n for n in above if n in wanted])} of them were wanted."
+            f"Of a random twenty incidents {len(verdicts)} were judged from the chart of each series, knowing nothing else of "
+            f"the platform: {real['yes']} are real, {real['no']} are not, of {real['unclear']} the eye can't tell. "
+            f"Not real are {real['no'] / sure:.0%} (95 % interval {between.low:.0%} to {between.high:.0%}) of these incidents, "
+            f"each judged by what was said when it weighed most; of reported shifts at most {rate:.0%} should be false. "
+            f"{len(wanted)} would have been wanted. {len(above)} score at least {bar:g}, the bar for a message; "
+            f"{len([n for n in above if n in wanted])} of them would have been wanted, and "
+            f"{len([n for n in wanted if n not in above])} below it."
         )
     else:
         summary = (
@@ -253,8 +262,8 @@ def sample_section(pipeline: Pipeline, every: list[Incident], last: dict[str, In
             "given."
         )
     return ["## Would an analyst have wanted it?", "", summary, "",
-            "| first reported | incident | what was said, at its peak | peak score | wanted? |",
-            "| --- | --- | --- | ---: | --- |", *rows, ""]  # fmt: skip
+            "| first reported | incident | what was said, at its peak | peak score | real? | wanted? | why |",
+            "| --- | --- | --- | ---: | --- | --- | --- |", *rows, ""]  # fmt: skip
 
 
 def main() -> None:
