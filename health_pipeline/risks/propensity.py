@@ -13,8 +13,9 @@ known of the content itself, its evidence, multiplies those odds by a likelihood
 So a content without a label is no innocent content, neither one that still waits for its reviewer nor one that no
 machine can see: each counts by its evidence. That corrects for late labels, and for actions on what was detected only.
 θ has a prior of any shape, fitted to all creators (:mod:`health_pipeline.stats.shrinkage`): where a few always break
-the rules it ranks better than a gamma. A content that is a half-life old counts half. The usual rates m are pooled over cohorts and follow the weeks, so that a wave that comes
-over a whole cohort makes nobody in it a repeater. Rates, θ and regression are fitted in turn, some rounds.
+the rules it ranks better than a gamma. A content that is a half-life old counts half. The usual rates m are pooled over
+cohorts and follow the weeks, so that a wave that comes over a whole cohort makes nobody in it a repeater. Rates, θ and
+regression are fitted in turn, some rounds.
 
 Nothing here uses what a person is: only what was published, and how that was judged.
 """

@@ -240,6 +240,23 @@ def test_members_of_a_cluster_are_suspected_with_it(evidence: Evidence, twin_fol
     assert together.filter(members)["cluster"].null_count == 0
 
 
+def test_what_a_cohort_does_more_than_it_used_to_is_extra_to_all_of_it() -> None:
+    n = 4000
+    creator = np.repeat(np.arange(200), 20)
+    market = np.where(creator < 100, "ID", "TH")
+    week = np.tile(np.r_[np.zeros(5, int), np.full(15, propensity.WEEKS)], 200)
+    same = {name: pa.array(["x"] * n) for name in ("cluster", "kind", "category", "tier")}
+    units, cohorts = propensity._units(pa.table(same | {"market": market}), creator, week)
+    chance = np.where((market == "ID") & (week == 0), 0.4, 0.05)
+    usual, now = propensity._usual(chance, np.ones(n), units, cohorts)
+    wave = (market == "ID") & (week == 0)
+    np.testing.assert_allclose(usual.of(1.0)[wave], 0.4, rtol=0.2)
+    np.testing.assert_allclose(usual.of(0.0)[wave], 0.35, rtol=0.3)
+    assert (usual.of(0.0)[~wave] < 0.02).all()
+    np.testing.assert_allclose(now.of(1.0)[market == "ID"], 0.4, rtol=0.2)
+    assert (now.of(1.0)[market == "TH"] < 0.1).all()
+
+
 def test_a_wave_over_a_cohort_makes_nobody_a_repeater() -> None:
     usual = propensity.Usual(np.array([0.05]), np.array([0.30]))
     np.testing.assert_allclose(usual.of(0.1), 0.305)
