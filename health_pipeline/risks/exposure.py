@@ -385,22 +385,24 @@ def _arrival(e: Evidence, course: Course, hours: int) -> Array:
     counted = np.zeros((course.markets, SPAN_DAYS * 24))
     counted[rows["market"].to_numpy(), rows["back"].to_numpy() - 1] = _numbers(rows, "rows")
     known = np.ones((course.markets, hours))
-    total = counted.sum(axis=0).reshape(SPAN_DAYS, 24)
-    usual = total[ARRIVAL_HOURS // 24 : ARRIVAL_HOURS // 24 + 7].mean(axis=0)
-    expected = np.tile(usual, ARRIVAL_HOURS // 24)
-    if (expected <= 0).any():
-        return known
-    seen = total[: ARRIVAL_HOURS // 24].ravel()
-    settled = slice(ARRIVAL_HOURS // 2, ARRIVAL_HOURS)
-    level = max(seen[settled].sum() / expected[settled].sum(), 1e-3)
-    share = isotonic_regression(seen / (expected * level), weights=expected).x
-    known[:, :ARRIVAL_HOURS] = np.clip(share / max(share[-1], 1e-9), 0.0, 1.0)
-    daily = counted.reshape(course.markets, SPAN_DAYS, 24).sum(axis=2)
+    by_day = counted.reshape(course.markets, SPAN_DAYS, 24)
+    daily = by_day.sum(axis=2)
     habit = np.median(daily, axis=1, keepdims=True)
     common = np.median(np.divide(daily, habit, out=np.ones_like(daily), where=habit > 0), axis=0)
     there = np.divide(daily, habit * np.minimum(common, 1.0), out=np.ones_like(daily), where=habit * common > 20)
-    there = np.where(there < MISSING, there, 1.0)[:, : hours // 24]
-    return np.asarray(known * np.repeat(there, 24, axis=1))
+    there = np.where(there < MISSING, there, 1.0)
+    # What a market's missing day lacks is not late elsewhere.
+    days = ARRIVAL_HOURS // 24
+    whole = (there[:, :days] == 1.0)[..., None]
+    usual = by_day[:, days : days + 7].mean(axis=1)
+    seen = (by_day[:, :days] * whole).sum(axis=0).ravel()
+    expected = (usual[:, None] * whole).sum(axis=0).ravel()
+    if (expected > 0).all():
+        settled = slice(ARRIVAL_HOURS // 2, ARRIVAL_HOURS)
+        level = max(seen[settled].sum() / expected[settled].sum(), 1e-3)
+        share = isotonic_regression(seen / (expected * level), weights=expected).x
+        known[:, :ARRIVAL_HOURS] = np.clip(share / max(share[-1], 1e-9), 0.0, 1.0)
+    return np.asarray(known * np.repeat(there[:, : hours // 24], 24, axis=1))
 
 
 def _shares(density: Array, arrived: Array) -> tuple[Array, Array, Array]:
