@@ -714,11 +714,16 @@ def main() -> None:
     chosen = parser.parse_args()
     with FakeSlack(chosen.port) as server:
         server.channels |= {name: f"C{len(server.channels) + i:08d}" for i, name in enumerate(chosen.channel, 1)}
+        lines = [
+            f"export SLACK_API_URL={server.url}",
+            f"export SLACK_BOT_TOKEN={TOKEN}",
+            f"export SLACK_APP_TOKEN={APP_TOKEN}",
+            f"export SLACK_SIGNING_SECRET={SIGNING_SECRET}",
+            *(f"#{name} is {id_}" for name, id_ in server.channels.items()),
+            "To click, where a client is connected in Socket Mode: click TS ACTION_ID [VALUE]",
+        ]
         server.on_event = lambda line: print(line, flush=True)
-        print(f"export SLACK_API_URL={server.url}\nexport SLACK_BOT_TOKEN={TOKEN}")
-        print(f"export SLACK_APP_TOKEN={APP_TOKEN}\nexport SLACK_SIGNING_SECRET={SIGNING_SECRET}")
-        print(*(f"#{name} is {id_}" for name, id_ in server.channels.items()), sep="\n")
-        print("To click, where a client is connected in Socket Mode: click TS ACTION_ID [VALUE]", flush=True)
+        print("\n".join(lines), flush=True)
         try:
             for line in sys.stdin:
                 _command(server, line.split())

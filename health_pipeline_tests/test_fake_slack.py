@@ -1,0 +1,424 @@
+"""The fake Slack answers as Slack does, to Slack's own library, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.socket_mode import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
+from slack_sdk.webhook import WebhookClient
+
+from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, BOT, SIGNING_SECRET, TOKEN, FakeSlack, sign, signed
+from health_pipeline_tests.slack_limits import invalid_blocks
+
+HERE = "C00000001"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[FakeSlack]:
+    with FakeSlack() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def client(server: FakeSlack) -> WebClient:
+    return WebClient(TOKEN, base_url=server.url, retry_handlers=[])
+
+
+def refused(call: Any, **arguments: Any) -> str:
+    """The code with which a request is refused."""
+    with pytest.raises(SlackApiError) as raised:
+        call(**arguments)
+    return str(raised.value.response.get("error"))
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text}
+
+
+def button(action_id: str, **changes: Any) -> dict[str, Any]:
+    return {"type": "button", "action_id": action_id, "text": plain("Do it"), "value": "incident-7"} | changes
+
+
+OPTION = {"text": plain("Real"), "value": "real"}
+SELECT = {"type": "static_select", "action_id": "verdict", "placeholder": plain("Verdict"), "options": [OPTION]}
+ACTIONS = [{"type": "actions", "block_id": "incident-7", "elements": [button("acknowledge"), SELECT,
+            {"type": "users_select", "action_id": "assign"}]}]  # fmt: skip
+
+
+# Messages.
+
+
+def test_a_message_is_edited_in_place_and_keeps_its_metadata(server: FakeSlack, client: WebClient) -> None:
+    metadata = {"event_type": "e", "event_payload": {"key": "k"}}
+    posted = client.chat_postMessage(channel="#ecosystem-health", text="old", metadata=metadata)
+    client.chat_update(channel=HERE, ts=posted["ts"], text="new")
+    (message,) = client.conversations_history(channel=HERE, include_all_metadata=True)["messages"]
+    assert (message["text"], message["metadata"], message["edited"]["user"]) == ("new", metadata, BOT)
+    assert [e["text"] for e in server.edits] == ["new"]
+
+
+def test_what_cannot_be_edited_is_refused_by_its_reason(server: FakeSlack, client: WebClient) -> None:
+    own, other = client.chat_postMessage(channel=HERE, text="old")["ts"], server.say(HERE, "mine")["ts"]
+    assert refused(client.chat_update, channel=HERE, ts="1.000001", text="new") == "message_not_found"
+    assert refused(client.chat_update, channel="C00000002", ts=own, text="new") == "message_not_found"
+    assert refused(client.chat_update, channel="#ecosystem-health", ts=own, text="new") == "channel_not_found"
+    assert refused(client.chat_update, channel=HERE, ts=other, text="new") == "cant_update_message"
+    assert refused(client.chat_update, channel=HERE, ts=own, text="x" * 4_001) == "msg_too_long"
+    assert refused(client.chat_postMessage, channel=HERE, text="x" * 40_001) == "msg_too_long"
+    assert refused(client.chat_postMessage, channel=HERE, text="x", metadata={"k": 1}) == "invalid_metadata_format"
+    assert [m["text"] for m in server.messages] == ["old", "mine"]
+    assert server.edits == []
+
+
+def test_replies_stand_in_their_thread_and_not_in_the_history(server: FakeSlack, client: WebClient) -> None:
+    parent = client.chat_postMessage(channel=HERE, text="parent")["ts"]
+    for n in range(5):
+        client.chat_postMessage(channel=HERE, text=f"reply {n}", thread_ts=parent)
+    (shown,) = client.conversations_history(channel=HERE)["messages"]
+    assert (shown["text"], shown["reply_count"]) == ("parent", 5)
+    server.page = 2
+    pages = [page["messages"] for page in client.conversations_replies(channel=HERE, ts=parent)]
+    assert [[m["text"] for m in page] for page in pages] == [
+        ["parent", "reply 0"], ["reply 1", "reply 2"], ["reply 3", "reply 4"],
+    ]  # fmt: skip
+    assert refused(client.conversations_replies, channel=HERE, ts="1.000001") == "thread_not_found"
+    assert refused(client.chat_postMessage, channel=HERE, text="x", thread_ts="1.000001") == "thread_not_found"
+
+
+def test_a_reply_has_a_permalink_of_its_own(client: WebClient) -> None:
+    parent = client.chat_postMessage(channel=HERE, text="parent")["ts"]
+    reply = client.chat_postMessage(channel=HERE, text="reply", thread_ts=parent)["ts"]
+    link = client.chat_getPermalink(channel=HERE, message_ts=reply)["permalink"]
+    assert link == (f"https://fake.slack.com/archives/{HERE}/p{reply.replace('.', '')}?thread_ts={parent}&cid={HERE}")
+    assert refused(client.chat_getPermalink, channel=HERE, message_ts="1.000001") == "message_not_found"
+
+
+def test_the_librarys_own_upload_brings_the_bytes(server: FakeSlack, client: WebClient) -> None:
+    parent = client.chat_postMessage(channel=HERE, text="parent")["ts"]
+    data = bytes(range(256)) * 300
+    client.files_upload_v2(
+        channel=HERE, thread_ts=parent, filename="a.png", file=data, title="A", alt_txt="A line.", initial_comment="See"
+    )
+    ((file_id, file),) = server.files.items()
+    assert file["data"] == data
+    (_, shared) = client.conversations_replies(channel=HERE, ts=parent)["messages"]
+    assert (shared["text"], shared["files"]) == ("See", [{"id": file_id, "title": "A", "name": "a.png"}])
+
+
+def test_an_upload_that_skips_a_step_is_refused(server: FakeSlack, client: WebClient) -> None:
+    place = client.files_getUploadURLExternal(filename="a.png", length=3)
+    files = [{"id": place["file_id"]}]
+    assert refused(client.files_completeUploadExternal, files=files, channel_id=HERE) == "file_not_found"
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(urllib.request.Request(place["upload_url"], data=b"four", method="POST"))
+    assert refused(client.files_getUploadURLExternal, filename="a.png", length=0) == "missing_argument"
+    assert refused(client.files_getUploadURLExternal, filename="a", length=1, alt_txt="x" * 1_001) == (
+        "alt_txt_too_large"
+    )
+    assert server.messages == []
+
+
+def test_every_method_needs_its_token_and_scope(server: FakeSlack, client: WebClient) -> None:
+    assert [u["id"] for u in client.users_list()["members"]] == [BOT, ANA, BEN]
+    server.scopes = {"chat:write", "files:write"}
+    assert client.auth_test().headers["x-oauth-scopes"] == "chat:write,files:write"
+    for call, arguments in (
+        (client.users_list, {}),
+        (client.conversations_list, {}),
+        (client.conversations_replies, {"channel": HERE, "ts": "1.1"}),
+    ):
+        assert refused(call, **arguments) == "missing_scope"
+    assert refused(WebClient("xoxb-wrong", base_url=server.url).auth_test) == "invalid_auth"
+    assert refused(client.apps_connections_open, app_token=TOKEN) == "invalid_auth"
+
+
+@pytest.mark.parametrize(
+    "method", ["auth.test", "chat.update", "conversations.replies", "files.completeUploadExternal"]
+)
+def test_every_method_can_have_a_bad_day(server: FakeSlack, client: WebClient, method: str) -> None:
+    parent = client.chat_postMessage(channel=HERE, text="parent")["ts"]
+    place = client.files_getUploadURLExternal(filename="a", length=1)
+    urllib.request.urlopen(urllib.request.Request(place["upload_url"], data=b"x", method="POST")).close()
+    arguments = {
+        "auth.test": {},
+        "chat.update": {"channel": HERE, "ts": parent, "text": "new"},
+        "conversations.replies": {"channel": HERE, "ts": parent},
+        "files.completeUploadExternal": {"files": json.dumps([{"id": place["file_id"]}])},
+    }[method]
+    server.faults[method].extend(["rate_limited:7", "error_before", "code:fatal_error", "drop_before"])
+    with pytest.raises(SlackApiError) as limited:
+        client.api_call(method, params=arguments)
+    assert (limited.value.response.status_code, limited.value.response.headers["retry-after"]) == (429, "7")
+    with pytest.raises(SlackApiError) as broken:
+        client.api_call(method, params=arguments)
+    assert broken.value.response.status_code == 500
+    assert refused(client.api_call, api_method=method, params=arguments) == "fatal_error"
+    with pytest.raises((OSError, urllib.error.URLError)):
+        client.api_call(method, params=arguments)
+    assert server.edits == [] and not server.files[place["file_id"]]["shared"], "none of them had an effect"
+    server.faults[method].extend(["error_after"])
+    with pytest.raises(SlackApiError) as lost:
+        client.api_call(method, params=arguments)
+    assert lost.value.response.status_code == 502
+    assert len(server.edits) == (method == "chat.update")
+    assert server.files[place["file_id"]]["shared"] == (method == "files.completeUploadExternal")
+
+
+# Blocks.
+
+
+def section(**parts: Any) -> list[dict[str, Any]]:
+    return [{"type": "section", **parts}]
+
+
+def actions(*elements: Any) -> list[dict[str, Any]]:
+    return [{"type": "actions", "elements": list(elements)}]
+
+
+def image(**changes: Any) -> list[dict[str, Any]]:
+    return [{"type": "image", "image_url": "https://x.example/a.png", "alt_text": "A line."} | changes]
+
+
+DIVIDER = {"type": "divider"}
+AT_THE_LIMIT = [
+    [DIVIDER] * 50,
+    [{"type": "header", "text": plain("x" * 150)}],
+    section(text=plain("x" * 3_000)),
+    section(fields=[plain("x" * 2_000)] * 10),
+    section(text=plain("x"), accessory=button("a")),
+    [{"type": "context", "elements": [plain("x" * 2_000)] * 10}],
+    actions(*(button(f"b{n}") for n in range(25))),
+    actions(button("x" * 255, text=plain("x" * 75), value="x" * 2_000, url="https://" + "x" * 2_992)),
+    actions(SELECT | {"options": [OPTION | {"value": "x" * 150, "text": plain("x" * 75)}] * 100}),
+    actions({"type": "overflow", "action_id": "o", "options": [OPTION] * 5}),
+    actions(button("a", confirm={"title": plain("x" * 100), "text": plain("x" * 300), "confirm": plain("x" * 30),
+                                 "deny": plain("x" * 30)})),
+    image(alt_text="x" * 2_000, title=plain("x" * 2_000)),
+    [{"type": "image", "slack_file": {"id": "F1"}, "alt_text": "A line."}],
+    [DIVIDER | {"block_id": "x" * 255}, DIVIDER | {"block_id": "y"}],
+]  # fmt: skip
+BEYOND = [
+    ([DIVIDER] * 51, "no more than 50 items", "/blocks"),
+    ([{"type": "header", "text": plain("x" * 151)}], "1 to 150", "/blocks/0/text"),
+    ([{"type": "header", "text": {"type": "mrkdwn", "text": "x"}}], "must be plain_text", "/blocks/0/text"),
+    (section(text=plain("x" * 3_001)), "1 to 3000", "/blocks/0/text"),
+    (section(text=plain("")), "1 to 3000", "/blocks/0/text"),
+    (section(), "text or fields", "/blocks/0"),
+    (section(fields=[plain("x")] * 11), "no more than 10", "/blocks/0/fields"),
+    (section(fields=[plain("x" * 2_001)]), "1 to 2000", "/blocks/0/fields/0"),
+    ([{"type": "context", "elements": [plain("x")] * 11}], "no more than 10", "/blocks/0/elements"),
+    ([{"type": "context", "elements": []}], "no fewer than 1", "/blocks/0/elements"),
+    (actions(*(button(f"b{n}") for n in range(26))), "no more than 25", "/blocks/0/elements"),
+    (actions(button("a"), button("a")), "`action_id` already exists", "/blocks/0/elements/1/action_id"),
+    (actions(button("x" * 256)), "1 to 255", "/blocks/0/elements/0/action_id"),
+    (actions(button("a", text=plain("x" * 76))), "1 to 75", "/blocks/0/elements/0/text"),
+    (actions(button("a", value="x" * 2_001)), "1 to 2000", "/blocks/0/elements/0/value"),
+    (actions(button("a", url="https://" + "x" * 2_993)), "1 to 3000", "/blocks/0/elements/0/url"),
+    (actions(button("a", url="javascript:x")), "valid URL", "/blocks/0/elements/0/url"),
+    (actions(button("a", style="loud")), "one of: primary, danger", "/blocks/0/elements/0/style"),
+    (actions(button("a", colour="red")), "additional property: colour", "/blocks/0/elements/0"),
+    (actions(SELECT | {"options": [OPTION] * 101}), "no more than 100", "/blocks/0/elements/0/options"),
+    (actions(SELECT | {"options": [OPTION | {"value": "x" * 151}]}), "1 to 150",
+     "/blocks/0/elements/0/options/0/value"),
+    (actions(SELECT | {"placeholder": plain("x" * 151)}), "1 to 150", "/blocks/0/elements/0/placeholder"),
+    (actions(SELECT | {"initial_option": {**OPTION, "value": "other"}}), "provided options",
+     "/blocks/0/elements/0/initial_option"),
+    (actions({"type": "overflow", "action_id": "o", "options": [OPTION] * 6}), "no more than 5",
+     "/blocks/0/elements/0/options"),
+    (actions({"type": "image"}), "unsupported type: image", "/blocks/0/elements/0"),
+    (image(alt_text="x" * 2_001), "1 to 2000", "/blocks/0/alt_text"),
+    ([{"type": "image", "image_url": "https://x.example/a.png"}], "must be a string", "/blocks/0/alt_text"),
+    ([{"type": "image", "alt_text": "A line."}], "image_url and slack_file", "/blocks/0"),
+    ([DIVIDER | {"block_id": "x" * 256}], "1 to 255", "/blocks/0/block_id"),
+    ([DIVIDER | {"block_id": "x"}] * 2, "`block_id` already exists", "/blocks/1/block_id"),
+    ([{"type": "marquee"}], "unsupported type: marquee", "/blocks/0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("blocks", AT_THE_LIMIT)
+def test_blocks_at_a_limit_are_valid(blocks: list[dict[str, Any]]) -> None:
+    assert invalid_blocks(blocks) == []
+
+
+@pytest.mark.parametrize(("blocks", "words", "where"), BEYOND)
+def test_blocks_beyond_a_limit_are_refused_with_words_and_place(
+    blocks: list[dict[str, Any]], words: str, where: str
+) -> None:
+    (problem,) = invalid_blocks(blocks)
+    assert words in problem
+    assert problem.endswith(f"[json-pointer:{where}]")
+
+
+def test_invalid_blocks_come_back_with_their_problems(client: WebClient) -> None:
+    with pytest.raises(SlackApiError) as raised:
+        client.chat_postMessage(channel=HERE, text="x", blocks=section(text=plain("x" * 3_001)))
+    assert raised.value.response["error"] == "invalid_blocks"
+    assert "must be 1 to 3000 characters" in raised.value.response["response_metadata"]["messages"][0]
+    long = [*section(text=plain("x" * 3_000))] * 5
+    assert refused(client.chat_postMessage, channel=HERE, text="x", blocks=long) == "msg_blocks_too_long"
+
+
+# Clicks.
+
+
+@pytest.fixture
+def listening(server: FakeSlack) -> Iterator[list[SocketModeRequest]]:
+    """Slack's own client in Socket Mode, which acknowledges all and keeps what it got."""
+    got: list[SocketModeRequest] = []
+    client = SocketModeClient(APP_TOKEN, web_client=WebClient(base_url=server.url), ping_interval=0.2)
+
+    def listen(client: Any, request: SocketModeRequest) -> None:
+        got.append(request)
+        client.send_socket_mode_response(SocketModeResponse(request.envelope_id, payload={"text": "Noted"}))
+
+    client.socket_mode_request_listeners.append(listen)
+    client.connect()
+    server.wait_connected()
+    yield got
+    client.auto_reconnect_enabled = client.default_auto_reconnect_enabled = False
+    server.reset()  # hangs up: a client that hangs up itself first waits until it has heard nothing for 3 seconds
+    wait_for(lambda: not client.is_connected())
+    client.close()
+
+
+def test_a_click_reaches_slacks_own_client_and_is_acknowledged(
+    server: FakeSlack, client: WebClient, listening: list[SocketModeRequest]
+) -> None:
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    envelope = server.interactive(server.click(ts, "acknowledge"))
+    assert server.wait_ack(envelope) == [{"text": "Noted"}]
+    (request,) = listening
+    assert request.type == "interactive"
+    assert (request.payload["user"]["id"], request.payload["container"]["message_ts"]) == (ANA, ts)
+    (action,) = request.payload["actions"]
+    assert (action["action_id"], action["value"], action["block_id"]) == ("acknowledge", "incident-7", "incident-7")
+
+
+def test_the_same_envelope_can_come_twice(
+    server: FakeSlack, client: WebClient, listening: list[SocketModeRequest]
+) -> None:
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    payload = server.click(ts, "verdict", value="real", user=BEN)
+    envelope = server.interactive(payload)
+    server.interactive(payload, envelope_id=envelope)
+    assert len(server.wait_ack(envelope, times=2)) == 2
+    assert [r.payload["actions"][0]["selected_option"]["value"] for r in listening] == ["real", "real"]
+
+
+def test_a_client_that_is_told_to_comes_back_and_hears_again(
+    server: FakeSlack, client: WebClient, listening: list[SocketModeRequest]
+) -> None:
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    server.disconnect()
+    wait_for(lambda: server.requests.count("apps.connections.open") == 2 and server.connected == 1)
+    server.wait_ack(server.interactive(server.click(ts, "acknowledge")))
+    assert len(listening) == 1
+
+
+def test_nobody_connects_without_a_ticket_or_twice_with_one(server: FakeSlack) -> None:
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    url = str(WebClient(base_url=server.url).apps_connections_open(app_token=APP_TOKEN)["url"])
+    with connect(url, proxy=None) as link:
+        hello = json.loads(link.recv())
+        assert (hello["type"], hello["num_connections"]) == ("hello", 1)
+        with pytest.raises(InvalidStatus), connect(url, proxy=None):
+            pass
+    with pytest.raises(InvalidStatus), connect(url.partition("?")[0], proxy=None):
+        pass
+
+
+def test_a_click_needs_an_element_that_stands_there(server: FakeSlack, client: WebClient) -> None:
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    assert server.click(ts, "assign", value=BEN)["actions"][0]["selected_user"] == BEN
+    for arguments in ((ts, "snooze"), ("1.000001", "acknowledge")):
+        with pytest.raises(LookupError):
+            server.click(*arguments)
+    with pytest.raises(LookupError, match="no option"):
+        server.click(ts, "verdict", value="invented")
+    with pytest.raises(ConnectionError):
+        server.interactive(server.click(ts, "acknowledge"))
+
+
+def test_a_click_is_answered_at_its_response_url_in_a_dialog_or_to_one_person(
+    server: FakeSlack, client: WebClient
+) -> None:
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    click = server.click(ts, "acknowledge")
+    WebhookClient(click["response_url"]).send(text="Noted", replace_original=False)
+    assert server.responses[0]["text"] == "Noted"
+    view = {"type": "modal", "title": plain("Cause"), "blocks": []}
+    client.views_open(trigger_id=click["trigger_id"], view=view)
+    assert server.views[0]["view"] == view
+    assert refused(client.views_open, trigger_id=click["trigger_id"], view=view) == "invalid_trigger_id"
+    client.chat_postEphemeral(channel=HERE, user=ANA, text="You may not.")
+    assert (server.ephemeral[0]["text"], server.messages[1:]) == ("You may not.", [])
+
+
+def test_a_signed_click_passes_slacks_own_verifier_and_a_changed_or_old_one_does_not(server: FakeSlack) -> None:
+    server.say(HERE, "x")
+    body, headers = signed({"type": "block_actions"})
+    verifier = SignatureVerifier(SIGNING_SECRET)
+    assert verifier.is_valid_request(body, headers)
+    assert not verifier.is_valid_request(body + b"x", headers)
+    assert not SignatureVerifier("other").is_valid_request(body, headers)
+    assert not verifier.is_valid_request(*signed({"type": "block_actions"}, at=time.time() - 400))
+    assert headers["X-Slack-Signature"] == sign(body, headers["X-Slack-Request-Timestamp"])
+
+
+def test_it_runs_by_itself_and_prints_what_it_gets() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "health_pipeline_tests.fake_slack", "--port", "0", "--channel", "ops"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdin is not None
+    watchdog = threading.Timer(20, process.kill)
+    watchdog.start()
+    try:
+        url = process.stdout.readline().strip().removeprefix("export SLACK_API_URL=")
+        while not (line := process.stdout.readline()).startswith("To click"):
+            assert line
+        WebClient(TOKEN, base_url=url).chat_postMessage(channel="#ops", text="Hello, workspace")
+        while "Hello, workspace" not in (line := process.stdout.readline()):
+            assert line
+        assert line.startswith("C00000003 ")
+        process.stdin.write(f"click {line.split()[1].rstrip(':')} acknowledge\n")
+        process.stdin.flush()
+        while "no element acknowledge" not in (line := process.stdout.readline()):
+            assert line
+    finally:
+        process.kill()
+        process.wait()
+        watchdog.cancel()
