@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -62,9 +63,48 @@ def test_processes_that_create_it_at_once_all_succeed(state_url: str) -> None:
     assert outbox.counts(open_state(state_url))["pending"] == 0
 
 
-def test_a_failed_migration_leaves_nothing_behind(state_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alembic import command
+def test_the_outbox_of_the_first_version_is_kept_row_by_row(state_url: str, engine: sa.Engine) -> None:
+    engine.dispose()
+    Path(sa.make_url(state_url).database or "").unlink()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    old = sa.create_engine(state_url)
+    with old.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for state in ("pending", "sending", "sent", "held"):
+            connection.exec_driver_sql(
+                "INSERT INTO outbox (key, ecosystem, channel, payload, state, attempts, created_at, attempted_at, "
+                "channel_id, ts) VALUES (?, 'eu_dsa', '#here', '{\"text\": \"x\", \"blocks\": []}', ?, 1, "
+                "'2025-07-01 12:00:00', '2025-07-01 12:00:01', 'C1', '1.000001')",
+                (f"of {state}", state),
+            )
+    old.dispose()
+    new = open_state(state_url)
+    found = outbox.entries(new)
+    assert {e.intent.key: (e.state, e.intent.kind, e.intent.of) for e in found} == {
+        f"of {state}": (state, "post", "") for state in ("pending", "sending", "sent", "held")
+    }
+    assert {(e.ts, e.channel_id, e.attempts) for e in found} == {("1.000001", "C1", 1)}
+    reply = outbox.Intent("r", "#here", "reply", "of sent", text="x")
+    assert outbox.enqueue(new, reply, ecosystem="eu_dsa"), "what was told by the first version can be followed up"
+    with reading(new) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    new.dispose()
 
+
+def test_the_database_refuses_states_and_followers_that_cannot_be(engine: sa.Engine) -> None:
+    row = {"key": "a", "ecosystem": "e", "channel": "c", "payload": "{}", "state": "pending", "attempts": 0,
+           "created_at": outbox.now()}  # fmt: skip
+    for wrong in ({"state": "lost"}, {"kind": "reply"}, {"kind": "wave", "parent": "b"}, {"parent": "b"}):
+        with pytest.raises(sa.exc.IntegrityError, match="CHECK"), engine.begin() as connection:
+            connection.execute(outbox.OUTBOX.insert().values(row | wrong))
+    with pytest.raises(sa.exc.IntegrityError, match="UNIQUE"), engine.begin() as connection:
+        for _ in range(2):
+            connection.execute(outbox.OUTBOX.insert().values(row))
+
+
+def test_a_failed_migration_leaves_nothing_behind(state_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade = command.upgrade
 
     def fails_at_the_end(*args: object) -> None:
