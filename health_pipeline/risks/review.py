@@ -6,9 +6,9 @@ A case is scored by the harm that dealing with it averts per minute of review::
     score = harm / minutes
 
 with every term in a column of :data:`REVIEWS`. A case of several parts (a creator's contents, and the posts to come)
-has the sum of its parts' harm; its probability and severity are means over the views. Repeat is the creator's confirmed
-violations of 90 days over six, at most 1: six times in 90 days may cost permission. Velocity is that of
-:mod:`health_pipeline.risks.exposure`.
+has the sum of its parts' harm; its terms are means over the views, so that the formula holds for it too. Repeat is the
+creator's confirmed violations of 90 days over six, at most 1: six times in 90 days may cost permission. Velocity is
+that of :mod:`health_pipeline.risks.exposure`.
 
 Lists are filled one after another (:mod:`health_pipeline.stats.allocation`): clusters, whose members are then dealt
 with; creators, each with those of their contents that are worth the minutes; contents and products that no listed case
@@ -310,16 +310,23 @@ class _Known:
             item["views_to_come"] * item["probability"] * item["severity"],
             self.later_views * self.rate * creator["severity"],
         )
+        harmful = item["views_to_come"] * item["probability"] * item["severity"]
+        repeated = total(
+            harmful * np.minimum(item["violations_90d"] / SIX_TIMES, 1.0),
+            self.later_views * self.rate * creator["severity"] * self.repeat,
+        )
+        grown = total(harmful * item["velocity"], np.zeros(len(self.rate)))
+        repeat, velocity = (np.divide(x, weighed, where=weighed > 0, out=np.zeros(n)) for x in (repeated, grown))
         draws, chances = np.zeros((DRAWS, n)), np.zeros((DRAWS, n))
         for s in range(DRAWS):
             draws[s] = total(self.chances[s] * self.load, self.later_chances[s] * self.later_load)
             chances[s] = total(self.chances[s] * item["views_to_come"], self.later_chances[s] * self.later_views)
         chances = np.divide(chances, views, where=views > 0, out=np.zeros_like(chances))
-        mean = np.divide(likely, views, where=views > 0, out=np.zeros(n))
+        members = np.bincount(of_creator, minlength=n).astype(float)
+        mean = np.divide(likely, views, where=views > 0, out=np.bincount(of_creator, self.rate[who], n) / members)
         severity = np.divide(weighed, likely, where=likely > 0, out=np.ones(n))
         best = np.array([g[int(np.argmax((self.rate * self.later_load)[g]))] for g in creators], np.int64)
-        velocity = np.array([float(item["velocity"][c].max()) if len(c) else 0.0 for c in contents])
-        members = np.bincount(of_creator, minlength=n).astype(float)
+        fastest = np.array([float(item["velocity"][c].max()) if len(c) else 0.0 for c in contents])
         looked = members if traces is not None else np.bincount(of_content, minlength=n).astype(float)
         confirmed = np.bincount(of_creator, creator["violations_90d"][who], n)
         rows = self.creators.take(pa.array(best))
@@ -334,15 +341,16 @@ class _Known:
             np.full(n, 9.0 if traces is not None else 0.0), np.log1p(np.minimum(confirmed, SIX_TIMES)), _log(cohort),
             _log(creator["cohort_mean"][best] / max(typical, 1e-9)),
             np.where(rows["cluster"].is_valid().to_numpy() & (traces is None), np.log(4.0), 0.0), _over(severity),
-            _over(views), np.log1p(2.0 * velocity), _over(sold) * (self.review.harm_per_dollar * sold > harm / 3.0),
+            _over(views), np.log1p(2.0 * fastest), _over(sold) * (self.review.harm_per_dollar * sold > harm / 3.0),
         ])  # fmt: skip
         ids, order = self.contents["content_id"], [np.argsort(-self.harm[c], kind="stable") for c in contents]
         examples = [ids.take(pa.array(c[o][:EXAMPLES])).to_pylist() for c, o in zip(contents, order, strict=True)]
         return _Cases(
             {
                 **_where(rows), "subject": subjects.to_pylist(), "probability": mean, "exposure": views,
-                "severity": severity, "repeat": np.bincount(of_creator, self.repeat[who], n) / members,
-                "velocity": velocity, "gmv": sold, "items": looked, "policy": rows["policy"].to_pylist(),
+                "severity": severity, "repeat": repeat, "velocity": velocity,
+                "gmv": np.divide(sold, mean, where=mean > 0, out=np.zeros(n)), "items": looked,
+                "policy": rows["policy"].to_pylist(),
                 "examples": examples, "confirmed": confirmed, "traces": traces or [""] * n,
                 "content_places": [np.flatnonzero(np.isin(self.creator, g)).tolist() for g in creators]
                 if traces is not None else [self._own(g[0]) for g in creators],

@@ -61,7 +61,7 @@ def test_ranks_follow_scores_and_the_score_follows_from_its_terms(evidence: Evid
             assert r["score"] == pytest.approx(r["harm"] / r["minutes"])  # type: ignore[operator]
             assert 0 <= r["probability_low"] <= r["probability_high"] <= 1  # type: ignore[operator]
             assert r["score_low"] <= r["score_high"]  # type: ignore[operator]
-    for r in rows(listed, "contents"):
+    for r in [c for queue in ("clusters", "creators", "contents") for c in rows(listed, queue)]:
         terms = r["probability"] * (  # type: ignore[operator]
             r["exposure"] * r["severity"] * (1 + r["repeat"] + r["velocity"]) + dollars * r["gmv"]  # type: ignore[operator]
         )
