@@ -396,13 +396,13 @@ def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None 
     Not edits: they keep a message true, which does not age. An edit of a post that is held is held with it.
     """
     since = sa.func.coalesce(_C.not_before, _C.created_at)
+    old = (_C.state == "pending", _C.kind != "edit", _C.created_at < before, since < before, *_scope(ecosystem))
+    held = {"state": "held", "last_error": "It waited too long to be news."}
     with engine.begin() as connection:
-        result = connection.execute(
-            OUTBOX.update()
-            .where(_C.state == "pending", _C.kind != "edit", _C.created_at < before, since < before, *_scope(ecosystem))
-            .values(state="held", last_error="It waited too long to be news.")
-        )
-        return int(result.rowcount) + _hold_followers(connection)
+        # Posts first: what is held because of its post is freed with it.
+        posts = connection.execute(OUTBOX.update().where(*old, _C.kind == "post").values(held)).rowcount
+        followers = _hold_followers(connection)
+        return int(posts) + followers + int(connection.execute(OUTBOX.update().where(*old).values(held)).rowcount)
 
 
 def supersede(engine: sa.Engine, key: str, reason: str) -> bool:

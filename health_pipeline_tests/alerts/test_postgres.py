@@ -1,0 +1,74 @@
+"""The outbox on PostgreSQL: the same schema, and every kind of row once, with several deliverers at work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from health_pipeline.alerts import outbox
+from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.slack import Slack
+from health_pipeline.storage.state import METADATA, open_state, reading
+from health_pipeline_tests.alerts.test_followers import intent, run, states
+from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.raw.servers import PASSWORD, run_postgres
+
+
+@pytest.fixture(scope="module")
+def state_url() -> Iterator[str]:
+    with run_postgres() as server:
+        yield server.database().url.replace("${SHOP_PASSWORD}", quote(PASSWORD, safe=""))
+
+
+def test_the_schema_is_the_one_that_the_code_declares(engine: sa.Engine) -> None:
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
+    engine: sa.Engine, server: FakeSlack, state_url: str
+) -> None:
+    posts = [f"p{n}" for n in range(6)]
+    for key in posts:
+        assert outbox.enqueue(engine, Message(key, "#ecosystem-health", key, ()), ecosystem="eu_dsa")
+        for kind, name in (("edit", "e1"), ("reply", "r1"), ("upload", "u"), ("edit", "e2"), ("reply", "r2")):
+            assert outbox.enqueue(engine, intent(kind, f"{key}{name}", of=key), ecosystem="eu_dsa")  # type: ignore[arg-type]
+    assert not outbox.enqueue(engine, Message("p0", "#ecosystem-health", "again", ()), ecosystem="eu_dsa")
+    server.faults["chat.postMessage"].extend(["", "drop_after", "rate_limited", "", "", "drop_before"])
+    server.faults["files.completeUploadExternal"].append("drop_after")
+
+    def one(_: int) -> int:
+        own = open_state(state_url)
+        try:
+            return run(own, Slack(TOKEN, base_url=server.url, timeout=0.5), 30).sent
+        finally:
+            own.dispose()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(one, range(3))) == 5 * len(posts)
+    assert Counter(states(engine).values()) == {"sent": 5 * len(posts), "superseded": len(posts)}
+    by_key = {e.intent.key: e for e in outbox.entries(engine)}
+    for key in posts:
+        post = next(m for m in server.messages if m["ts"] == by_key[key].ts)
+        assert post["text"] == f"Text of {key}e2."
+        assert [m["text"] for m in server.thread(post["ts"])] == [f"Text of {key}{name}." for name in ("r1", "u", "r2")]
+    (channel,) = outbox.channels(engine)
+    assert (channel.pending, channel.doubtful, channel.held) == (0, 0, 0)
+
+
+def test_held_followers_are_freed_with_their_post(engine: sa.Engine, server: FakeSlack, slack: Slack) -> None:
+    assert outbox.enqueue(engine, Message("h", "#nowhere", "h", ()), ecosystem="marketplace")
+    assert outbox.enqueue(engine, intent("reply", "hr", of="h"), ecosystem="marketplace")
+    assert outbox.hold_older(engine, outbox.now(), ecosystem="marketplace") == 2
+    assert outbox.requeue(engine, "h")
+    assert outbox.counts(engine, ecosystem="marketplace")["pending"] == 2
+    assert outbox.supersede(engine, "h", "Retracted.")
+    held, dropped = outbox.entries(engine, ecosystem="marketplace")
+    assert (held.state, held.last_error, dropped.state) == ("held", "Its post is held: Retracted.", "superseded")
