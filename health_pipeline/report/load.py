@@ -6,7 +6,6 @@ import datetime as dt
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,33 +40,33 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
 
 
 def _bands(pipeline: Pipeline, window: list[dt.date], series: set[str]) -> dict[str, list[dict[str, Any]]]:
-    """Bands of the judged days, and before them the plain observations, so that a chart has a past.
+    """Bands of the judged days, and the plain observations of days without one, so that a chart has a past.
 
-    The past comes from the detector's own panel: there, too, a zero is told from a day without data.
+    A series has no band before the judged days, and none while it is too small to be followed. What was observed then
+    comes from the detector's own panel: there, too, a zero is told from a day without data.
     """
     t, catalog = pipeline.tables, pipeline.catalog
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in series}
-    start = max(window[0] - dt.timedelta(days=DAYS_BEFORE), catalog.ecosystem.start)
-    past = date_range(start, window[0] - dt.timedelta(days=1))
-    if past:
-        panel, _ = build_panel(catalog, t.cube.read(past), t.histograms.read(past), t.deliveries.read(past), past)
-        values = np.where((panel.scale == Scale.COUNT)[:, None], panel.numerator, panel.numerator / panel.denominator)
-        for row, name in enumerate(panel.series):
-            if name in series:
-                found[name] = [
-                    {
-                        "value_day": panel.day(row, at),
-                        "observed": float(value),
-                        "expected": None,
-                        "low": None,
-                        "high": None,
-                    }
-                    for at, value in enumerate(values[row])
-                ]
     bands = t.bands.read(window)
+    found: dict[str, dict[dt.date, dict[str, Any]]] = {name: {} for name in series}
     for band in bands.filter(pc.is_in(bands["series"], pa.array(sorted(series), pa.string()))).to_pylist():
-        found[band["series"]].append(band)
-    return found
+        found[band["series"]][band["value_day"]] = band
+    days = date_range(max(window[0] - dt.timedelta(days=DAYS_BEFORE), catalog.ecosystem.start), window[-1])
+    panel, _ = build_panel(catalog, t.cube.read(days), t.histograms.read(days), t.deliveries.read(days), days)
+    for row, name in enumerate(panel.series):
+        if name in series:
+            values = panel.numerator[row]
+            if panel.scale[row] != Scale.COUNT:
+                values = values / panel.denominator[row]
+            for at, value in enumerate(values.tolist()):
+                plain = {
+                    "value_day": panel.day(row, at),
+                    "observed": value,
+                    "expected": None,
+                    "low": None,
+                    "high": None,
+                }
+                found[name].setdefault(plain["value_day"], plain)
+    return {name: sorted(rows.values(), key=lambda row: row["value_day"]) for name, rows in found.items()}
 
 
 def _provenance(pipeline: Pipeline) -> list[str]:
