@@ -106,7 +106,9 @@ def _of(subject: str, actions: pa.Table, draws: pa.Table, e: Evidence) -> pa.Tab
 
 MEANS = special.betaincinv(0.5, 0.5, (np.arange(200) + 0.5) / 200)
 STRENGTHS = np.geomspace(2.0, 500.0, 25)
-"""Jeffreys's prior of the mean; no more than 500 labels are ever borrowed."""
+"""Jeffreys's prior of the mean, and a uniform one of 1 / strength, the variance between names (A. Gelman, *Bayesian
+Analysis* 1, 2006: one that is uniform in log strength takes few names for more alike than they are). No more than 500
+labels are ever borrowed."""
 
 
 class Told(NamedTuple):
@@ -126,7 +128,7 @@ def alike(hits: Array, trials: Array) -> Told:
     a, b = mean * strength, (1.0 - mean) * strength
     y, n = hits[:, None], trials[:, None]
     likelihood = (special.betaln(y + a, n - y + b) - special.betaln(a, b)).sum(axis=0)
-    weight = special.softmax(likelihood)
+    weight = special.softmax(likelihood - np.log(strength))  # the grid is even in log strength
     first = (y + a) / (n + strength)
     second = first * (y + a + 1.0) / (n + strength + 1.0)
     told = first @ weight
