@@ -130,13 +130,16 @@ class Pipeline:
     def judge_steps(self) -> dict[str, Derivation]:
         """Asset name -> derivation, for the judgements of a day."""
         c, t = self.catalog, self.tables
-        reviews = {"review_lists": lists.derivation(c, t.facts, t.lists)} if t.lists else {}
         return {
             "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             "incidents": incidents.derivation(c, self.incident_sources, t.incidents),
             "risks": risks.derivation(c, t.incidents, t.risks),
-            **reviews,
         }
+
+    def list_steps(self) -> dict[str, Derivation]:
+        """Asset name -> derivation, for what is to be reviewed; nothing where no review is declared."""
+        t = self.tables
+        return {"review_lists": lists.derivation(self.catalog, t.facts, t.lists)} if t.lists else {}
 
     @property
     def incident_sources(self) -> incidents.Sources:
@@ -192,7 +195,7 @@ class Pipeline:
         if stale or lasting:
             said = [_days(stale)] * bool(stale) + sorted(lasting)
             return Work("load", stale[0] if stale else asked[-1], asked[-1], f"{' and '.join(said)} out of date")
-        stale = _stale(self.judge_steps(), self.days_to_judge(days))
+        stale = _stale({**self.judge_steps(), **self.list_steps()}, self.days_to_judge(days))
         return Work("judge", stale[0], asked[-1], f"{_days(stale)} out of date") if stale else None
 
 

@@ -152,13 +152,13 @@ def scratch(pipeline: Pipeline, setting: Setting) -> Iterator[Pipeline]:
 
 
 def aside(tables: Tables, folder: Path) -> Tables:
-    """The same tables, those of the stages :data:`JUDGED` in another folder."""
+    """The same tables, those of the stages :data:`JUDGED` in another folder, and no lists: none are replayed."""
     moved: dict[str, Any] = {}
     for field in dataclasses.fields(tables):
         table = getattr(tables, field.name)
         if isinstance(table, LakeTable) and table.folder.parent.name in JUDGED:
             moved[field.name] = LakeTable(folder / table.folder.parent.name / table.folder.name, table.schema)
-    return dataclasses.replace(tables, **moved)
+    return dataclasses.replace(tables, lists=None, **moved)
 
 
 def _judge(own: Pipeline, days: Sequence[dt.date], name: str, told: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal
 
 import dagster as dg
@@ -12,8 +13,9 @@ import pyarrow as pa
 from health_pipeline import charts, charts_risk
 from health_pipeline.assets import Check
 from health_pipeline.catalog.model import Catalog
+from health_pipeline.risks.evidence import evidence_of
 from health_pipeline.risks.lists import ListTables
-from health_pipeline.storage.engine import Engine, scan
+from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 
 STABLE = 0.3
@@ -71,35 +73,27 @@ def stability_check(lists: LakeTable) -> Check:
     )
 
 
-def outcomes(
-    engine: Engine, catalog: Catalog, facts: Mapping[str, LakeTable], lists: LakeTable, day: dt.date
-) -> pa.Table:
-    """Contents once in a list whose label came later from a prevalence sample: probability, violation, weight.
+def outcomes(catalog: Catalog, facts: Mapping[str, LakeTable], lists: LakeTable, day: dt.date) -> pa.Table:
+    """Contents of a list that were drawn as prevalence samples on the next day, with the labels known by ``day``.
 
-    Samples are drawn with known chances, whatever the list said; decisions are not, and would flatter it.
+    Samples are drawn with known chances, whatever the list said, and whether or not somebody has acted meanwhile;
+    decisions are not, and would flatter it. A content counts once, with all the views that its draws stand for.
+
+    Returns:
+        ``probability`` as it was stated, ``violation``, ``weight``.
     """
-    review = catalog.review
-    samples = review.roles.get("samples") if review else None
-    if samples is None:
-        return pa.table({"probability": [], "violation": [], "weight": []})
-    days = [d for d in lists.days() if d < day]
-    with engine.spilling(lists.folder.parent) as connection:
-        for name, table in facts.items():
-            if name in samples:
-                columns = table.schema.names
-                current = " WHERE superseded_at IS NULL" if "superseded_at" in columns else ""
-                span = [day - dt.timedelta(days=i) for i in range(60)]
-                connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {scan(table, span)}{current}')
-        return connection.sql(
-            f"""
-            WITH listed AS (SELECT day, subject AS content_id, probability FROM {scan(lists, days)}
-                            WHERE queue = 'contents')
-            SELECT probability, violation, 1.0 / draw_probability AS weight
-            FROM ({samples}) s JOIN listed l
-              ON l.content_id = s.content_id AND CAST(s.drawn_at AS DATE) = l.day + 1
-            WHERE violation IS NOT NULL AND NOT actioned AND arm IN ('weighted', 'uniform')
+    listed = lists.read([d for d in lists.days() if d < day], ["day", "queue", "subject", "probability"])
+    with closing(evidence_of(catalog, facts, [day], ["samples"])) as found:
+        return next(found).query(
             """
-        ).to_arrow_table()
+        SELECT any_value(probability) AS probability, bool_or(violation) AS violation,
+            sum(1.0 / draw_probability) AS weight
+        FROM samples JOIN listed ON subject = content_id AND CAST(drawn_at AS DATE) = day + 1
+        WHERE queue = 'contents' AND violation IS NOT NULL AND arm IN ('weighted', 'uniform')
+        GROUP BY content_id, day
+        """,
+            listed=listed,
+        )
 
 
 def list_checks(catalog: Catalog, facts: Mapping[str, LakeTable], tables: ListTables) -> list[Check]:
@@ -117,7 +111,7 @@ def calibration_check(catalog: Catalog, facts: Mapping[str, LakeTable], lists: L
     def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool | Literal["warn"], dict[str, Any]]:
         from health_pipeline.stats.calibration import line, reliability
 
-        rows = outcomes(engine, catalog, facts, lists, max(days))
+        rows = outcomes(catalog, facts, lists, max(days))
         truth = rows["violation"].to_numpy(zero_copy_only=False).astype(float)
         if truth.sum() < FEWEST_VIOLATIONS:
             return True, {"labels": rows.num_rows, "violations": int(truth.sum()), "said": "too few to tell"}

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from health_pipeline.risks.columns import codes
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import CLUSTERS
 from health_pipeline.stats.near_duplicates import centre, near_hashes, near_texts, normalise
 from health_pipeline.stats.traces import MINUTES, Coordination, Integers, Marks, Posts, coordination
-from health_pipeline.storage.columns import column
 
 WINDOW_DAYS = 14
 KINDS = ("hashtags", "product", "sound", "picture", "caption")
@@ -31,13 +31,6 @@ KINDS = ("hashtags", "product", "sound", "picture", "caption")
 TELLING = 0.05  # least part of a cluster's evidence that a trace is told for
 NAMING = 0.5  # least share of the members who carry the trace that a cluster is named after
 SHORTENED = 60  # characters of a caption that are shown
-
-CONTENTS = pa.schema(
-    [
-        column("cluster", pa.string(), "the cluster"),
-        column("content_id", pa.string(), "a content of a member that carries one of the cluster's traces"),
-    ]
-)
 
 SQL = """
 SELECT content_id, creator_id, market, category, epoch(published_at)::BIGINT // 60 AS minute,
@@ -49,31 +42,16 @@ ORDER BY content_id
 
 
 @dataclass(frozen=True)
-class Found:
-    """Clusters of a day.
-
-    Attributes:
-        members: rows of :data:`CLUSTERS`, by cluster, larger ones first, then by score.
-        contents: rows of :data:`CONTENTS`.
-        threshold: least weight of a link, in nats.
-    """
-
-    members: pa.Table
-    contents: pa.Table
-    threshold: float
-
-
-@dataclass(frozen=True)
 class Traced:
     """Contents with their traces as codes, and how to name a trace.
 
     Attributes:
-        content_id: N.
         creators: A; the accounts' names.
-        groups: of each kind the position in the contents, N' or more of them, and their codes' first and texts.
+        posts, marks: the contents, and which carries which trace.
+        values: for each of :data:`KINDS` the values of its traces, or, of near-duplicates, of all contents.
+        first: for each kind the code of its first trace.
     """
 
-    content_id: pa.Array
     creators: NDArray[np.object_]
     posts: Posts
     marks: Marks
@@ -97,26 +75,24 @@ class Traced:
 
 
 def clusters(e: Evidence) -> pa.Table:
-    """One row per member of a cluster, as of the end of the evidence's day; see :data:`CLUSTERS`."""
-    return find(e).members
+    """One row per member of a cluster, as of the end of the evidence's day; larger clusters first, then by score.
 
-
-def find(e: Evidence) -> Found:
-    """Clusters of a day with the contents that show them."""
+    Returns:
+        :data:`CLUSTERS`.
+    """
     since = e.now - dt.timedelta(days=WINDOW_DAYS)
     rows = e.query(SQL.format(since=since, now=e.now))
     if not rows.num_rows:
-        return Found(CLUSTERS.empty_table(), CONTENTS.empty_table(), float("nan"))
+        return CLUSTERS.empty_table()
     traced = trace(rows)
-    found = coordination(traced.posts, traced.marks)
-    return described(e.day, traced, found)
+    return described(e.day, traced, coordination(traced.posts, traced.marks))
 
 
 def trace(rows: pa.Table) -> Traced:
     """Contents (columns of ``SQL``) with their traces."""
     creators, account = np.unique(rows["creator_id"].to_numpy(zero_copy_only=False), return_inverse=True)
-    cohort = _mainly(account, _codes(rows["market"]), len(creators))
-    stratum = cohort << 16 | _mainly(account, _codes(rows["category"]), len(creators))
+    cohort = _mainly(account, codes(rows, "market"), len(creators))
+    stratum = cohort << 16 | _mainly(account, codes(rows, "category"), len(creators))
     posts = Posts(account, rows["minute"].to_numpy(), cohort, stratum)
 
     listed = pc.split_pattern(rows["product_ids"].combine_chunks(), ",")
@@ -139,30 +115,29 @@ def trace(rows: pa.Table) -> Traced:
         if kind in exact:
             at, given = exact[kind]
             encoded = given.dictionary_encode()
-            codes, count = encoded.indices.to_numpy(), len(encoded.dictionary)
+            traces, count = encoded.indices.to_numpy(), len(encoded.dictionary)
             values.append(encoded.dictionary)
         else:
             at, group, given = near[kind]
-            different, codes = np.unique(group, return_inverse=True)
+            different, traces = np.unique(group, return_inverse=True)
             count = len(different)
             values.append(given)
         content.append(at.astype(np.int64))
-        code.append(codes.astype(np.int64) + begin)
+        code.append(traces.astype(np.int64) + begin)
         kinds.append(np.full(count, place))
         first.append(begin)
         begin += count
     mark = np.unique(np.concatenate(content) * max(begin, 1) + np.concatenate(code))
     marks = Marks(*np.divmod(mark, max(begin, 1)), np.concatenate(kinds))
-    return Traced(rows["content_id"].combine_chunks(), creators, posts, marks, tuple(values), tuple(first))
+    return Traced(creators, posts, marks, tuple(values), tuple(first))
 
 
-def described(day: dt.date, traced: Traced, found: Coordination) -> Found:
+def described(day: dt.date, traced: Traced, found: Coordination) -> pa.Table:
     """Clusters as rows, with what they share in words."""
     posts = traced.posts
     member_of = found.cluster[posts.account]
     names: set[str] = set()
     rows: list[dict[str, object]] = []
-    items: list[dict[str, str]] = []
     for cluster in range(found.part.shape[0]):
         members = np.flatnonzero(found.cluster == cluster)
         inside = np.flatnonzero(member_of == cluster)
@@ -177,13 +152,7 @@ def described(day: dt.date, traced: Traced, found: Coordination) -> Found:
                 "traces": "; ".join(s.sentence(len(members), len(inside)) for s in shared),
                 "score": found.loyalty[account] / found.threshold, "size": len(members),
             })  # fmt: skip
-        items += [
-            {"cluster": name, "content_id": content}
-            for content in traced.content_id.take(pa.array(carrying)).to_pylist()
-        ]
-    return Found(
-        pa.Table.from_pylist(rows, schema=CLUSTERS), pa.Table.from_pylist(items, schema=CONTENTS), found.threshold
-    )
+    return pa.Table.from_pylist(rows, schema=CLUSTERS)
 
 
 @dataclass(frozen=True)
@@ -244,12 +213,6 @@ def _unused(name: str, names: set[str]) -> str:
         free = f"cl-{name}-{number}"
     names.add(free)
     return free
-
-
-def _codes(values: pa.ChunkedArray) -> Integers:
-    """Codes of values in their order, so that they do not depend on which row comes first."""
-    codes: Integers = np.unique(values.fill_null("").to_numpy(zero_copy_only=False), return_inverse=True)[1]
-    return codes
 
 
 def _mainly(account: Integers, codes: Integers, accounts: int) -> Integers:

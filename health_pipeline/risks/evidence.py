@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Catalog, Review, Table
 from health_pipeline.catalog.roles import ROLES, conform, empty
+from health_pipeline.raw.contract import contract_schema
 from health_pipeline.storage.engine import date_range, scan
 from health_pipeline.storage.lake import LakeTable
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 NEVER = "TIMESTAMP '9999-12-31'"
+ONE_THREAD: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
+"""Sums in the same order: the same evidence gives the same lists to the last bit, so that nothing is published anew."""
 
 
 class Evidence:
@@ -61,7 +64,7 @@ class Evidence:
         """
         import duckdb
 
-        connection = duckdb.connect()
+        connection = duckdb.connect(config=ONE_THREAD)
         for name in roles:
             if name not in ROLES:
                 raise ValueError(f"there is no role {name!r}")
@@ -79,11 +82,13 @@ class Evidence:
         return cls(connection, day, review)
 
 
-def tables_read(catalog: Catalog) -> dict[str, int | None]:
+def tables_read(catalog: Catalog, roles: Collection[str] = ROLES) -> dict[str, int | None]:
     """Tables that the roles name -> days of them that are read, the day itself included; ``None``: all."""
     review = catalog.review
     found: dict[str, int | None] = {}
     for name, select in (review.roles if review else {}).items():
+        if name not in roles:
+            continue
         role, words = ROLES[name], set(re.findall(r"\w+", select))
         days = None if role.lasting else role.days or (review.memory_days if review else 0)
         for table in catalog.tables:
@@ -93,10 +98,12 @@ def tables_read(catalog: Catalog) -> dict[str, int | None]:
     return found
 
 
-def days_read(catalog: Catalog, facts: Mapping[str, LakeTable], day: dt.date) -> list[tuple[LakeTable, list[dt.date]]]:
+def days_read(
+    catalog: Catalog, facts: Mapping[str, LakeTable], day: dt.date, roles: Collection[str] = ROLES
+) -> list[tuple[LakeTable, list[dt.date]]]:
     """Partitions of facts that the evidence of ``day`` is made of."""
     found = []
-    for name, days in tables_read(catalog).items():
+    for name, days in tables_read(catalog, roles).items():
         if days is None:
             read = [d for d in facts[name].days() if d <= day]
         else:
@@ -105,20 +112,26 @@ def days_read(catalog: Catalog, facts: Mapping[str, LakeTable], day: dt.date) ->
     return found
 
 
-def evidence_of(catalog: Catalog, facts: Mapping[str, LakeTable], days: Sequence[dt.date]) -> Iterator[Evidence]:
-    """The evidence of each of ``days`` (ascending), one after another: one is gone when the next is asked for."""
+def evidence_of(
+    catalog: Catalog, facts: Mapping[str, LakeTable], days: Sequence[dt.date], roles: Collection[str] = ROLES
+) -> Generator[Evidence]:
+    """The evidence of each of ``days`` (ascending), one after another: one is gone when the next is asked for.
+
+    Args:
+        roles: those that are needed; the others are empty, and cost nothing.
+    """
     with _connected() as connection:
         read: dict[str, set[dt.date]] = {}
         for day in days:
-            for table, needed in days_read(catalog, facts, day):
+            for table, needed in days_read(catalog, facts, day, roles):
                 read.setdefault(table.name, set()).update(needed)
-        for name in tables_read(catalog):
+        for name in tables_read(catalog, roles):
             source = scan(facts[name], sorted(read.get(facts[name].name, set())))
             connection.execute(f'CREATE TABLE versions."{name}" AS SELECT * FROM {source}')
-        yield from _by_day(catalog, connection, days)
+        yield from _by_day(catalog, connection, days, roles)
 
 
-def of_files(catalog: Catalog, folder: Path, days: Sequence[dt.date]) -> Iterator[Evidence]:
+def of_files(catalog: Catalog, folder: Path, days: Sequence[dt.date]) -> Generator[Evidence]:
     """The evidence of each of ``days`` from files as they are delivered, ``<table>/*.parquet``: for studies.
 
     Contracts are not checked, as landing does.
@@ -128,7 +141,7 @@ def of_files(catalog: Catalog, folder: Path, days: Sequence[dt.date]) -> Iterato
             table = catalog.table(name)
             files = sorted((folder / name).glob("*.parquet"))
             rows = _undated([pq.read_table(file) for file in files]) if files else None
-            connection.register("given", rows if rows is not None else _no_rows(table))
+            connection.register("given", rows if rows is not None else contract_schema(table).empty_table())
             connection.execute(f'CREATE TABLE versions."{name}" AS {_as_facts(table)}')
             connection.unregister("given")
         yield from _by_day(catalog, connection, days)
@@ -139,12 +152,6 @@ def _undated(tables: Sequence[pa.Table]) -> pa.Table:
     rows = pa.concat_tables(tables, promote_options="permissive")
     fields = [f.with_type(pa.timestamp("us")) if pa.types.is_timestamp(f.type) else f for f in rows.schema]
     return rows.cast(pa.schema(fields))
-
-
-def _no_rows(table: Table) -> pa.Table:
-    kinds = {"date": pa.date32(), "timestamp": pa.timestamp("us"), "text": pa.string(), "integer": pa.int64(),
-             "number": pa.float64(), "boolean": pa.bool_()}  # fmt: skip
-    return pa.schema([(c.name, kinds[c.type]) for c in table.columns]).empty_table()
 
 
 def _as_facts(table: Table) -> str:
@@ -162,20 +169,22 @@ def _as_facts(table: Table) -> str:
 def _connected() -> Iterator[DuckDBPyConnection]:
     import duckdb
 
-    with duckdb.connect() as connection:
+    with duckdb.connect(config=ONE_THREAD) as connection:
         connection.execute("CREATE SCHEMA versions")
         connection.execute("CREATE SCHEMA known")
         yield connection
 
 
-def _by_day(catalog: Catalog, connection: DuckDBPyConnection, days: Sequence[dt.date]) -> Iterator[Evidence]:
+def _by_day(
+    catalog: Catalog, connection: DuckDBPyConnection, days: Sequence[dt.date], roles: Collection[str] = ROLES
+) -> Generator[Evidence]:
     review = catalog.review
     if review is None:
         raise ValueError(f"the ecosystem {catalog.name!r} has no review.yaml")
     for day in days:
         evidence = Evidence(connection, day, review)
         now = f"TIMESTAMP '{evidence.now}'"
-        for name, span in tables_read(catalog).items():
+        for name, span in tables_read(catalog, roles).items():
             version = catalog.table(name).version
             known = "" if version is None else (
                 f" AND {version} <= {now} AND coalesce(superseded_at, {NEVER}) > {now}"
@@ -188,7 +197,7 @@ def _by_day(catalog: Catalog, connection: DuckDBPyConnection, days: Sequence[dt.
         # A role may be called like a table that it selects from: each has a schema of its own.
         connection.execute("SET search_path = 'known'")
         for role in ROLES:
-            select = review.roles.get(role, empty(role))
+            select = review.roles.get(role, empty(role)) if role in roles else empty(role)
             given = [row[0] for row in connection.execute(f"DESCRIBE {select}").fetchall()]
             connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS {conform(role, select, given)}")
         connection.execute("SET search_path = 'main'")

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from health_pipeline.risks.columns import Codes, codes, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.stats.arrays import Array
 
@@ -71,8 +72,6 @@ CREATORS = pa.schema(
         ("views_log_error", pa.float64()), ("alive_views_to_come", pa.float64()), ("gmv_28d", pa.float64()),
     ]
 )  # fmt: skip
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -231,16 +230,16 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
         """,
         alive=alive,
     )  # fmt: skip
-    days = np.maximum(_numbers(rows, "days"), 1.0)
+    days = np.maximum(numbers(rows, "days"), 1.0)
     seen = POST_HALF_LIFE_DAYS / np.log(2) * (1 - np.exp2(-days / POST_HALF_LIFE_DAYS))
     gone = rows["gone"].to_numpy(zero_copy_only=False).astype(bool)
-    tier = _codes(rows["tier"])
-    posts = np.where(gone, 0.0, _posting(_numbers(rows, "posts"), seen, tier, gone)) * e.review.horizon_days
+    tier = codes(rows, "tier")
+    posts = np.where(gone, 0.0, _posting(numbers(rows, "posts"), seen, tier, gone)) * e.review.horizon_days
     spread = np.expm1(a.content_variance + float(np.average(a.burst)))  # squared coefficient of variation of one post
     return pa.table(
         [
             rows["creator_id"].combine_chunks(), posts, _views_per_post(a, rows["creator_id"].combine_chunks(), tier),
-            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))), _numbers(rows, "views"), _numbers(rows, "gmv"),
+            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))), numbers(rows, "views"), numbers(rows, "gmv"),
         ],
         schema=CREATORS,
     )  # fmt: skip
@@ -278,16 +277,6 @@ def _now(e: Evidence) -> str:
     return f"TIMESTAMP '{e.now}'"
 
 
-def _numbers(rows: pa.Table, name: str) -> Array:
-    return np.asarray(rows[name].to_numpy(zero_copy_only=False), dtype=float)
-
-
-def _codes(column: pa.ChunkedArray) -> Codes:
-    """Numbers from 0 for the values of a column of text, in the order of the texts; null is one of them."""
-    found = np.unique(column.fill_null("").to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
-    return found.astype(np.int64)
-
-
 def _course(e: Evidence) -> Course:
     days = e.review.alive_days
     rows = e.query(
@@ -318,15 +307,15 @@ def _course(e: Evidence) -> Course:
     )
 
     def counts(name: str) -> Array:
-        return np.nan_to_num(_numbers(rows, name))
+        return np.nan_to_num(numbers(rows, name))
 
     creator_ids = rows["creator_id"].combine_chunks().dictionary_encode()
-    kind, market = _codes(rows["kind"]), _codes(rows["market"])
+    kind, market = codes(rows, "kind"), codes(rows, "market")
     return Course(
         ids=rows["content_id"].combine_chunks(),
         creator=creator_ids.indices.to_numpy(zero_copy_only=False).astype(np.int64),
         creator_ids=creator_ids.dictionary,
-        market=market, tier=_codes(rows["tier"]), kind=kind, category=_codes(rows["category"]),
+        market=market, tier=codes(rows, "tier"), kind=kind, category=codes(rows, "category"),
         age=rows["age"].to_numpy().astype(np.int64),
         views=counts("views"), recent=counts("recent"),
         by_midnight=np.stack([counts(f"night_{n}") for n in range(days)], axis=1),
@@ -361,7 +350,7 @@ def _curves(e: Evidence, course: Course, hours: int) -> Array:
         lived=of,
     )
     share = np.zeros(int(np.prod(shape)))
-    share[rows["cell"].to_numpy().astype(np.int64)] = _numbers(rows, "share")
+    share[rows["cell"].to_numpy().astype(np.int64)] = numbers(rows, "share")
     share = share.reshape(shape)
     nothing_known = np.exp(-np.arange(hours) / (hours / 4))
     overall = share.sum(axis=(1, 2)) + nothing_known / nothing_known.sum()
@@ -383,7 +372,7 @@ def _arrival(e: Evidence, course: Course, hours: int) -> Array:
         keys=pa.table({"content_id": course.ids, "market": course.market}),
     )  # fmt: skip
     counted = np.zeros((course.markets, SPAN_DAYS * 24))
-    counted[rows["market"].to_numpy(), rows["back"].to_numpy() - 1] = _numbers(rows, "rows")
+    counted[rows["market"].to_numpy(), rows["back"].to_numpy() - 1] = numbers(rows, "rows")
     known = np.ones((course.markets, hours))
     by_day = counted.reshape(course.markets, SPAN_DAYS, 24)
     daily = by_day.sum(axis=2)
@@ -549,7 +538,7 @@ def _sales(e: Evidence, course: Course) -> Array:
         keys=pa.table({"content_id": course.ids, "place": np.arange(len(course.age))}),
     )
     orders, gmv = np.zeros(len(course.age)), np.zeros(len(course.age))
-    orders[rows["place"].to_numpy()], gmv[rows["place"].to_numpy()] = _numbers(rows, "orders"), _numbers(rows, "gmv")
+    orders[rows["place"].to_numpy()], gmv[rows["place"].to_numpy()] = numbers(rows, "orders"), numbers(rows, "gmv")
     views = course.views
     enough = ORDERS_PRIOR * views.sum() / max(orders.sum(), 1.0)  # views that bring so many orders
     rate = np.full(len(views), gmv.sum() / max(views.sum(), 1.0))

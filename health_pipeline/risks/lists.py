@@ -43,7 +43,13 @@ class ListTables:
 
 
 def derivation(catalog: Catalog, facts: Mapping[str, LakeTable], tables: ListTables) -> Derivation:
-    """Each day's lists follow from the facts of some months, as they were known by its end."""
+    """Each day's lists follow from the facts of some months, as they were known by its end.
+
+    Raises:
+        ValueError: the catalog declares no review.
+    """
+    if catalog.review is None:
+        raise ValueError(f"the ecosystem {catalog.name!r} has no review.yaml")
 
     def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
         # The estimates load SciPy and compiled code: only where lists are made.
@@ -51,17 +57,11 @@ def derivation(catalog: Catalog, facts: Mapping[str, LakeTable], tables: ListTab
 
         for evidence in evidence_of(catalog, facts, days):
             found = clusters.clusters(evidence)
-            yield (
-                evidence.day,
-                [
-                    review.lists(evidence, found, catalog),
-                    found,
-                    trends.trends(evidence, found),
-                    prevalence.prevalence(evidence),
-                    precision.precision(evidence),
-                ],
-            )
+            yield evidence.day, [
+                review.lists(evidence, found, catalog), found, trends.trends(evidence, found),
+                prevalence.prevalence(evidence), precision.precision(evidence),
+            ]  # fmt: skip
 
-    read = [catalog.table(name) for name in tables_read(catalog)]
-    version = f"lists-1-{catalog.version(*[p for p in (catalog.review,) if p], tuple(read), catalog.dimensions)}"
+    read = tuple(catalog.table(name) for name in tables_read(catalog))
+    version = f"lists-2-{catalog.version(catalog.review, read, catalog.dimensions)}"
     return Derivation(tables.all(), lambda day: days_read(catalog, facts, day), version, compute, newest=NEWEST_DAYS)

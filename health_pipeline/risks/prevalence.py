@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from health_pipeline.risks.columns import coded
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import PREVALENCE
 from health_pipeline.stats.arrays import Array
@@ -96,8 +97,8 @@ def estimates(draws: pa.Table, policies: Sequence[str], day: dt.date) -> pa.Tabl
         policies: to be told apart; of one that was never met there is still an upper bound to tell.
         day: last day of the window.
     """
-    markets, market = _codes(draws["market"])
-    kinds, kind = _codes(draws["kind"])
+    market, markets = coded(draws["market"])
+    kind, kinds = coded(draws["kind"])
     number = {name: i for i, name in enumerate(policies)}
     violation = draws["violation"].fill_null(False).to_numpy().astype(np.bool_)
     drawn = draws["drawn_at"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32()).to_numpy()
@@ -116,7 +117,7 @@ def estimates(draws: pa.Table, policies: Sequence[str], day: dt.date) -> pa.Tabl
     )
     if not sample.labelled.any():
         return PREVALENCE.empty_table()
-    return _table(sample, markets, kinds, policies, day)
+    return _table(sample, markets.to_pylist(), kinds.to_pylist(), policies, day)
 
 
 def _table(
@@ -231,10 +232,3 @@ def other_chance(sample: Draws) -> Array:
         return nowhere
     # A content without a score is averaged in both arms, or it would count twice.
     return np.where(has_score, np.where(sample.uniform, told, flat[sample.day]), np.nan)
-
-
-def _codes(values: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
-    """Names in order, and each row's place among them."""
-    names = sorted(set(values.to_pylist()))
-    place = {name: i for i, name in enumerate(names)}
-    return names, np.array([place[v] for v in values.to_pylist()], dtype=np.int64)

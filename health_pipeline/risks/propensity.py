@@ -32,13 +32,12 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.optimize import isotonic_regression
 
+from health_pipeline.risks.columns import Codes, codes, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.stats import logistic, shrinkage
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.shrinkage import Gridded
 from health_pipeline.storage.columns import column
-
-Codes = NDArray[np.int64]
 
 FACTORS = np.geomspace(0.02, 30.0, 48)
 """Points of θ: how many times as often as usual."""
@@ -155,22 +154,6 @@ SELECT * REPLACE (coalesce(views, avg(views) OVER (PARTITION BY tier, kind), 0) 
 FROM known ORDER BY creator_id, published_at, content_id"""
 
 
-def _numbers(rows: pa.Table, name: str) -> Array:
-    """A column as floats; null is NaN."""
-    found: Array = rows[name].cast(pa.float64()).to_numpy()
-    return found
-
-
-def _codes(rows: pa.Table, *names: str) -> Codes:
-    """Numbers from 0 for the combinations of columns' values."""
-    code = np.zeros(rows.num_rows, np.int64)
-    for name in names:
-        values = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
-        code = code * len(values.dictionary) + values.indices.to_numpy()
-    found: Codes = np.unique(code, return_inverse=True)[1]
-    return found
-
-
 FEATURES = (
     "intercept", "score unknown", "score", *(f"score above {k:g}" for k in KNOTS), "machine acted",
     "reported", *(f"log reports above {k:g}" for k in REPORTS), "log reports per 1,000 views", "trusted report",
@@ -186,17 +169,17 @@ PRIOR = np.array([
 
 def _features(rows: pa.Table) -> Array:
     """(N, P) of :data:`FEATURES`."""
-    score = _numbers(rows, "model_score")
+    score = numbers(rows, "model_score")
     known = ~np.isnan(score)
     logit = np.where(known, np.clip(special.logit(np.clip(np.nan_to_num(score), 1e-6, 1 - 1e-6)), -8, 8), 0.0)
-    reports, views = _numbers(rows, "reports"), _numbers(rows, "views") / 1000.0
+    reports, views = numbers(rows, "reports"), numbers(rows, "views") / 1000.0
     return np.column_stack([
         np.ones(len(score)), ~known, np.where(known, logit, 0.0),
         *(np.where(known, np.maximum(logit - k, 0.0), 0.0) for k in KNOTS),
-        _numbers(rows, "machine"), reports > 0,
+        numbers(rows, "machine"), reports > 0,
         *(np.maximum(np.log(np.maximum(reports, 1.0) / k), 0.0) for k in REPORTS), np.log1p(reports / (views + 0.1)),
-        _numbers(rows, "trusted_reports") > 0,
-        np.log1p(views), np.minimum(views, 5.0), _numbers(rows, "near_duplicate"), _numbers(rows, "ai_generated"),
+        numbers(rows, "trusted_reports") > 0,
+        np.log1p(views), np.minimum(views, 5.0), numbers(rows, "near_duplicate"), numbers(rows, "ai_generated"),
     ]).astype(float)  # fmt: skip
 
 
@@ -258,9 +241,9 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     weight = 0.5 ** (np.maximum(age, 0.0) / e.review.half_life_days)
     features, taught = _features(rows), _features(early)
 
-    human, rated = ~np.isnan(_numbers(rows, "violation")) & (_numbers(rows, "machine") == 0), _numbers(rows, "rated")
-    sampled, violation = ~np.isnan(rated) & rows["drawn_at"].is_valid().to_numpy(), _numbers(rows, "violation")
-    machine = _numbers(rows, "machine") == 1
+    human, rated = ~np.isnan(numbers(rows, "violation")) & (numbers(rows, "machine") == 0), numbers(rows, "rated")
+    sampled, violation = ~np.isnan(rated) & rows["drawn_at"].is_valid().to_numpy(), numbers(rows, "violation")
+    machine = numbers(rows, "machine") == 1
     reviewers = _reviewers(violation, rated, human & sampled)
     # A decision that was drawn for being an action was chosen by its outcome where a person made it.
     by_rater = sampled | (machine & ~np.isnan(rated))
@@ -320,10 +303,10 @@ def _units(rows: pa.Table, creator: Codes, week: Codes) -> tuple[Codes, list[Cod
     ]  # fmt: skip
     weeks = (week, np.zeros_like(week), np.full_like(week, WEEKS))
     copies = pa.concat_tables([rows.append_column("week", pa.array(w)) for w in weeks])
-    finest = _codes(copies, "cluster", "market", "category", "tier", "kind", "week")
+    finest = codes(copies, "cluster", "market", "category", "tier", "kind", "week")
     key = np.tile(creator, 3) * (finest.max(initial=0) + 1) + finest
     _, first, units = np.unique(key, return_index=True, return_inverse=True)
-    return units, [_codes(copies, *names)[first] for names in levels]
+    return units, [codes(copies, *names)[first] for names in levels]
 
 
 @dataclass(frozen=True)
@@ -428,7 +411,7 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     shares = np.tile((count.sum(axis=0) + 0.5) / (count.sum() + 0.5 * len(names)), (n, 1))
     recent = rows.append_column("week", pa.array(learned.week))
     for level in (("kind",), ("category", "kind"), ("market", "category", "kind"), ("market", "category", "week")):
-        shares = _pool(count, shares, _codes(recent, *level))
+        shares = _pool(count, shares, codes(recent, *level))
     of_creator = _mean(shares, learned.creator)
     own = shrinkage.pooled_shares(_sum(count, learned.creator), of_creator)
     shares = shares * (own / of_creator)[learned.creator]
@@ -437,7 +420,7 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     right = float(np.sum(reported[sure, at[sure]])) + 8.0
     right = min(right / (float(np.sum(reported[sure])) + 10.0), 0.99)
     shares = shares * np.exp(np.log(right / (1.0 - right) * max(len(names) - 1, 1)) * np.minimum(reported, 5.0))
-    repeats = _numbers(rows, "near_duplicate") == 1
+    repeats = numbers(rows, "near_duplicate") == 1
     among = (count[repeats].sum(axis=0) + 0.5) / (count.sum(axis=0) + 10.0)
     shares = np.where(repeats[:, None], shares * among, shares * (1.0 - among))
     return Policies(names, harm, shares / shares.sum(axis=1, keepdims=True), own)
@@ -560,9 +543,9 @@ def products(e: Evidence, clusters: pa.Table | None = None, learned: Learned | N
     """
     learned = learned or learn(e, NOBODY if clusters is None else clusters)
     rows = e.query(_PRODUCTS.replace("$now", f"TIMESTAMP '{e.now}'"), arrived=_arrived(e), rows=_shown(learned))
-    number = {name: _numbers(rows, name) for name in ("bad", "known", "shown", "expected", "now_shown", "now_expected")}
-    place = [_codes(rows, *names) for names in (("market",), ("category",), ("market", "category"))]
-    kinds = [_codes(rows, name) for name in ("brand_authorised", "restricted")]
+    number = {name: numbers(rows, name) for name in ("bad", "known", "shown", "expected", "now_shown", "now_expected")}
+    place = [codes(rows, *names) for names in (("market",), ("category",), ("market", "category"))]
+    kinds = [codes(rows, name) for name in ("brand_authorised", "restricted")]
     bad, usual = shrinkage.gamma_poisson(number["bad"], number["known"], place)
     band = np.digitize(bad.mean / usual, BANDS).astype(np.int64)
     # Cohorts and their spread are learned without decay, as creators' are.

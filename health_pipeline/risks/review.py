@@ -25,16 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy import special
 
 from health_pipeline.catalog.model import Catalog, Queue
 from health_pipeline.incidents import wording
 from health_pipeline.risks import exposure, propensity
+from health_pipeline.risks.columns import Codes, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import REVIEWS
 from health_pipeline.stats.allocation import allocate
@@ -70,8 +71,6 @@ FEWEST_ITEMS = 3
 """A creator is not judged without so many of the contents that are still shown being looked at."""
 BELOW = 1_000
 """Cases below the line that are kept of each queue."""
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -137,8 +136,8 @@ def lists(e: Evidence, clusters: pa.Table, catalog: Catalog | None = None, made:
     words = _Words(catalog)
     queues = {queue.name: queue for queue in e.review.queues}
     makers = (
-        ("clusters", known.clusters), ("creators", known.creators_), ("contents", known.contents_),
-        ("products", known.products_),
+        ("clusters", known.cluster_cases), ("creators", known.creator_cases), ("contents", known.content_cases),
+        ("products", known.product_cases),
     )  # fmt: skip
     found = [
         _filled(e, known, name, make(queues[name]), queues[name], e.day.toordinal() * 10 + number, words)
@@ -204,70 +203,70 @@ class _Known:
         self.covered_creator = np.zeros(len(ids), bool)
         self.covered_content = np.zeros(self.contents.num_rows, bool)
 
-        item, creator = _Columns(self.contents), _Columns(self.creators)
-        repeat = np.minimum(item["violations_90d"] / SIX_TIMES, 1.0)
-        self.factor = 1.0 + repeat + item["velocity"]
-        self.sold = item["gmv_rate"] * item["views_to_come"]
-        self.load = item["views_to_come"] * item["severity"] * self.factor + self.review.harm_per_dollar * self.sold
+        item, creator = partial(numbers, self.contents), partial(numbers, self.creators)
+        repeat = np.minimum(item("violations_90d") / SIX_TIMES, 1.0)
+        self.factor = 1.0 + repeat + item("velocity")
+        self.sold = item("gmv_rate") * item("views_to_come")
+        self.load = item("views_to_come") * item("severity") * self.factor + self.review.harm_per_dollar * self.sold
         normal = self.rng.standard_normal((DRAWS, len(repeat)))
-        self.chances = special.expit(item["log_odds"] + item["log_odds_error"] * normal)
-        self.harm = item["probability"] * self.load
+        self.chances = special.expit(item("log_odds") + item("log_odds_error") * normal)
+        self.harm = item("probability") * self.load
         # What a creator will post: as many violations a post as they are believed to make, with their usual audience.
-        self.repeat = np.minimum(creator["violations_90d"] / SIX_TIMES, 1.0)
-        views = creator["posts_to_come"] * creator["views_per_post"]
+        self.repeat = np.minimum(creator("violations_90d") / SIX_TIMES, 1.0)
+        views = creator("posts_to_come") * creator("views_per_post")
         alive = np.bincount(self.creator, self.sold, len(ids))
-        to_sell = np.maximum(creator["gmv_28d"] * self.review.horizon_days / GMV_DAYS - alive, 0.0)
+        to_sell = np.maximum(creator("gmv_28d") * self.review.horizon_days / GMV_DAYS - alive, 0.0)
         self.later_views, self.later_sold = views, to_sell
-        self.later_load = views * creator["severity"] * (1.0 + self.repeat) + self.review.harm_per_dollar * to_sell
-        self.rate = np.minimum(creator["shape"] / creator["rate"], 1.0)
+        self.later_load = views * creator("severity") * (1.0 + self.repeat) + self.review.harm_per_dollar * to_sell
+        self.rate = np.minimum(creator("shape") / creator("rate"), 1.0)
         self.later_chances = np.minimum(
-            self.rng.standard_gamma(creator["shape"], (DRAWS, len(ids))) / creator["rate"], 1.0
+            self.rng.standard_gamma(creator("shape"), (DRAWS, len(ids))) / creator("rate"), 1.0
         )
 
-    def contents_(self, queue: Queue) -> _Cases:
+    def content_cases(self, queue: Queue) -> _Cases:
         """A case for each content that no listed case covers."""
         there = np.flatnonzero(~self.covered_content)
-        rows, item = self.contents.take(pa.array(there)), _Columns(self.contents.take(pa.array(there)))
-        p = item["probability"]
-        score = np.nan_to_num(item["model_score"], nan=0.5)
+        rows, item = self.contents.take(pa.array(there)), partial(numbers, self.contents.take(pa.array(there)))
+        p = item("probability")
+        score = np.nan_to_num(item("model_score"), nan=0.5)
         typical = np.median(score) if len(score) else 0.5
         codes = (
             "model_score", "reported", "trusted_report", "repeat_offender", "risky_creator", "risky_segment",
             "in_cluster", "severe_policy", "large_audience", "fast_growing", "gmv_at_risk",
         )  # fmt: skip
         weights = np.column_stack([
-            _logit(score) - _logit(np.full(len(p), typical)), np.log1p(item["reports"]),
-            np.log(8.0) * (item["trusted_reports"] > 0),
-            np.log1p(np.minimum(item["violations_90d"], SIX_TIMES)), _log(item["creator_factor"]),
-            _log(item["prior_probability"] / max(float(np.mean(item["prior_probability"])), 1e-9)) if len(p) else p,
+            _logit(score) - _logit(np.full(len(p), typical)), np.log1p(item("reports")),
+            np.log(8.0) * (item("trusted_reports") > 0),
+            np.log1p(np.minimum(item("violations_90d"), SIX_TIMES)), _log(item("creator_factor")),
+            _log(item("prior_probability") / max(float(np.mean(item("prior_probability"))), 1e-9)) if len(p) else p,
             np.where(rows["cluster"].is_valid().to_numpy(), np.log(4.0), 0.0),
-            _over(item["severity"]), _over(item["views_to_come"]), np.log1p(2.0 * item["velocity"]),
+            _over(item("severity")), _over(item("views_to_come")), np.log1p(2.0 * item("velocity")),
             _over(self.sold[there]) * (self.review.harm_per_dollar * self.sold[there] > self.load[there] / 3.0),
         ])  # fmt: skip
         kind = rows["kind"].to_pylist()
         return _Cases(
             {
                 **_where(rows), "subject": rows["content_id"].to_pylist(), "probability": p,
-                "exposure": item["views_to_come"], "severity": item["severity"],
-                "repeat": np.minimum(item["violations_90d"] / SIX_TIMES, 1.0), "velocity": item["velocity"],
+                "exposure": item("views_to_come"), "severity": item("severity"),
+                "repeat": np.minimum(item("violations_90d") / SIX_TIMES, 1.0), "velocity": item("velocity"),
                 "gmv": self.sold[there], "items": np.ones(len(p)), "policy": rows["policy"].to_pylist(),
                 "examples": [[c] for c in rows["content_id"].to_pylist()],
                 "kind": kind,
-                "creator": rows["creator_id"].to_pylist(), "confirmed": item["violations_90d"],
-                "reports": item["reports"], "content_places": [[int(i)] for i in there],
+                "creator": rows["creator_id"].to_pylist(), "confirmed": item("violations_90d"),
+                "reports": item("reports"), "content_places": [[int(i)] for i in there],
                 "creator_places": [[]] * len(p),
             },
             np.full(len(p), queue.minutes_per_case), self.harm[there], self.chances[:, there] * self.load[there],
             self.chances[:, there], codes, weights,
         )  # fmt: skip
 
-    def creators_(self, queue: Queue) -> _Cases:
+    def creator_cases(self, queue: Queue) -> _Cases:
         """A case for each creator whom no listed cluster covers, with those of their contents worth the minutes."""
         there = np.flatnonzero(~self.covered_creator)
         groups = [self._worth(int(c), queue) for c in there]
         return self._grouped(queue, [[int(c)] for c in there], groups, self.creators["creator_id"].take(there), None)
 
-    def clusters(self, queue: Queue) -> _Cases:
+    def cluster_cases(self, queue: Queue) -> _Cases:
         """A case for each cluster, with all that its members show and will post."""
         names = self.members["cluster"].to_pylist()
         unique = list(dict.fromkeys(names))
@@ -293,7 +292,7 @@ class _Known:
         traces: list[str] | None,
     ) -> _Cases:  # fmt: skip
         n = len(creators)
-        item, creator = _Columns(self.contents), _Columns(self.creators)
+        item, creator = partial(numbers, self.contents), partial(numbers, self.creators)
         of_content = np.repeat(np.arange(n), [len(c) for c in contents])
         places = np.concatenate([*contents, np.zeros(0, np.int64)]).astype(np.int64)
         of_creator = np.repeat(np.arange(n), [len(c) for c in creators])
@@ -304,42 +303,42 @@ class _Known:
             return summed + np.bincount(of_creator, by_creator[who], n)
 
         harm = total(self.harm, self.rate * self.later_load)
-        views = total(item["views_to_come"], self.later_views)
-        likely = total(item["views_to_come"] * item["probability"], self.later_views * self.rate)
+        views = total(item("views_to_come"), self.later_views)
+        likely = total(item("views_to_come") * item("probability"), self.later_views * self.rate)
         weighed = total(
-            item["views_to_come"] * item["probability"] * item["severity"],
-            self.later_views * self.rate * creator["severity"],
+            item("views_to_come") * item("probability") * item("severity"),
+            self.later_views * self.rate * creator("severity"),
         )
-        harmful = item["views_to_come"] * item["probability"] * item["severity"]
+        harmful = item("views_to_come") * item("probability") * item("severity")
         repeated = total(
-            harmful * np.minimum(item["violations_90d"] / SIX_TIMES, 1.0),
-            self.later_views * self.rate * creator["severity"] * self.repeat,
+            harmful * np.minimum(item("violations_90d") / SIX_TIMES, 1.0),
+            self.later_views * self.rate * creator("severity") * self.repeat,
         )
-        grown = total(harmful * item["velocity"], np.zeros(len(self.rate)))
+        grown = total(harmful * item("velocity"), np.zeros(len(self.rate)))
         repeat, velocity = (np.divide(x, weighed, where=weighed > 0, out=np.zeros(n)) for x in (repeated, grown))
         draws, chances = np.zeros((DRAWS, n)), np.zeros((DRAWS, n))
         for s in range(DRAWS):
             draws[s] = total(self.chances[s] * self.load, self.later_chances[s] * self.later_load)
-            chances[s] = total(self.chances[s] * item["views_to_come"], self.later_chances[s] * self.later_views)
+            chances[s] = total(self.chances[s] * item("views_to_come"), self.later_chances[s] * self.later_views)
         chances = np.divide(chances, views, where=views > 0, out=np.zeros_like(chances))
         members = np.bincount(of_creator, minlength=n).astype(float)
         mean = np.divide(likely, views, where=views > 0, out=np.bincount(of_creator, self.rate[who], n) / members)
         severity = np.divide(weighed, likely, where=likely > 0, out=np.ones(n))
         best = np.array([g[int(np.argmax((self.rate * self.later_load)[g]))] for g in creators], np.int64)
-        fastest = np.array([float(item["velocity"][c].max()) if len(c) else 0.0 for c in contents])
+        fastest = np.array([float(item("velocity")[c].max()) if len(c) else 0.0 for c in contents])
         looked = members if traces is not None else np.bincount(of_content, minlength=n).astype(float)
-        confirmed = np.bincount(of_creator, creator["violations_90d"][who], n)
+        confirmed = np.bincount(of_creator, creator("violations_90d")[who], n)
         rows = self.creators.take(pa.array(best))
-        sold = total(item["probability"] * self.sold, self.rate * self.later_sold)
-        cohort = np.bincount(of_creator, (self.rate / np.maximum(creator["cohort_mean"], 1e-9))[who], n) / members
+        sold = total(item("probability") * self.sold, self.rate * self.later_sold)
+        cohort = np.bincount(of_creator, (self.rate / np.maximum(creator("cohort_mean"), 1e-9))[who], n) / members
         codes = (
             "shared_traces", "repeat_offender", "risky_creator", "risky_segment", "in_cluster", "severe_policy",
             "large_audience", "fast_growing", "gmv_at_risk",
         )  # fmt: skip
-        typical = float(np.average(creator["cohort_mean"])) if len(creator["cohort_mean"]) else 1.0
+        typical = float(np.average(creator("cohort_mean"))) if len(creator("cohort_mean")) else 1.0
         weights = np.column_stack([
             np.full(n, 9.0 if traces is not None else 0.0), np.log1p(np.minimum(confirmed, SIX_TIMES)), _log(cohort),
-            _log(creator["cohort_mean"][best] / max(typical, 1e-9)),
+            _log(creator("cohort_mean")[best] / max(typical, 1e-9)),
             np.where(rows["cluster"].is_valid().to_numpy() & (traces is None), np.log(4.0), 0.0), _over(severity),
             _over(views), np.log1p(2.0 * fastest), _over(sold) * (self.review.harm_per_dollar * sold > harm / 3.0),
         ])  # fmt: skip
@@ -363,13 +362,13 @@ class _Known:
         first, last = np.searchsorted(self.creator, [creator, creator + 1])
         return list(range(int(first), int(last)))
 
-    def products_(self, queue: Queue) -> _Cases:
+    def product_cases(self, queue: Queue) -> _Cases:
         """A case for each product, about the contents that show it."""
-        rows, item = self.products, _Columns(self.products)
-        p, views, n = item["probability"], item["views_to_come"], self.products.num_rows
-        sold = item["gmv_28d"] * self.review.horizon_days / GMV_DAYS
-        load = views * item["severity"] + self.review.harm_per_dollar * sold
-        chances = self.rng.beta(item["shape_a"], item["shape_b"], (DRAWS, n))
+        rows, item = self.products, partial(numbers, self.products)
+        p, views, n = item("probability"), item("views_to_come"), self.products.num_rows
+        sold = item("gmv_28d") * self.review.horizon_days / GMV_DAYS
+        load = views * item("severity") + self.review.harm_per_dollar * sold
+        chances = self.rng.beta(item("shape_a"), item("shape_b"), (DRAWS, n))
         unauthorised = ~np.asarray(rows["brand_authorised"].fill_null(True).to_numpy(zero_copy_only=False), bool)
         restricted = np.asarray(rows["restricted"].fill_null(False).to_numpy(zero_copy_only=False), bool)
         codes = (
@@ -381,17 +380,17 @@ class _Known:
             "gmv_at_risk",
         )
         weights = np.column_stack([
-            _log(p / np.maximum(item["cohort_mean"], 1e-9)), np.log(4.0) * unauthorised, np.log(2.0) * restricted,
-            _over(item["severity"]), _over(views), _over(sold) * (self.review.harm_per_dollar * sold > load / 3.0),
+            _log(p / np.maximum(item("cohort_mean"), 1e-9)), np.log(4.0) * unauthorised, np.log(2.0) * restricted,
+            _over(item("severity")), _over(views), _over(sold) * (self.review.harm_per_dollar * sold > load / 3.0),
         ])  # fmt: skip
         zeros = np.zeros(n)
         return _Cases(
             {
                 "market": rows["market"].to_pylist(), "category": rows["category"].to_pylist(), "tier": [None] * n,
                 "subject": rows["product_id"].to_pylist(), "probability": p, "exposure": views,
-                "severity": item["severity"], "repeat": zeros, "velocity": zeros, "gmv": sold, "items": item["items"],
+                "severity": item("severity"), "repeat": zeros, "velocity": zeros, "gmv": sold, "items": item("items"),
                 "policy": rows["policy"].to_pylist(), "examples": rows["examples"].to_pylist(),
-                "orders": item["orders"], "bad": item["bad"], "content_places": [[]] * n, "creator_places": [[]] * n,
+                "orders": item("orders"), "bad": item("bad"), "content_places": [[]] * n, "creator_places": [[]] * n,
             },
             np.full(n, queue.minutes_per_case), p * load, chances * load, chances, codes, weights,
         )  # fmt: skip
@@ -433,17 +432,6 @@ def _filled(e: Evidence, known: _Known, name: str, cases: _Cases, queue: Queue, 
 def _reasons(cases: _Cases, i: int) -> list[str]:
     order = np.argsort(-cases.weights[i], kind="stable")[:MOST_REASONS]
     return [cases.codes[k] for k in order if cases.weights[i, k] >= RAISES]
-
-
-class _Columns:
-    """Columns of a table as floats; null is NaN."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        self._rows = rows
-
-    def __getitem__(self, name: str) -> Array:
-        found: Array = self._rows[name].cast(pa.float64()).to_numpy()
-        return found
 
 
 def _where(rows: pa.Table) -> dict[str, list[object]]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from health_pipeline.risks.columns import coded
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import TRENDS
 from health_pipeline.stats import bursts
@@ -96,9 +97,9 @@ def vocabulary(e: Evidence, kind: str) -> Vocabulary | None:
     uses = e.query(f"SELECT DISTINCT value, market, creator_id, day FROM ({uses_of(kind, since)}) WHERE value != ''")
     if not len(uses):
         return None
-    value, values = _coded(uses["value"])
-    market, markets = _coded(uses["market"])
-    creator, _ = _coded(uses["creator_id"])
+    value, values = coded(uses["value"])
+    market, markets = coded(uses["market"])
+    creator, _ = coded(uses["creator_id"])
     # The first day on which anything was published, of whatever kind: no use on a day is a zero, no day is nothing.
     start = e.query(f"SELECT min(CAST(published_at AS DATE)) FROM contents WHERE published_at >= DATE '{since}'")
     start = start.column(0)[0].as_py()
@@ -117,14 +118,6 @@ def vocabulary(e: Evidence, kind: str) -> Vocabulary | None:
     names = values.take(pa.array(np.where(parent < 0, np.arange(len(scope)), parent)))
     family = bursts.Family(counts, scope, parent)
     return Vocabulary(kind, names, (None, *markets.to_pylist()), family, first, start)
-
-
-def _coded(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
-    """Codes in the order of the values: the same whatever order the rows come in."""
-    coded = values.combine_chunks().dictionary_encode()
-    order = pc.sort_indices(coded.dictionary)
-    rank = np.argsort(order.to_numpy())
-    return rank[coded.indices.to_numpy()], coded.dictionary.take(order)
 
 
 def trends(e: Evidence, clusters: pa.Table | None = None, rate: float = RATE) -> pa.Table:
@@ -207,7 +200,7 @@ def _described(e: Evidence, rows: pa.Table, clusters: pa.Table | None) -> pa.Tab
         """,
         used=used, members=members.select(["creator_id"]),
     )  # fmt: skip
-    content, contents = _coded(used["content_id"])
+    content, contents = coded(used["content_id"])
     group = trend_of(used["burst"].to_numpy(), content, (len(rows), len(contents)))
     p = rows["p_value"].to_numpy()
     kind, value = rows["kind"].to_pylist(), rows["value"].to_pylist()

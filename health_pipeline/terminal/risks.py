@@ -74,9 +74,12 @@ def _ranked(rows: pa.Table, queue: str) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]], console: Console) -> None:
+    if not rows:
+        return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading, side in (("#", "right"), ("score", "right"), ("what", "left")):
-        table.add_column(heading, justify="right" if side == "right" else "left")
+    table.add_column("#", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("what")
     for row in rows:
         said = Text(row["sentence"])
         if row["explored"]:
@@ -90,17 +93,21 @@ def _table(rows: list[dict[str, Any]], console: Console) -> None:
 def _queue(pipeline: Pipeline, rows: pa.Table, queue: str, top: int, day: dt.date, csv: bool, console: Console) -> None:
     found = _ranked(rows, queue)
     if csv:
-        import pyarrow as pa
-        import pyarrow.csv as pa_csv
-
-        flat = [{**r, **{k: " ".join(v) for k, v in r.items() if isinstance(v, list)}} for r in found[:top]]
-        pa_csv.write_csv(pa.Table.from_pylist(flat), sys.stdout.buffer)
+        _print_csv(found[:top])
         return
     console.rule(f"[bold]{queue.capitalize()} to review, {wording.day(day)}[/]", align="left")
     console.print(f"[dim]{_used(pipeline, found, queue)}[/]", highlight=False)
     _table(found[:top], console)
     if len(found) > top:
         console.print(f"[dim]and {len(found) - top:,} more: --top {len(found)}[/]", highlight=False)
+
+
+def _print_csv(rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    flat = [{k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+    pa_csv.write_csv(pa.Table.from_pylist(flat), sys.stdout.buffer)
 
 
 def _used(pipeline: Pipeline, rows: list[dict[str, Any]], queue: str) -> str:
@@ -173,14 +180,7 @@ def _why(rows: pa.Table, subject: str, day: dt.date, console: Console) -> None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, value in row.items():
             if name not in ("day", "queue", "subject", "sentence") and value not in (None, [], ""):
-                said = (
-                    ", ".join(value)
-                    if isinstance(value, list)
-                    else f"{value:,.4g}"
-                    if isinstance(value, float)
-                    else str(value)
-                )
-                table.add_row(f"[dim]{name}[/]", said)
+                table.add_row(f"[dim]{name}[/]", _plain(value))
         console.print(table)
 
 
@@ -193,10 +193,7 @@ def _plain(value: Any) -> str:
 def _segments(pipeline: Pipeline, day: dt.date, top: int, csv: bool, console: Console) -> None:
     rows = sorted(pipeline.tables.risks.read([day]).to_pylist(), key=lambda r: r["rank"])
     if csv:
-        import pyarrow as pa
-        import pyarrow.csv as pa_csv
-
-        pa_csv.write_csv(pa.Table.from_pylist(rows[:top], schema=pipeline.tables.risks.schema), sys.stdout.buffer)
+        _print_csv(rows[:top])
         return
     console.rule(f"[bold]Segments to look at, {wording.day(day)}[/]", align="left")
     if not rows:

@@ -17,7 +17,7 @@ from health_pipeline.storage.derive import derive, stale_days
 from health_pipeline.storage.engine import Engine
 from health_pipeline_tests.risks.conftest import TWIN_LAST
 
-DAYS = [TWIN_LAST - dt.timedelta(days=2), TWIN_LAST - dt.timedelta(days=1)]
+DAYS = [TWIN_LAST - dt.timedelta(days=6), TWIN_LAST - dt.timedelta(days=5)]
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +35,19 @@ def test_every_table_has_rows_of_every_day(made: ListTables) -> None:
 
 
 def test_the_newest_week_is_due_and_no_more(landed: Pipeline) -> None:
-    step = landed.judge_steps()["review_lists"]
+    step = landed.list_steps()["review_lists"]
     days = [TWIN_LAST - dt.timedelta(days=i) for i in range(30)]
     assert step.due(days) == sorted(days)[-7:]
 
 
 def test_the_checks_pass_and_say_what_they_saw(landed: Pipeline, made: ListTables) -> None:
-    said = {c.name: c.evaluate(Engine(), DAYS) for c in list_checks(landed.catalog, landed.tables.facts, made)}
-    assert said["capacity"][0] is True and said["capacity"][1]["queues and days"] >= 6
-    assert said["stability"][0] is True and any(name.startswith("kept of") for name in said["stability"][1])
-    assert said["calibration"][0] is not False and said["calibration"][1]["labels"] > 0
+    checks = {c.name: c for c in list_checks(landed.catalog, landed.tables.facts, made)}
+    passed, said = checks["capacity"].evaluate(Engine(), DAYS)
+    assert passed is True and said["queues and days"] >= 6
+    passed, said = checks["stability"].evaluate(Engine(), DAYS)
+    assert passed is True and any(name.startswith("kept of") for name in said)
+    passed, said = checks["calibration"].evaluate(Engine(), [TWIN_LAST])
+    assert passed is not False and said["labels"] > 0
 
 
 def test_a_list_over_capacity_fails_its_check(landed: Pipeline, made: ListTables) -> None:
@@ -58,10 +61,10 @@ def test_a_list_over_capacity_fails_its_check(landed: Pipeline, made: ListTables
 
 
 def test_probabilities_are_compared_with_labels_of_the_next_day_only(landed: Pipeline, made: ListTables) -> None:
-    found = outcomes(Engine(), landed.catalog, landed.tables.facts, made.review_lists, TWIN_LAST)
+    found = outcomes(landed.catalog, landed.tables.facts, made.review_lists, TWIN_LAST)
     assert found.num_rows > 0
     assert pc.min(found["weight"]).as_py() >= 1.0
-    nothing = outcomes(Engine(), landed.catalog, landed.tables.facts, made.review_lists, DAYS[0])
+    nothing = outcomes(landed.catalog, landed.tables.facts, made.review_lists, DAYS[0])
     assert nothing.num_rows == 0
 
 
