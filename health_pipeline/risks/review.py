@@ -168,20 +168,28 @@ class _Known:
             """,
             c=made.creators, x=made.creator_exposure,
         )  # fmt: skip
+        # What shows a product today is gone in a week, and others show it then: its usual audience is what is to come.
         self.products = e.query(
-            """
-            WITH shown AS (
+            f"""
+            WITH seen AS (SELECT content_id, sum(views) AS views FROM traffic GROUP BY content_id),
+            audience AS (
+                SELECT unnest(string_split(product_ids, ',')) AS product_id, views
+                FROM contents JOIN seen USING (content_id) WHERE product_ids IS NOT NULL
+            ), usual AS (
+                SELECT product_id, sum(views) * {self.review.horizon_days} / {GMV_DAYS} AS views_to_come
+                FROM audience GROUP BY product_id
+            ), shown AS (
                 SELECT unnest(string_split(product_ids, ',')) AS product_id, content_id, severity, views_to_come, policy
                 FROM k JOIN contents USING (content_id) WHERE product_ids IS NOT NULL
             ), each AS (
-                SELECT product_id, sum(views_to_come) AS views_to_come, mode(policy) AS policy,
-                    sum(severity * views_to_come) / nullif(sum(views_to_come), 0) AS severity, count(*) AS items,
-                    list(content_id ORDER BY views_to_come DESC)[:5] AS examples
+                SELECT product_id, arg_max(policy, views_to_come) AS policy, count(*) AS items,
+                    sum(severity * views_to_come) / nullif(sum(views_to_come), 0) AS severity,
+                    list(content_id ORDER BY views_to_come DESC, content_id)[:{EXAMPLES}] AS examples
                 FROM shown GROUP BY product_id
             )
-            SELECT p.*, coalesce(views_to_come, 0) AS views_to_come, coalesce(severity, 1) AS severity,
-                coalesce(items, 0) AS items, policy, coalesce(examples, []) AS examples
-            FROM p LEFT JOIN each USING (product_id) ORDER BY product_id
+            SELECT p.*, coalesce(views_to_come, 0) AS views_to_come, coalesce(items, 0) AS items, policy,
+                coalesce(severity, (SELECT avg(severity) FROM k), 1) AS severity, coalesce(examples, []) AS examples
+            FROM p LEFT JOIN usual USING (product_id) LEFT JOIN each USING (product_id) ORDER BY product_id
             """,
             p=made.products, k=self.contents,
         )  # fmt: skip

@@ -119,9 +119,7 @@ REVIEWS = pa.schema(
         column("probability", pa.float64(), "of a violation; in a case of several parts, mean over the views to come"),
         column("probability_low", pa.float64(), "5 % of the posterior"),
         column("probability_high", pa.float64(), "95 % of the posterior"),
-        column(
-            "exposure", pa.float64(), "views to come if nobody acts, a mean; of a product: of contents that show it"
-        ),
+        column("exposure", pa.float64(), "views to come if nobody acts, a mean; of a product: its usual audience"),
         column("severity", pa.float64(), "harm of one view that violates"),
         column("repeat", pa.float64(), "confirmed violations of 90 days over six, at most 1"),
         column("velocity", pa.float64(), "0 at the pace that age and audience let expect, 0.5 at twice that"),

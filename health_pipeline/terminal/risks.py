@@ -145,7 +145,7 @@ def _overview(pipeline: Pipeline, lists: ListTables, rows: pa.Table, day: dt.dat
         console.print(
             f"{100 * total['estimate']:.2f} % of views were of content that violates a policy "
             f"(95 % CI {100 * total['low']:.2f} % to {100 * total['high']:.2f} %), from {total['draws']:,} labelled "
-            f"views worth {total['effective']:,.0f}.",
+            f"views, as telling as {total['effective']:,.0f} drawn with equal chances.",
             highlight=False,
         )
 

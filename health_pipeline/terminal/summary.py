@@ -161,6 +161,8 @@ def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: fl
     spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     console.print(f"[dim]{total:.1f} s in all: {spent}[/]", highlight=False)
     console.print(f"Report           {path}", highlight=False, soft_wrap=True)
+    if pipeline.tables.lists is not None:
+        console.print(f"Review lists     {_command(pipeline, 'risks')}", highlight=False)
     console.print(f"Dagster UI       make up  (or {_command(pipeline, 'up')})", highlight=False)
     console.print(f"Your own data    drop files into {pipeline.inbox}", highlight=False, soft_wrap=True)
     ask = f'{_command(pipeline, "sql")} "FROM incidents.incidents LIMIT 5"'
