@@ -8,6 +8,9 @@ clusters on the ring's last day. In ``quiet`` nothing is planted. Writes its par
 from __future__ import annotations
 
 import datetime as dt
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,11 +20,13 @@ import pyarrow.parquet as pq
 
 from benchmarks.figures import DOCS, arguments, machine, table
 from benchmarks.page import write_part
+from benchmarks.speed import peak
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.marketplace.scenario import load_scenario
 from health_pipeline.marketplace.simulate import simulate
 from health_pipeline.risks import clusters
-from health_pipeline.risks.evidence import of_files
+from health_pipeline.risks.evidence import Evidence, of_files
+from health_pipeline.stats.traces import FEWEST
 
 STUDY = "benchmarks.clusters"
 SCENARIOS = ("off_platform_ring", "everything", "quiet")
@@ -29,6 +34,7 @@ SEEDS = (1, 2, 3, 4, 5)
 DAYS, JUDGED = 50, 18
 START = dt.date(2026, 7, 1)
 CREATORS = 1_000
+SIZES = (1_200, 12_000, 120_000)
 
 
 def scored(scenario: str, seed: int, creators: int = CREATORS) -> dict[str, float]:
@@ -42,7 +48,7 @@ def scored(scenario: str, seed: int, creators: int = CREATORS) -> dict[str, floa
         first = min((row["start"] for row in truth if row["effect"] == "ring"), default=None)
         last = max((row["end"] for row in truth if row["effect"] == "ring"), default=None)
         days = [START + dt.timedelta(days=i) for i in range(DAYS - JUDGED, DAYS)]
-        result = {"right": 0.0, "found": 0.0, "planted": float(len(ring)), "days": np.inf, "wrong": 0.0}
+        result = {"right": 0.0, "found": 0.0, "planted": float(len(ring)), "there": 0.0, "days": np.inf, "wrong": 0.0}
         spent = []
         for evidence in of_files(catalog, files, days):
             started = time.process_time()
@@ -53,34 +59,94 @@ def scored(scenario: str, seed: int, creators: int = CREATORS) -> dict[str, floa
             if first is not None and 2 * right >= len(ring):
                 result["days"] = min(result["days"], float((evidence.day - first).days))
             if evidence.day == last:
+                posted = evidence.query(
+                    f"SELECT creator_id FROM contents WHERE published_at >= TIMESTAMP '{evidence.now}' - INTERVAL "
+                    f"{clusters.WINDOW_DAYS} DAY GROUP BY creator_id HAVING count(*) >= {FEWEST}"
+                )["creator_id"].to_pylist()
+                result["there"] = float(len(ring & set(posted)))
                 result["right"], result["found"] = float(right), float(len(members))
         result["seconds"] = float(np.median(spent))
     return result
 
 
+def sized(creators: int) -> dict[str, float]:
+    """Contents of the window, seconds and megabytes of one day's clusters."""
+    catalog = load_catalog("marketplace")
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder) / "twin"
+        days = clusters.WINDOW_DAYS + 2
+        simulate(
+            files, load_scenario("off_platform_ring"), creators=creators, days=days, start=START, seed=1, files="day"
+        )
+        last = START + dt.timedelta(days=days - 1)
+        (result,) = (_timed(e) for e in of_files(catalog, files, [last], ["contents"]))
+    return result
+
+
+def _timed(evidence: Evidence) -> dict[str, float]:
+    contents = evidence.query("SELECT count(*) AS n FROM contents")["n"][0].as_py()
+    before, started = peak(), time.perf_counter()
+    found = clusters.clusters(evidence)
+    return {"contents": contents, "seconds": time.perf_counter() - started, "before": before, "peak": peak(),
+            "members": found.num_rows}  # fmt: skip
+
+
+def apart(creators: int) -> dict[str, float]:
+    """One size in a process of its own, since memory is that of the process."""
+    done = subprocess.run(
+        [sys.executable, "-m", STUDY, "--size", str(creators)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
 def main() -> None:
+    if "--size" in sys.argv:
+        sized(100)  # loads and compiles what is needed
+        print(json.dumps(sized(int(sys.argv[-1]))))
+        return
     given = arguments(__doc__)
     seeds = SEEDS[:1] if given.quick else SEEDS
     rows = []
     for scenario in SCENARIOS:
         of = [scored(scenario, seed) for seed in seeds]
         right, found, planted = (sum(r[name] for r in of) for name in ("right", "found", "planted"))
+        there = sum(r["there"] for r in of)
         delay = [r["days"] for r in of]
         rows.append([
             f"`{scenario}`", str(len(seeds)), f"{planted:.0f}",
-            f"{right / found:.2f}" if found else "–", f"{right / planted:.2f}" if planted else "–",
+            f"{right / found:.2f}" if found else "–", f"{right / planted:.2f}" if planted else "–", f"{right / there:.2f}" if there else "–",
             f"{np.median(delay):.0f} (at most {max(delay):.0f})" if planted and np.isfinite(delay).all() else "–",
             f"{max(r['wrong'] for r in of):.0f}", f"{np.median([r['seconds'] for r in of]):.2f}",
         ])  # fmt: skip
         print(rows[-1], flush=True)
-    head = ["scenario", "seeds", "members planted", "precision", "recall", "days until half are found",
+    head = ["scenario", "seeds", "members planted", "precision", "recall", "of those who posted", "days until half are found",
             "most wrong members on any day", "CPU seconds a day"]  # fmt: skip
     lines = [
         f"Written by `python -m {STUDY}` on {machine()}. Marketplaces of {CREATORS:,} creators, the last {JUDGED} of "
-        f"{DAYS} days judged; precision and recall on the ring's last day.",
+        f"{DAYS} days judged; precision and recall on the ring's last day. *Of those who posted*: recall among members with {FEWEST} contents or "
+        f"more in the {clusters.WINDOW_DAYS} days looked at; the others were banned, or have hardly begun.",
         "",
         *table(head, rows),
     ]
+    sizes = SIZES[:1] if given.quick else SIZES
+    measured = [apart(creators) for creators in sizes]
+    first = measured[0]
+    lines += [
+        "",
+        "What a day costs, each size in a process of its own; the growth is that of the seconds for that of the contents, "
+        "from the line before.",
+        "",
+        *table(
+            ["creators", "contents of the window", "seconds", "growth", "peak memory, MB", "of which before, MB"],
+            [
+                [f"{creators:,}", f"{m['contents']:,.0f}", f"{m['seconds']:.1f}",
+                 "" if m is first else f"{m['seconds'] / b['seconds']:.1f} for {m['contents'] / b['contents']:.1f}",
+                 f"{m['peak']:,.0f}", f"{m['before']:,.0f}"]
+                for creators, m, b in zip(sizes, measured, [first, *measured], strict=False)
+            ],
+        ),
+    ]  # fmt: skip
     print("\n".join(lines))
     if not given.quick:
         write_part(DOCS / "clusters.md", STUDY, lines)

@@ -12,6 +12,9 @@ STUDIES = (
     "benchmarks.speed",
     "benchmarks.explanation",
     "benchmarks.backtest_twin",
+    "benchmarks.prevalence",
+    "benchmarks.clusters",
+    "benchmarks.trends",
     "benchmarks.real_data",
     "benchmarks.performance",
 )

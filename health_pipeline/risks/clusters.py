@@ -3,7 +3,8 @@
 Traces are products, the sequence of hashtags, sounds, pictures (near-equal perceptual hashes), captions (near-equal
 texts), and each of these within the same minutes; how rare sharing makes a link, and links a cluster, is
 :mod:`health_pipeline.stats.traces`. That accounts share traces says that they act together, not that they violate
-anything: a brand's affiliates do so too. A cluster is a way to review once what belongs together.
+anything: a brand's affiliates do so too. Accounts that share products and hardly anything else are taken for such, and
+are no cluster. A cluster is a way to review once what belongs together.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ WINDOW_DAYS = 14
 KINDS = ("hashtags", "product", "sound", "picture", "caption")
 """Kinds of traces. A cluster is named after the first kind of which its members have one in common."""
 TELLING = 0.05  # least part of a cluster's evidence that a trace is told for
+AFFILIATES = 2 / 3  # of a cluster's evidence: more than so much by products alone is what a shop's affiliates share
 NAMING = 0.5  # least share of the members who carry the trace that a cluster is named after
 SHORTENED = 60  # characters of a caption that are shown
 
@@ -140,6 +142,8 @@ def described(day: dt.date, traced: Traced, found: Coordination) -> pa.Table:
     rows: list[dict[str, object]] = []
     for cluster in range(found.part.shape[0]):
         members = np.flatnonzero(found.cluster == cluster)
+        if _of_products(traced, found, cluster) > AFFILIATES:
+            continue
         inside = np.flatnonzero(member_of == cluster)
         shared = _shared(traced, found, cluster, inside, len(members))
         name = _unused(_name(shared, len(members)), names)
@@ -153,6 +157,14 @@ def described(day: dt.date, traced: Traced, found: Coordination) -> pa.Table:
                 "score": found.loyalty[account] / found.threshold, "size": len(members),
             })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=CLUSTERS)
+
+
+def _of_products(traced: Traced, found: Coordination, cluster: int) -> float:
+    """What products add to a cluster's evidence, as a share."""
+    begin, end = found.part.indptr[cluster], found.part.indptr[cluster + 1]
+    traces, parts = found.part.indices[begin:end], found.part.data[begin:end]
+    kind = np.append(traced.marks.kind, -1)[traces]  # the last column is timing
+    return float(parts[kind == KINDS.index("product")].sum() / parts.sum())
 
 
 @dataclass(frozen=True)

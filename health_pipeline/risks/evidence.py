@@ -131,20 +131,25 @@ def evidence_of(
         yield from _by_day(catalog, connection, days, roles)
 
 
-def of_files(catalog: Catalog, folder: Path, days: Sequence[dt.date]) -> Generator[Evidence]:
+def of_files(
+    catalog: Catalog, folder: Path, days: Sequence[dt.date], roles: Collection[str] = ROLES
+) -> Generator[Evidence]:
     """The evidence of each of ``days`` from files as they are delivered, ``<table>/*.parquet``: for studies.
 
     Contracts are not checked, as landing does.
+
+    Args:
+        roles: as for :func:`evidence_of`.
     """
     with _connected() as connection:
-        for name in tables_read(catalog):
+        for name in tables_read(catalog, roles):
             table = catalog.table(name)
             files = sorted((folder / name).glob("*.parquet"))
             rows = _undated([pq.read_table(file) for file in files]) if files else None
             connection.register("given", rows if rows is not None else contract_schema(table).empty_table())
             connection.execute(f'CREATE TABLE versions."{name}" AS {_as_facts(table)}')
             connection.unregister("given")
-        yield from _by_day(catalog, connection, days)
+        yield from _by_day(catalog, connection, days, roles)
 
 
 def _undated(tables: Sequence[pa.Table]) -> pa.Table:
