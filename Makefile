@@ -44,8 +44,8 @@ run: $(RUNTIME) ## from file to alert on the bundled data, with no account and n
 up: $(RUNTIME) ## the pipeline with its schedules and its web interface, until Ctrl-C
 	@$(VENV)/bin/health-pipeline up $(ARGS)
 
-test: $(DEV) ## the tests
-	@$(PY) -m pytest $(ARGS)
+test: $(DEV) ## the tests, on every core
+	@$(PY) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(DEV) ## ruff (rules and format) and mypy --strict
 	@$(PY) -m ruff check .

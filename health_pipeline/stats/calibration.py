@@ -144,4 +144,5 @@ def _checked(predicted: ArrayLike, observed: ArrayLike, weight: ArrayLike | None
 def _jeffreys(share: Array, draws: Array) -> tuple[Array, Array]:
     a, b = share * draws + 0.5, (1.0 - share) * draws + 0.5
     low, high = special.betaincinv(a, b, 0.025), special.betaincinv(a, b, 0.975)
-    return np.where(share > 0.0, low, 0.0), np.where(share < 1.0, high, 1.0)
+    # Of hardly any draws the prior's middle is beyond the share itself.
+    return np.minimum(np.where(share > 0.0, low, 0.0), share), np.maximum(np.where(share < 1.0, high, 1.0), share)

@@ -206,7 +206,7 @@ def interval(share: Array, draws: Array) -> tuple[Array, Array]:
     rest = draws - positive + 0.5
     low = np.where(share > 0.0, special.betaincinv(positive + 0.5, rest, tail), 0.0 * share)
     high = np.where(share < 1.0, special.betaincinv(positive + 1.0, rest, 1.0 - tail), 1.0 + 0.0 * share)
-    return low, high
+    return np.minimum(low, share), np.maximum(high, share)  # of hardly any draws the prior's middle is beyond the share
 
 
 def composite(first: Sums, second: Sums, whole_first: Sums, whole_second: Sums) -> tuple[Sums, float]:
