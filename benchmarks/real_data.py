@@ -238,7 +238,7 @@ def sample_section(pipeline: Pipeline, every: list[Incident], last: dict[str, In
         else:
             answer = "not judged | | "
         rows.append(f"| {last[name].first_reported} | `{name}` | {said} | {value:.1f} | {answer} |")
-    bar = pipeline.catalog.ecosystem.alerts.minimum_score
+    bar = pipeline.catalog.alerts.minimum_score
     wanted = [n for n, v in verdicts.items() if v["wanted"]]
     above = [n for n in verdicts if peak[n][0] >= bar]
     real = Counter(v["real"] for v in verdicts.values())

@@ -117,7 +117,7 @@ def incident_message(
     text = escape(f"{state}, {level}: {said}", 2_000)
     return Message(
         key=incident_key(catalog.name, incident.id, "open" if incident.is_open else incident.state),
-        channel=catalog.ecosystem.alerts.channel,
+        channel=catalog.alerts.channel,
         text=" ".join([text, *[escape(url, MAX_URL) for url in list(usable.values())[:1]]]),
         blocks=tuple(blocks),
     )
@@ -171,7 +171,7 @@ def failure_message(
     text = escape(f"Pipeline failure, {catalog.name}: {said} {first}", 2_000)
     return Message(
         key=_key(catalog.name, "failure", run_id),
-        channel=catalog.ecosystem.alerts.failures_channel,
+        channel=catalog.alerts.failures_channel,
         text=" ".join([text, *[escape(url, MAX_URL) for url in usable.values()]]),
         blocks=(
             _header(f"Pipeline failure · {job}"),

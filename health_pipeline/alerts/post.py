@@ -59,7 +59,7 @@ def newest_messages(catalog: Catalog, incidents: LakeTable, risks: LakeTable) ->
     newest = days[-1]
     ranked = {row["incident"]: row for row in risks.read([newest]).to_pylist()}
     found = from_table(incidents.read([newest]))
-    chosen = newsworthy(catalog.ecosystem.alerts, newest, found, {k: r["score"] for k, r in ranked.items()})
+    chosen = newsworthy(catalog.alerts, newest, found, {k: r["score"] for k, r in ranked.items()})
     messages = []
     for incident in chosen:
         row = ranked.get(incident.id)

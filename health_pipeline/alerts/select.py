@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-from health_pipeline.catalog.model import Alerts
+from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.incidents.model import Incident
 
 LONG_HOLE_DAYS = 2

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from health_pipeline.catalog.model import Alerts, Catalog, Detection
+from health_pipeline.catalog.alerts import Alerts
+from health_pipeline.catalog.model import Catalog, Detection
 from health_pipeline.errors import InputError
 
 DETECTION = tuple(Detection.model_fields)
-ALERTS = tuple(name for name, field in Alerts.model_fields.items() if field.annotation in (int, float))
+ALERTS = ("minimum_score", "per_day", "newest_days")
 STRICTER = 5
 """Without a setting B, B accepts so much smaller a share of false reports than A does."""
 
@@ -37,8 +38,8 @@ class Setting:
 
     def catalog(self, catalog: Catalog) -> Catalog:
         """The catalog as it would be with this setting."""
-        ecosystem = catalog.ecosystem.model_copy(update={"detection": self.detection, "alerts": self.alerts})
-        return catalog.model_copy(update={"ecosystem": ecosystem})
+        ecosystem = catalog.ecosystem.model_copy(update={"detection": self.detection})
+        return catalog.model_copy(update={"ecosystem": ecosystem, "alerts": self.alerts})
 
     @property
     def values(self) -> dict[str, float]:
@@ -52,7 +53,7 @@ class Setting:
 def read_setting(name: str, given: str, catalog: Catalog) -> Setting:
     """A setting from ``key=value,key=value`` or the path of a YAML file; what it leaves out is as in the catalog.
 
-    The file holds the same keys, at its top or under ``detection`` and ``alerts`` as in ``ecosystem.yaml``.
+    The file holds the same keys, at its top or under ``detection`` and ``alerts``.
 
     Raises:
         InputError: a key is unknown, or a value is no number or out of its range.
@@ -89,18 +90,18 @@ def make_setting(name: str, values: Mapping[str, Any], catalog: Catalog) -> Sett
             numbers[key] = float(value)
         except (TypeError, ValueError):
             raise InputError(f"Setting {name}: {key} is {value!r}, which is no number.") from None
-    before = catalog.ecosystem
+    before = catalog.ecosystem.detection, catalog.alerts
     try:
         detection = Detection.model_validate(
-            before.detection.model_dump() | {k: v for k, v in numbers.items() if k in DETECTION}
+            before[0].model_dump() | {k: v for k, v in numbers.items() if k in DETECTION}
         )
-        alerts = Alerts.model_validate(before.alerts.model_dump() | {k: v for k, v in numbers.items() if k in ALERTS})
+        alerts = Alerts.model_validate(before[1].model_dump() | {k: v for k, v in numbers.items() if k in ALERTS})
     except ValidationError as error:
         first = error.errors()[0]
         said = first["msg"].removeprefix("Input ")
         raise InputError(f"Setting {name}: {first['loc'][-1]} is {first['input']:g}, and {said}.") from None
     setting = Setting(name, detection, alerts, {})
-    own = Setting("", before.detection, before.alerts, {}).values
+    own = Setting("", *before, {}).values
     return Setting(name, detection, alerts, {k: v for k, v in setting.values.items() if v != own[k]})
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Review, Selection, Source, Sum, Table
 from health_pipeline.catalog.roles import NEEDED, ROLES, fits
 from health_pipeline.catalog.secrets import literal_secrets
@@ -216,6 +217,49 @@ def check_review(file: YamlFile, review: Review) -> list[Finding]:
             says = f"the role {role!r} is missing"
             hint = f"Add a SELECT of {', '.join(ROLES[role].columns)}."
             found.append(Finding(file.path, file.line(["roles"]), says, hint))
+    return found
+
+
+def check_alerts(
+    file: YamlFile, alerts: Alerts, *, owners: Sequence[str], families: Sequence[str], metrics: Sequence[str]
+) -> list[Finding]:
+    """Names that refer to one another, and scores that fall from one severity to the next.
+
+    Args:
+        owners, families, metrics: what the catalog's metrics declare.
+    """
+    found = duplicates(file, ["severities"], [s.name for s in alerts.severities], "severity")
+    names = [s.name for s in alerts.severities]
+
+    def known(where: Sequence[str | int], given: str, among: Sequence[str], what: str) -> None:
+        if given not in among:
+            says = f"there is no {what} {given!r}"
+            found.append(Finding(file.path, file.line(where), says, did_you_mean(given, among)))
+
+    if not names:
+        found.append(Finding(file.path, file.line(["severities"]), "no severity is declared", "Declare at least one."))
+    least = float("inf")
+    for i, severity in enumerate(alerts.severities[:-1]):
+        if severity.minimum_score is None or severity.minimum_score >= least:
+            says = f"severities.{severity.name}: its minimum_score must be there, and smaller than the one before it"
+            hint = "Severities go from the most urgent to the least; only the last needs no minimum_score."
+            found.append(Finding(file.path, file.line(["severities", i]), says, hint))
+        else:
+            least = severity.minimum_score
+    for finding, name in alerts.holes.items():
+        known(["holes", finding], name, names, "severity")
+    for i, name in enumerate((alerts.quiet_hours.critical if alerts.quiet_hours else None) or ()):
+        known(["quiet_hours", "critical", i], name, names, "severity")
+    for i, route in enumerate(alerts.routes):
+        for key, given, among, what in (
+            ("severities", route.severities, names, "severity"),
+            ("families", route.families, [*families, "delivery"], "family"),
+            ("metrics", route.metrics, metrics, "metric"),
+        ):
+            for j, name in enumerate(given):
+                known(["routes", i, key, j], name, among, what)
+    for owner in alerts.owners:
+        known(["owners", owner], owner, owners, "owner of a metric")
     return found
 
 

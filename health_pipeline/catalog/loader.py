@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.check import (
     Sql,
+    check_alerts,
     check_ecosystem,
     check_metrics,
     check_review,
@@ -19,6 +21,9 @@ from health_pipeline.catalog.check import (
 from health_pipeline.catalog.model import Calendar, Catalog, Ecosystem, Metrics, Review, Sources, Tables
 from health_pipeline.catalog.yaml_file import YamlFile, did_you_mean
 from health_pipeline.errors import CatalogError
+
+OPTIONAL = ("calendar", "sources", "review", "alerts")
+"""Files that an ecosystem may do without."""
 
 
 def bundled_ecosystems() -> dict[str, Path]:
@@ -57,8 +62,8 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
     """
     folder = find_catalog(name_or_folder)
     files = {
-        name: YamlFile(folder / f"{name}.yaml", optional=name in ("calendar", "sources", "review"))
-        for name in ("ecosystem", "tables", "metrics", "calendar", "sources", "review")
+        name: YamlFile(folder / f"{name}.yaml", optional=name in OPTIONAL)
+        for name in ("ecosystem", "tables", "metrics", *OPTIONAL)
     }
     ecosystem = files["ecosystem"].parse(Ecosystem)
     tables = files["tables"].parse(Tables)
@@ -66,6 +71,7 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
     calendar = files["calendar"].parse(Calendar)
     sources = files["sources"].parse(Sources)
     review = files["review"].parse(Review) if files["review"].data != {} else None
+    alerts = files["alerts"].parse(Alerts)
     findings = [f for file in files.values() for f in file.findings]
     reach: dict[str, tuple[str, ...]] = {}
     if tables is not None:
@@ -84,7 +90,13 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         findings += check_ecosystem(files["ecosystem"], folder, ecosystem, tables.tables)
     if sources is not None and tables is not None:
         findings += check_sources(files["sources"], sources.sources, tables.tables)
-    if findings or not (ecosystem and tables and metrics and calendar and sources):
+    if alerts is not None and metrics is not None:
+        declared = metrics.metrics
+        findings += check_alerts(
+            files["alerts"], alerts, owners=sorted({m.owner for m in declared}),
+            families=sorted({m.family for m in declared}), metrics=[m.name for m in declared],
+        )  # fmt: skip
+    if findings or not (alerts and ecosystem and tables and metrics and calendar and sources):
         count = f"{len(findings)} mistake{'s' if len(findings) != 1 else ''}"
         raise CatalogError(f"The catalog has {count}:\n" + "\n".join(f"  {f}" for f in findings))
     return Catalog(
@@ -99,4 +111,5 @@ def load_catalog(name_or_folder: str = "eu_dsa") -> Catalog:
         reach=reach,
         sources=sources.sources,
         review=review,
+        alerts=alerts,
     )

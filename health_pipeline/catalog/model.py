@@ -11,18 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+from health_pipeline.catalog.alerts import Alerts
+from health_pipeline.catalog.declared import Declared, Name
 
 EVERY_UNIT = "all"
 """The unit of totals over all units: of segments that do not name a value of the unit dimension."""
-
-
-class Declared(BaseModel):
-    """Base of everything declared in YAML: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
 
 class Column(Declared):
@@ -213,16 +208,6 @@ class Detection(Declared):
     )
 
 
-class Alerts(Declared):
-    """What becomes a message."""
-
-    channel: str = "#ecosystem-health"
-    failures_channel: str = "#ecosystem-health-pipeline"
-    minimum_score: float = Field(0.0, ge=0, description="incidents below it stay in the list and post nothing")
-    per_day: int = Field(10, ge=1, description="at most so many messages a day; the rest stay in the list")
-    newest_days: int = Field(3, ge=1, description="incidents first reported longer ago are history, not news")
-
-
 class TimeZones(Declared):
     """The local time of timestamps written without an offset."""
 
@@ -256,7 +241,6 @@ class Ecosystem(Declared):
     )
     time_zones: TimeZones | None = None
     detection: Detection = Detection()
-    alerts: Alerts = Alerts()
 
 
 class Selection(Declared):
@@ -363,6 +347,7 @@ class Catalog(Declared):
     reach: dict[str, tuple[str, ...]]
     sources: tuple[Source, ...] = ()
     review: Review | None = None
+    alerts: Alerts = Alerts()
 
     @property
     def name(self) -> str:

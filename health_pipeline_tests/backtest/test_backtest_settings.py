@@ -19,7 +19,7 @@ def catalog() -> Catalog:
 
 def test_nothing_given_is_the_catalogs_own_setting(catalog: Catalog) -> None:
     setting = read_setting("A", "", catalog)
-    assert (setting.detection, setting.alerts) == (catalog.ecosystem.detection, catalog.ecosystem.alerts)
+    assert (setting.detection, setting.alerts) == (catalog.ecosystem.detection, catalog.alerts)
     assert setting.changed == {} and str(setting) == "as in the catalog"
 
 
@@ -49,7 +49,7 @@ def test_a_file_with_the_keys_at_its_top_or_as_in_the_ecosystem(catalog: Catalog
     file.write_text(text)
     setting = read_setting("B", str(file), catalog)
     assert setting.changed == {"false_discovery_rate": 0.01, "minimum_score": 2}
-    assert setting.alerts.channel == catalog.ecosystem.alerts.channel
+    assert setting.alerts.channel == catalog.alerts.channel
 
 
 @pytest.mark.parametrize(
