@@ -16,6 +16,7 @@ import pytest
 from health_pipeline import charts
 from health_pipeline.catalog.model import Event
 from health_pipeline.charts import DayCount, Point
+from health_pipeline.charts.render import chunks
 from health_pipeline.incidents.model import Incident, State
 
 FIRST = dt.date(2025, 6, 1)
@@ -272,7 +273,7 @@ def test_the_palette_keeps_the_picture() -> None:
     import zlib
 
     image = charts.png(charts.series_chart(ordinary(), window=(day(20), day(40)), tone="up"))
-    parts = dict(charts._chunks(image))
+    parts = dict(chunks(image))
     palette = [parts[b"PLTE"][i : i + 3] for i in range(0, len(parts[b"PLTE"]), 3)]
     width, height = size_of(image)
     pixels = zlib.decompress(parts[b"IDAT"])
