@@ -24,7 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from health_pipeline.errors import UserError
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest revision in ``migrations/versions``."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
