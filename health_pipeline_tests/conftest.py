@@ -46,7 +46,7 @@ def write_little_catalog(folder: Path) -> Path:
     """The bundled catalog as ``little``, with its own small sample."""
     folder.mkdir(parents=True)
     bundled = PACKAGE / "eu_dsa" / "catalog"
-    for name in ("tables", "metrics", "calendar"):
+    for name in ("tables", "metrics", "calendar", "alerts"):
         shutil.copyfile(bundled / f"{name}.yaml", folder / f"{name}.yaml")
     text = (bundled / "ecosystem.yaml").read_text(encoding="utf-8")
     for bundled_line, own in (

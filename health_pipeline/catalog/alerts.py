@@ -8,8 +8,10 @@ import zoneinfo
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from health_pipeline.catalog.declared import Declared
+from health_pipeline.catalog.yaml_file import did_you_mean
 
 Verdict = Literal["real", "expected", "false_alarm", "new_normal"]
 Role = Literal["viewer", "analyst", "lead", "admin"]
@@ -17,6 +19,7 @@ Hole = Literal["missing", "empty", "partial", "settling", "backlog"]
 
 ROLES: tuple[Role, ...] = ("viewer", "analyst", "lead", "admin")
 """From the least to the most that one may do."""
+HOLES: dict[Hole, str] = {"missing": "P2", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"}
 EVERYBODY = "*"
 OWNER = "owner"
 """In a route's ``mention``: whoever owns the incident's metric."""
@@ -26,7 +29,9 @@ def _known_zone(name: str) -> str:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is no IANA time zone, such as Asia/Jakarta") from None
+        hint = did_you_mean(name, zoneinfo.available_timezones()) if "/" in name else ""
+        hint = hint if hint.startswith("Did") else "Write it as in Asia/Jakarta."
+        raise PydanticCustomError("zone", "is no time zone", {"hint": hint}) from None
     return name
 
 
@@ -40,6 +45,11 @@ def _clock(given: object) -> object:
     if isinstance(given, dt.time):
         return given
     raise ValueError("should be a time of day in quotes, such as '08:30'")
+
+
+def _every_hole(given: object) -> object:
+    """What is not said of a kind of hole is as without the key."""
+    return HOLES | given if isinstance(given, dict) else given
 
 
 def _matching(pattern: str, example: str) -> AfterValidator:
@@ -63,6 +73,7 @@ Mention = Annotated[
 ]
 Clock = Annotated[dt.time, BeforeValidator(_clock)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
+Cause = Annotated[str, Field(min_length=1, max_length=75)]  # Slack shows no longer one in a menu
 
 
 class Severity(Declared):
@@ -119,9 +130,8 @@ class Alerts(Declared):
         Severity(name="P2", minimum_score=5.0),
         Severity(name="P3"),
     )
-    holes: dict[Hole, str] = Field(
-        default={"missing": "P2", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"},
-        description="severity of a hole in the data, which has no score",
+    holes: Annotated[dict[Hole, str], BeforeValidator(_every_hole)] = Field(
+        default=HOLES, description="severity of a hole in the data, which has no score"
     )
     digest: Digest = Digest()
     quiet_hours: QuietHours | None = None
@@ -132,7 +142,7 @@ class Alerts(Declared):
     roles: dict[Role, tuple[Member, ...]] = Field(
         default={"analyst": (EVERYBODY,)}, description="role -> Slack users; whoever is in none is a viewer"
     )
-    causes: dict[Verdict, tuple[str, ...]] = Field(
+    causes: dict[Verdict, tuple[Cause, ...]] = Field(
         default={
             "real": ("abuse", "quality", "product or policy change", "not known yet"),
             "expected": ("campaign", "policy launch", "season"),

@@ -233,11 +233,14 @@ def check_alerts(
 
     def known(where: Sequence[str | int], given: str, among: Sequence[str], what: str) -> None:
         if given not in among:
-            says = f"there is no {what} {given!r}"
+            place = ".".join(p for p in where if isinstance(p, str) and p != given)
+            unknown = "no metric has" if what in ("owner", "family") else "is not declared"
+            says = f"{place} names the {what} {given!r}, which {unknown}"
             found.append(Finding(file.path, file.line(where), says, did_you_mean(given, among)))
 
     if not names:
         found.append(Finding(file.path, file.line(["severities"]), "no severity is declared", "Declare at least one."))
+        return found
     least = float("inf")
     for i, severity in enumerate(alerts.severities[:-1]):
         if severity.minimum_score is None or severity.minimum_score >= least:
@@ -250,7 +253,13 @@ def check_alerts(
         known(["holes", finding], name, names, "severity")
     for i, name in enumerate((alerts.quiet_hours.critical if alerts.quiet_hours else None) or ()):
         known(["quiet_hours", "critical", i], name, names, "severity")
+    if alerts.quiet_hours and alerts.quiet_hours.start == alerts.quiet_hours.end:
+        says = "quiet_hours begin and end at the same time, which could mean never or always"
+        found.append(Finding(file.path, file.line(["quiet_hours", "end"]), says, "Leave quiet_hours out for never."))
     for i, route in enumerate(alerts.routes):
+        if i + 1 < len(alerts.routes) and not (route.severities or route.units or route.families or route.metrics):
+            says = f"route {i + 1} has no condition, so that no route after it is ever taken"
+            found.append(Finding(file.path, file.line(["routes", i]), says, "Move it to the end, or add a condition."))
         for key, given, among, what in (
             ("severities", route.severities, names, "severity"),
             ("families", route.families, [*families, "delivery"], "family"),
@@ -259,7 +268,7 @@ def check_alerts(
             for j, name in enumerate(given):
                 known(["routes", i, key, j], name, among, what)
     for owner in alerts.owners:
-        known(["owners", owner], owner, owners, "owner of a metric")
+        known(["owners", owner], owner, owners, "owner")
     return found
 
 

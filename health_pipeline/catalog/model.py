@@ -9,7 +9,7 @@ import datetime as dt
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -226,6 +226,10 @@ class Simulation(Declared):
 
 class Ecosystem(Declared):
     """``ecosystem.yaml``."""
+
+    moved: ClassVar[dict[str, str]] = {
+        "alerts": "It has moved to alerts.yaml in the same folder: write its keys there, at the top of the file."
+    }
 
     name: Name
     title: str

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from health_pipeline.catalog.declared import Declared
+
 Path_ = Sequence[str | int]
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound=Declared)
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,14 @@ class YamlFile:
                 self.findings.append(self._finding(model, problem))
             return None
 
-    def _finding(self, model: type[BaseModel], problem: Any) -> Finding:
+    def _finding(self, model: type[Declared], problem: Any) -> Finding:
         where, kind = problem["loc"], problem["type"]
+        if where[-1:] == ("[key]",):  # pydantic's way to say that the key is wrong, not its value
+            where = where[:-1]
         text, inside = self.name(where), self.name(where[:-1])
         line = self.line(where)
+        if kind == "extra_forbidden" and len(where) == 1 and where[0] in model.moved:
+            return Finding(self.path, line, f"unknown key {where[0]!r} in the file", model.moved[where[0]])
         if kind == "extra_forbidden":
             known = _fields_at(model, where[:-1])
             return Finding(
@@ -113,6 +119,8 @@ class YamlFile:
             wanted = problem["ctx"]["expected"].replace("'", "")
             given = str(problem["input"])
             guess = did_you_mean(given, re.split(r", | or ", wanted))
+            if problem["loc"][-1] == "[key]":
+                return Finding(self.path, line, f"{inside} has the key {given!r}, which is not one of {wanted}", guess)
             return Finding(self.path, line, f"{text} is {given!r}, which is not one of {wanted}", guess)
         if kind == "string_pattern_mismatch":
             return Finding(
@@ -125,11 +133,12 @@ class YamlFile:
             given = problem["input"]
             hint = "" if isinstance(given, dict) else f"Write [{given}]."
             return Finding(self.path, line, f"{text} is not a list", hint)
-        given, says = problem["input"], problem["msg"].removeprefix("Input ")
-        says = f"{says[0].lower()}{says[1:]}"
+        given, says = problem["input"], problem["msg"].removeprefix("Value error, ")
+        says = says.removeprefix("Input ").removeprefix("String ")
+        says, hint = f"{says[0].lower()}{says[1:]}", (problem.get("ctx") or {}).get("hint", "")
         if isinstance(given, (dict, list, tuple)):
-            return Finding(self.path, line, f"{text} {says}")
-        return Finding(self.path, line, f"{text} is {given!r}, which {says}")
+            return Finding(self.path, line, f"{text} {says}", hint)
+        return Finding(self.path, line, f"{text} is {given!r}, which {says}", hint)
 
 
 def _at(node: Any, step: str | int) -> Any:

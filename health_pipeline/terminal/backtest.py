@@ -102,7 +102,9 @@ def run_backtest(
     console.print(f"Report           {page}", highlight=False, soft_wrap=True)
     console.print(f"Every incident   {', '.join(str(f) for f in files)}", highlight=False, soft_wrap=True)
     console.print(
-        f"To keep a setting, write it into ecosystem.yaml of {catalog.folder}", highlight=False, soft_wrap=True
+        f"To keep a setting, write it into ecosystem.yaml or alerts.yaml of {catalog.folder}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -84,8 +84,8 @@ def test_a_calendar_is_optional(catalog_copy: Path) -> None:
             id="unknown key at the top",
         ),
         pytest.param(
-            "ecosystem.yaml", "  per_day: 5\n", "  per_dya: 5\n", 0,
-            "unknown key 'per_dya' in alerts. Did you mean 'per_day'?",
+            "ecosystem.yaml", "  minimum_change: 0.1", "  minimum_chnge: 0.1", 0,
+            "unknown key 'minimum_chnge' in detection. Did you mean 'minimum_change'?",
             id="unknown key inside",
         ),
         pytest.param(

@@ -10,10 +10,10 @@ import duckdb
 import pytest
 from pydantic import BaseModel
 
+from health_pipeline.catalog.alerts import Alerts, Digest, QuietHours, Route, Severity
 from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.loader import bundled_ecosystems, load_catalog
 from health_pipeline.catalog.model import (
-    Alerts,
     Catalog,
     Column,
     Derived,
@@ -169,7 +169,6 @@ def test_an_unknown_metric_of_a_small_catalog_is_answered_with_all_of_them() -> 
         ("### ecosystem.yaml", "simulation.", Simulation),
         ("### ecosystem.yaml", "time_zones.", TimeZones),
         ("### ecosystem.yaml", "detection.", Detection),
-        ("### ecosystem.yaml", "alerts.", Alerts),
         ("### tables.yaml", "", Table),
         ("Each column:", "", Column),
         ("Each reference.", "", Reference),
@@ -180,6 +179,11 @@ def test_an_unknown_metric_of_a_small_catalog_is_answered_with_all_of_them() -> 
         ("A sum:", "", Sum),
         ("A quantile:", "", Quantile),
         ("### calendar.yaml", "", Event),
+        ("### alerts.yaml", "", Alerts),
+        ("Each severity:", "", Severity),
+        ("The digest:", "", Digest),
+        ("Quiet hours:", "", QuietHours),
+        ("Each route.", "", Route),
     ],
 )
 def test_every_key_is_documented_and_no_other(section: str, prefix: str, model: type[BaseModel]) -> None:
