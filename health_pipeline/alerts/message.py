@@ -1,24 +1,31 @@
-"""Messages as Slack wants them, built from incidents. Pure: no I/O, and no Slack library.
+"""The message about one incident, from its first line to its actions. Pure: no I/O, and no Slack library.
 
-Everything that came from data passes :func:`escape`, and stands in ``plain_text`` wherever Slack allows it:
-a platform named ``<!channel>`` pings nobody. Whatever is too long for Slack is cut, never rejected;
-:func:`violations` lists the limits a message breaks and must find none.
+In this order: state, severity and what people decided; one sentence; numbers; evidence; where it comes from; what moved
+with it; data trust; what happened nearby; links; actions; how often the metric was right before. What an incident does
+not hold is left out. See :mod:`.blocks` for what keeps a message safe and within Slack's limits, and :mod:`.digest` for
+messages about many.
 """
 
 from __future__ import annotations
 
-import hashlib
-import html
-import json
+import datetime as dt
 import math
 import re
-import unicodedata
-import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from health_pipeline.catalog.model import Catalog
+from health_pipeline.alerts import blocks as kit
+from health_pipeline.alerts.blocks import MAX_KEY as MAX_KEY
+from health_pipeline.alerts.blocks import Block as Block
+from health_pipeline.alerts.blocks import Content as Content
+from health_pipeline.alerts.blocks import Message as Message
+from health_pipeline.alerts.blocks import as_plain_text as as_plain_text
+from health_pipeline.alerts.blocks import escape
+from health_pipeline.alerts.blocks import violations as violations
+from health_pipeline.alerts.standing import By, Standing, TrackRecord
+from health_pipeline.catalog.alerts import Verdict
+from health_pipeline.catalog.model import Catalog, Metric
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident
 
@@ -29,52 +36,78 @@ a day (exposure 5), surely and in the harmful direction, scores 5; a fourfold ri
 DATA_SEVERITIES = {"missing": "P2", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"}
 """A hole in the data has no score: without data nothing is judged, with part of it some of it is."""
 
-MEMBERS_SHOWN = 5
+MEMBERS_SHOWN = 3
 SUSPECTS_SHOWN = 3
 EVENTS_SHOWN = 3
-LINKS_SHOWN = 5
+TRUST_SHOWN = 4
 
 OPEN = ":open"
+RETRACTED = "retracted"
 
-MAX_KEY = 255
-MAX_TEXT = 4_000
-MAX_BLOCKS = 50
-MAX_HEADER = 150
-MAX_SECTION = 3_000
-MAX_FIELDS = 10
-MAX_FIELD = 2_000
-MAX_CONTEXT = 10
-MAX_URL = 3_000
-MAX_LINKS = 1_200
-MAX_BLOCKS_JSON = 10_000
+ACKNOWLEDGE, ASSIGN, VERDICT, SNOOZE, LINK = "acknowledge", "assign", "verdict", "snooze", "open"
+"""``action_id`` of what can be clicked."""
+SNOOZE_DAYS = (1, 7, 30)
+SNOOZE_SCOPES = {"segment": "This segment", "here": "This metric here", "metric": "This metric everywhere"}
+"""What a snooze covers: first part of the value of an option, and the group it is in."""
 
-Block = dict[str, Any]
+VERDICTS: dict[Verdict, str] = {
+    "real": "Real", "expected": "Expected", "false_alarm": "False alarm", "new_normal": "New normal",
+}  # fmt: skip
 
-_STATES = {
+STATES = {
     "new": "New", "worsening": "Worsening", "ongoing": "Ongoing", "recovered": "Recovered", "settled": "Settled",
     "retracted": "Withdrawn", "merged": "Merged",
 }  # fmt: skip
-_BROADCAST = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
-_LINK = re.compile(r"<(https?://[^|<>\s]+)\|([^<>]*)>")
-_LINE_ENDS = "\n\r\t\v\f\x85\u2028\u2029"
-_HIDDEN = {"Cc", "Cf", "Cs"}
+
+Change = Literal[
+    "new", "worsening", "reopened", "raised", "recovered", "settled", "retracted", "merged",
+    "acknowledged", "assigned", "verdict", "snoozed", "overdue",
+]  # fmt: skip
+"""What can happen to an incident that was told: of itself, or by people.
+
+``reopened``: it flared up again. ``raised``: its severity. The four of people (``acknowledged`` to ``snoozed``) also
+stand for the same taken back: then the standing does not hold them any more.
+"""
+CHANGES: tuple[Change, ...] = get_args(Change)
+
+_JUDGED_ANEW = (
+    "Withdrawn: the days on which this was reported have been judged anew, with corrected or late data, and no longer "
+    "show it."
+)
 
 
 @dataclass(frozen=True)
-class Message:
-    """One message for one channel.
+class About:
+    """What is known of an incident beside itself when a message about it is written.
 
     Attributes:
-        key: what it is about. The outbox takes a key once, so that nothing is said twice.
-        channel: ``#name`` or, better, the channel's ID.
-        text: the whole message in a sentence, for notifications and screen readers.
-        blocks: Slack Block Kit.
+        severity: name of one of the catalog's severities.
+        score, rank: in the prioritised list of the incident's day; ``None`` when it has none.
+        standing: what people decided.
+        record: how its metric was judged before; ``None`` for not at all.
+        told_at: when it was first told, UTC: its time to be acknowledged runs from then.
+        overdue: whether that time is over.
+        mention: Slack IDs to mention; leave it empty in what is not a message of its own.
+        trust: sentences on how far its data can be trusted.
+        links: label -> http(s) URL, the most useful first: that one is repeated in the text, and is the button.
+        actions: whether somebody answers clicks.
+        notice: ``retracted`` of one that vanished from the record, or "".
+        chart: whether a chart is in the thread.
     """
 
-    key: str
-    channel: str
-    text: str
-    blocks: tuple[Block, ...]
+    severity: str
+    score: float | None = None
+    rank: int | None = None
+    standing: Standing = field(default_factory=Standing)
+    record: TrackRecord | None = None
+    told_at: dt.datetime | None = None
+    overdue: bool = False
+    mention: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    actions: bool = False
+    notice: str = ""
+    chart: bool = False
 
 
 def severity(incident: Incident, score: float | None) -> str:
@@ -100,26 +133,13 @@ def incident_message(
         links: label -> http(s) URL, the most useful first; only that one is repeated in the text.
         trust: sentences about the data behind it, for instance failed checks.
     """
-    level = severity(incident, score)
-    state = _STATES[incident.state]
-    said = wording.sentence(catalog, incident)
-    usable = _usable(links or {})
-    blocks = [
-        _header(f"{level} · {wording.title(catalog, incident)}"),
-        _context([f"{state} incident", *_standing(catalog, incident, score, rank), incident.id]),
-        _section(said, 600),
-        *(_shift(catalog, incident) if incident.kind == "shift" else ()),
-        *_doubts(incident),
-        _context([_trust(incident, trust)]),
-        *_coincident(incident.events),
-        *_links(usable),
-    ]
-    text = escape(f"{state}, {level}: {said}", 2_000)
+    about = About(severity(incident, score), score, rank, links=links or {}, trust=tuple(trust))
+    content = incident_content(catalog, incident, about)
     return Message(
         key=incident_key(catalog.name, incident.id, "open" if incident.is_open else incident.state),
         channel=catalog.alerts.channel,
-        text=" ".join([text, *[escape(url, MAX_URL) for url in list(usable.values())[:1]]]),
-        blocks=tuple(blocks),
+        text=content.text,
+        blocks=content.blocks,
     )
 
 
@@ -129,24 +149,87 @@ def withdrawal_message(catalog: Catalog, told: Message) -> Message:
     Args:
         told: the message that told it.
     """
-    first = _texts(told.blocks[0])[0] if told.blocks else {"type": "plain_text", "text": "An incident"}
-    headline = _shown(first).partition(" · ")[2] or _shown(first)
-    said = (
-        "Withdrawn: the days on which this was reported have been judged anew, with corrected or late data, and no "
-        "longer show it."
-    )
+    content = withdrawn_content(Content(told.text, told.blocks))
     ending = told.key.removesuffix(OPEN)
     return Message(
-        key=f"{ending}:retracted" if len(ending) < MAX_KEY - 10 else _key(catalog.name, "retracted", told.key),
+        key=f"{ending}:retracted" if len(ending) < MAX_KEY - 10 else kit.key(catalog.name, "retracted", told.key),
         channel=told.channel,
-        text=escape(f"{said} {headline}", 2_000),
-        blocks=(_header(f"Withdrawn · {headline}"), _section(said, 1_000)),
+        text=content.text,
+        blocks=content.blocks,
     )
 
 
 def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
     """Key of the message about an incident; ``phase`` is ``open``, or the state in which it ended."""
-    return _key(ecosystem, "incident", incident_id, phase)
+    return kit.key(ecosystem, "incident", incident_id, phase)
+
+
+def incident_content(catalog: Catalog, incident: Incident, about: About) -> Content:
+    """The full message about an incident, in whatever state it is: every part of it that there is."""
+    state = STATES[_state(incident, about)]
+    sentence = story(catalog, incident, about)
+    links = kit.web_links(about.links)
+    ranked: list[tuple[int, Block]] = [
+        (0, kit.header(f"{state} · {about.severity} · {wording.title(catalog, incident)}")),
+        (0, kit.context(_identity(catalog, incident, about))),
+    ]
+    if about.mention:
+        ranked.append((0, kit.said(" ".join(kit.mention(user) for user in about.mention[:10]))))
+    decided = _decided(catalog, incident, about)
+    if decided:
+        ranked.append((0, kit.said("  ·  ".join(decided))))
+    ranked.append((0, kit.section(sentence, 600)))
+    ranked += _numbers(catalog, incident)
+    if incident.kind == "shift":
+        ranked += _causes(catalog, incident)
+    ranked += [(3, block) for block in _doubts(incident)]
+    ranked.append((2, kit.context([_trust(incident), *about.trust[:TRUST_SHOWN]], 260)))
+    ranked += [(6, block) for block in _coincident(incident.events)]
+    buttons = _actions(catalog, incident, about, links)
+    shown = dict(list(links.items())[1:]) if buttons and links else links
+    ranked += [(1, block) for block in kit.link_line(shown)]
+    if about.chart:
+        ranked.append((4, kit.context(["Chart in the thread"])))
+    ranked += [(0, block) for block in buttons]
+    ranked += [(4, block) for block in _record(about.record)]
+    note = kit.said(" ".join(["There is more than a message holds.", *[kit.link(*x) for x in list(links.items())[:1]]]))
+    text = escape(f"{state}, {about.severity}: {sentence}", 2_000)
+    return Content(kit.with_link(text, links), kit.fitted(ranked, note))
+
+
+def change_content(
+    catalog: Catalog, incident: Incident, about: About, what: Change, *, by: By | None = None
+) -> Content:
+    """The reply in an incident's thread that tells what changed, in a sentence or two.
+
+    Args:
+        about: as it is after the change; ``mention`` is rendered, and meant for what is overdue or raised.
+        by: who changed it; by default whom the standing names.
+    """
+    links = kit.web_links(about.links)
+    words, shown = _change(catalog, incident, about, what, by)
+    if about.mention:
+        shown = f"{' '.join(kit.mention(user) for user in about.mention[:10])} {shown}"
+    title = wording.title(catalog, incident)
+    text = escape(f"{words} {title}" if what in _BY_PEOPLE else words, 2_000)
+    return Content(kit.with_link(text, links), (kit.said(shown),))
+
+
+def withdrawn_content(told: Content, *, reply: bool = False) -> Content:
+    """What is said of an incident that was told and is not in the record any more, because its days were judged anew.
+
+    Args:
+        told: the message that told it.
+        reply: the line in its thread, instead of what the message becomes.
+    """
+    first = kit.texts(told.blocks[0])[0] if told.blocks else kit.plain("An incident", kit.MAX_HEADER)
+    shown = kit.as_plain_text(Content("", ({"type": "header", "text": first},)))
+    headline = shown.split(" · ", 2)[2] if shown.count(" · ") >= 2 else shown.partition(" · ")[2] or shown
+    text = escape(f"{_JUDGED_ANEW} {headline}", 2_000)
+    if reply:
+        return Content(text, (kit.section(_JUDGED_ANEW, 1_000),))
+    identity = [block for block in told.blocks[1:2] if block["type"] == "context"]
+    return Content(text, (kit.header(f"Withdrawn · {headline}"), *identity, kit.section(_JUDGED_ANEW, 1_000)))
 
 
 def failure_message(
@@ -166,167 +249,175 @@ def failure_message(
     """
     first = next((line.strip() for line in error.splitlines() if line.strip()), "No error was recorded.")
     where = f"at step {step}" if step else "before any step"
-    said = f"Job {job} failed {where}."
-    usable = _usable({"Open run": link} if link else {})
-    text = escape(f"Pipeline failure, {catalog.name}: {said} {first}", 2_000)
+    told = f"Job {job} failed {where}."
+    links = kit.web_links({"Open run": link} if link else {})
+    text = escape(f"Pipeline failure, {catalog.name}: {told} {first}", 2_000)
     return Message(
-        key=_key(catalog.name, "failure", run_id),
+        key=kit.key(catalog.name, "failure", run_id),
         channel=catalog.alerts.failures_channel,
-        text=" ".join([text, *[escape(url, MAX_URL) for url in usable.values()]]),
+        text=kit.with_link(text, links),
         blocks=(
-            _header(f"Pipeline failure · {job}"),
-            _context([catalog.name, f"run {run_id}"]),
-            _section(f"{said}\n{_clean(first)}", 1_000),
-            *_links(usable),
+            kit.header(f"Pipeline failure · {job}"),
+            kit.context([catalog.name, f"run {run_id}"]),
+            kit.section(f"{told}\n{kit.clean(first)}", 1_000),
+            *kit.link_line(links),
         ),
     )
 
 
-def as_plain_text(message: Message) -> str:
-    """The message for a terminal, one part a line. Holds no control characters but line ends."""
-    lines = []
-    for block in message.blocks:
-        separator = " · " if block["type"] == "context" else "\n"
-        lines.append(separator.join(_shown(part) for part in _texts(block)))
-    return "\n".join(lines)
+def story(catalog: Catalog, incident: Incident, about: About) -> str:
+    """What happened, in one sentence, or two when it became part of something else."""
+    if about.notice == RETRACTED:
+        return _JUDGED_ANEW
+    told = wording.sentence(catalog, incident)
+    return f"{told} {_merged(incident)}" if incident.state == "merged" else told
 
 
-def escape(value: str, limit: int = MAX_SECTION) -> str:
-    """Text from data, safe in any Slack text and at most ``limit`` characters long after escaping.
-
-    ``&``, ``<`` and ``>`` become entities, control and direction characters go, ``@channel``, ``@here`` and
-    ``@everyone`` are broken by an invisible word joiner. Never empty, because Slack takes no empty text.
-    """
-    return _cut(_clean(value) or "–", limit)
+def is_over(incident: Incident, about: About) -> bool:
+    """Whether nothing is left to be done about it."""
+    return not incident.is_open or about.notice == RETRACTED
 
 
-def violations(message: Message) -> list[str]:
-    """Every limit of Slack's that the message breaks, in words; empty for a message that can be posted."""
-    found: list[str] = []
-
-    def at_most(what: str, size: int, limit: int) -> None:
-        if not 1 <= size <= limit:
-            found.append(f"{what}: {size}, must be 1 to {limit}")
-
-    at_most("key", len(message.key), MAX_KEY)
-    at_most("text", len(message.text), MAX_TEXT)
-    at_most("blocks", len(message.blocks), MAX_BLOCKS)
-    at_most("characters of blocks", len(json.dumps(message.blocks, ensure_ascii=False)), MAX_BLOCKS_JSON)
-    for index, block in enumerate(message.blocks):
-        where = f"block {index} ({block['type']})"
-        texts = _texts(block)
-        if block["type"] == "header":
-            at_most(where, len(block["text"]["text"]), MAX_HEADER)
-            if block["text"]["type"] != "plain_text":
-                found.append(f"{where}: a header must be plain_text")
-        elif block["type"] == "section" and "fields" in block:
-            at_most(f"{where} fields", len(block["fields"]), MAX_FIELDS)
-            for text in texts:
-                at_most(f"{where} field", len(text["text"]), MAX_FIELD)
-        elif block["type"] == "section":
-            at_most(where, len(block["text"]["text"]), MAX_SECTION)
-        elif block["type"] == "context":
-            at_most(f"{where} elements", len(block["elements"]), MAX_CONTEXT)
-            for text in texts:
-                at_most(f"{where} element", len(text["text"]), MAX_FIELD)
-        else:
-            found.append(f"{where}: not a type of block these messages use")
-        found += [f"{where}: unescaped control character in {t['text']!r}" for t in texts if _unsafe(t)]
-    if _unsafe({"type": "plain_text", "text": message.text}):
-        found.append("text: unescaped control character")
-    return found
+def _state(incident: Incident, about: About) -> str:
+    return RETRACTED if about.notice == RETRACTED else incident.state
 
 
-def _key(ecosystem: str, *parts: str) -> str:
-    key = ":".join([ecosystem, *parts])
-    if len(key) <= MAX_KEY and key.isascii():
-        return key
-    return f"{ecosystem}:{parts[0]}:{hashlib.sha256(key.encode('utf-8', 'backslashreplace')).hexdigest()}"
+def _merged(incident: Incident) -> str:
+    return f"It turned out to be part of {incident.merged_into or 'another'}."
 
 
-def _clean(value: str) -> str:
-    """One line, without invisible characters; ``@channel`` and its like disarmed."""
-    spaced = (" " if c in _LINE_ENDS else c for c in value)
-    seen = "".join(c for c in spaced if unicodedata.category(c) not in _HIDDEN)
-    return _BROADCAST.sub("@\u2060", " ".join(seen.split()))
-
-
-def _cut(value: str, limit: int) -> str:
-    """Escaped, and cut between characters, never inside an entity."""
-    kept: list[str] = []
-    room, at_ellipsis = limit, 0
-    for character in value:
-        if room >= 1:
-            at_ellipsis = len(kept)
-        entity = html.escape(character, quote=False)
-        # Counted as JSON and as UTF-16, the most that Slack could count, so that the blocks' lengths add up.
-        room -= len(json.dumps(entity, ensure_ascii=False).encode("utf-16-le")) // 2 - 2
-        if room < 0:
-            return "".join(kept[:at_ellipsis]).rstrip() + "…"
-        kept.append(entity)
-    return "".join(kept)
-
-
-def _unsafe(text: Mapping[str, Any]) -> bool:
-    """Whether Slack would read something in it as a control sequence, links of ours aside."""
-    bare = _LINK.sub("", text["text"]) if text["type"] == "mrkdwn" else text["text"]
-    entities = re.sub(r"&(amp|lt|gt);", "", bare)
-    return any(c in entities for c in "<>&") or bool(_BROADCAST.search(bare))
-
-
-def _texts(block: Block) -> list[dict[str, Any]]:
-    if "text" in block:
-        return [block["text"]]
-    parts: list[dict[str, Any]] = block.get("fields") or block.get("elements") or []
-    return parts
-
-
-def _shown(text: Mapping[str, Any]) -> str:
-    value = text["text"]
-    if text["type"] == "mrkdwn":
-        value = _LINK.sub(r"\2: \1", value)
-        value = re.sub(r"^\*(.*?)\*\n", r"\1: ", value)
-    return html.unescape(value).replace("\u2060", "")
-
-
-def _plain(text: str, limit: int) -> dict[str, Any]:
-    """Text from data; keeps the line ends it is given, so clean what goes in."""
-    return {"type": "plain_text", "text": _cut(text or "–", limit), "emoji": False}
-
-
-def _header(text: str) -> Block:
-    return {"type": "header", "text": _plain(_clean(text), MAX_HEADER)}
-
-
-def _section(text: str, limit: int) -> Block:
-    return {"type": "section", "text": _plain("\n".join(_clean(line) for line in text.split("\n")), limit)}
-
-
-def _context(parts: Iterable[str]) -> Block:
-    return {"type": "context", "elements": [_plain(_clean(part), 200) for part in parts][:MAX_CONTEXT]}
-
-
-def _field(label: str, value: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": f"*{label}*\n{escape(value, 200)}", "verbatim": True}
-
-
-def _standing(catalog: Catalog, incident: Incident, score: float | None, rank: int | None) -> list[str]:
+def _identity(catalog: Catalog, incident: Incident, about: About) -> list[str]:
     parts = []
-    if score is not None:
-        parts.append(f"score {score:.1f}" + (f", rank {rank} of {wording.day(incident.day)}" if rank else ""))
     if incident.kind == "shift":
         parts.append(f"owner {catalog.metric(incident.metric).owner}")
-    return parts
+    if about.score is not None:
+        placed = f", rank {about.rank} of {wording.day(incident.day)}" if about.rank else ""
+        parts.append(f"score {about.score:.1f}{placed}")
+    return [*parts, incident.id]
 
 
-def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
-    """Numbers, evidence and the other shifts of an incident of kind ``shift``."""
+# ── What people decided ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _decided(catalog: Catalog, incident: Incident, about: About) -> list[str]:
+    """The clock, and what people decided, as mrkdwn."""
+    standing = about.standing
+    parts = [_clock(catalog, about)] if standing.acknowledged or not is_over(incident, about) else []
+    if standing.assignee:
+        parts.append(f"Assigned to {kit.mention(standing.assignee)}")
+    if standing.verdict:
+        parts.append(f"Verdict: {_verdict(standing)}{_by(standing.judged)}")
+    if standing.snooze and not is_over(incident, about):
+        parts.append(f"Snoozed until {wording.day(standing.snooze.until)}{_by(standing.snooze.by)}")
+    return [part for part in parts if part]
+
+
+def _clock(catalog: Catalog, about: About) -> str:
+    """The time to be acknowledged, as mrkdwn; "" when there is none."""
+    told, seen = about.told_at, about.standing.acknowledged
+    if seen is not None:
+        return f"Acknowledged{_by(seen)}{_after(seen.at, told)}"
+    within = catalog.alerts.severity(about.severity).acknowledge_within_minutes
+    if within is None:
+        return ""
+    if told is None:
+        return f"*To be acknowledged within {wording.duration(60 * within)}*"
+    due = _clock_time(told + dt.timedelta(minutes=within), told)
+    return f"*Overdue since {due}*" if about.overdue else f"*To be acknowledged by {due}*"
+
+
+def _clock_time(moment: dt.datetime, beside: dt.datetime) -> str:
+    """``14:30 UTC``; with the day when it is another than that of ``beside``."""
+    moment, beside = _utc(moment), _utc(beside)
+    day = "" if moment.date() == beside.date() else f" on {_short_day(moment.date())}"
+    return f"{moment:%H:%M} UTC{day}"
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def _short_day(day: dt.date) -> str:
+    return f"{day.day} {day:%B}"
+
+
+def _after(moment: dt.datetime, told: dt.datetime | None) -> str:
+    seconds = (_utc(moment) - _utc(told)).total_seconds() if told else -1.0
+    return f" after {wording.duration(seconds)}" if seconds >= 0 else ""
+
+
+def _by(by: By | None) -> str:
+    return f" by {kit.mention(by.user)}" if by else ""
+
+
+def _verdict(standing: Standing) -> str:
+    """``real, abuse``, as mrkdwn."""
+    said = VERDICTS[standing.verdict].lower() if standing.verdict else ""
+    return f"{said}, {kit.inline(standing.cause, 120)}" if standing.cause else said
+
+
+_BY_PEOPLE = ("acknowledged", "assigned", "verdict", "snoozed", "overdue")
+
+
+def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by: By | None) -> tuple[str, str]:
+    """(for the text, for the block as mrkdwn)."""
+    standing = about.standing
+    if what == "acknowledged":
+        seen = standing.acknowledged
+        if seen is None:
+            return "Not acknowledged any more.", f"Not acknowledged any more: taken back{_by(by)}."
+        after = _after(seen.at, about.told_at)
+        return f"Acknowledged{after}.", f"Acknowledged{_by(by or seen)}{after}."
+    if what == "assigned":
+        who = by or standing.assigned
+        if not standing.assignee:
+            return "Assigned to nobody any more.", f"Assigned to nobody any more{_by(by)}."
+        if who is not None and who.user == standing.assignee:
+            return "Somebody takes care of it.", f"{kit.mention(standing.assignee)} takes care of it."
+        return "Assigned to somebody.", f"Assigned to {kit.mention(standing.assignee)}{_by(who)}."
+    if what == "verdict":
+        if standing.verdict is None:
+            return "The verdict was taken back.", f"The verdict was taken back{_by(by)}."
+        judge = _by(by or standing.judged)
+        return f"Verdict: {VERDICTS[standing.verdict].lower()}.", f"Verdict{judge}: {_verdict(standing)}."
+    if what == "snoozed":
+        if standing.snooze is None:
+            return "Not snoozed any more.", f"Not snoozed any more{_by(by)}."
+        until = f"Snoozed until {wording.day(standing.snooze.until)}"
+        return f"{until}.", f"{until}{_by(by or standing.snooze.by)}."
+    if what == "overdue":
+        within = catalog.alerts.severity(about.severity).acknowledge_within_minutes
+        due = ""
+        if about.told_at is not None and within is not None:
+            due = f" It was due by {_clock_time(about.told_at + dt.timedelta(minutes=within), about.told_at)}."
+        return f"Nobody has acknowledged this yet.{due}", f"Nobody has acknowledged this yet.{due}"
+    head = {"reopened": "Flared up again", "raised": f"Now {about.severity}", "retracted": ""}
+    start = head.get(what, STATES.get(what, ""))
+    if what == "merged":
+        words = f"Merged: {_merged(incident)[0].lower()}{_merged(incident)[1:]}"
+    else:
+        told = story(catalog, incident, about)
+        words = f"{start}: {told}" if start and not told.startswith("Withdrawn") else told
+    return words, escape(words, 1_000)
+
+
+# ── Numbers, evidence, causes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _numbers(catalog: Catalog, incident: Incident) -> list[tuple[int, Block]]:
+    """Numbers and evidence, with how much they count."""
+    if incident.kind == "data":
+        if not incident.expected > 0:
+            return []
+        delivered = f"{wording.number(incident.observed)} on {wording.day(incident.last_reported)}"
+        pairs = [("Usually delivered", f"{wording.number(incident.expected)} a day"), ("Delivered", delivered)]
+        return [(1, kit.fields(pairs))]
     metric = catalog.metric(incident.metric)
     per_day = " a day" if metric.type == "count" else ""
-    fields = [
-        _field("Expected", wording.value(metric, incident.expected) + per_day),
-        _field("Observed", wording.value(metric, incident.observed) + per_day),
-        _field(
+    pairs = [
+        ("Expected", wording.value(metric, incident.expected) + per_day),
+        ("Observed", wording.value(metric, incident.observed) + per_day + counted(metric, incident)),
+        (
             "Change",
             f"{wording.change(incident.change)} ({wording.interval(incident.change_low, incident.change_high)})",
         ),
@@ -337,82 +428,148 @@ def _shift(catalog: Catalog, incident: Incident) -> list[Block]:
             things = f"such {metric.unit.removeprefix('share of ')}"
         sign = "more" if incident.excess >= 0 else "fewer"
         amount = wording.number(abs(incident.excess))
-        fields.append(_field("Beyond expectation", f"{amount} {sign} {things} a day"))
-    blocks: list[Block] = [{"type": "section", "fields": fields}, _context(_evidence(incident))]
-    explained = wording.explanation(catalog, incident)
-    if explained:
-        blocks.append(_section("\n".join(["Where it comes from:", *explained]), 800))
-    others = [m for m in incident.members[1:] if m.is_open or not incident.is_open]
-    if others:
-        reach = wording.reach(catalog, incident)
-        lines = [f"• {_shorten(wording.member(catalog, m), 200)}" for m in others[:MEMBERS_SHOWN]]
-        if len(others) > MEMBERS_SHOWN:
-            lines.append(f"… and {len(others) - MEMBERS_SHOWN} more")
-        blocks.append(_section("\n".join([f"Moved with it ({reach}):" if reach else "Moved with it:", *lines]), 1_200))
-    return blocks
+        pairs.append(("Beyond expectation", f"{amount} {sign} {things} a day"))
+    return [(0, kit.fields(pairs)), (1, kit.context(_evidence(incident)))]
 
 
-def _doubts(incident: Incident) -> list[Block]:
-    """What speaks for the data as the cause; nothing when nothing does."""
-    if not incident.suspects:
-        return []
-    lines = [f"• {_shorten(s.sentence, 260)}" for s in incident.suspects[:SUSPECTS_SHOWN]]
-    if len(incident.suspects) > SUSPECTS_SHOWN:
-        lines.append(f"… and {len(incident.suspects) - SUSPECTS_SHOWN} more")
-    return [_section("\n".join(["Could it be the data?", *lines]), 900)]
+def counted(metric: Metric, incident: Incident) -> str:
+    """Numerator and denominator of a share or rate on a typical day since onset; "" when they are not known.
+
+    Both follow from the excess, which is (observed - expected) x denominator: see :mod:`health_pipeline.shifts.shifts`.
+    """
+    moved = incident.observed - incident.expected
+    noun = ""
+    if metric.type == "proportion":
+        noun = metric.unit.removeprefix("share of ")
+    elif metric.type == "rate":
+        named = re.fullmatch(r"per (?:[\d,.]+ ?[kM]? )?(.+)", metric.unit)
+        noun = named[1] if named else ""
+    if not noun or not abs(moved) > 1e-4 * abs(incident.observed) or not math.isfinite(incident.excess):
+        return ""
+    denominator = incident.excess / moved
+    if not denominator > 0:
+        return ""
+    joined = "of" if metric.type == "proportion" else "on"
+    return f" ({wording.number(incident.observed * denominator)} {joined} {wording.number(denominator)} {noun} a day)"
 
 
 def _evidence(incident: Incident) -> list[str]:
     q = "below 0.0001" if incident.q_value < 0.0001 else f"{incident.q_value:.2g}"
     days = (incident.last_reported - incident.onset).days + 1
-    after = f"seen for {days} {'day' if days == 1 else 'days'}"
     between = ""
     if incident.onset_low != incident.onset_high:
         between = f" (between {wording.day(incident.onset_low)} and {wording.day(incident.onset_high)})"
     return [
         f"q-value {q} among {incident.tested:,} series tested",
         f"onset {wording.day(incident.onset)}{between}",
-        f"first reported {wording.day(incident.first_reported)}, {after}",
+        f"first reported {wording.day(incident.first_reported)}, seen for {wording.count(days, 'day')}",
     ]
 
 
-def _trust(incident: Incident, trust: Sequence[str]) -> str:
+def _causes(catalog: Catalog, incident: Incident) -> list[tuple[int, Block]]:
+    """Where the change comes from, and what moved with it, with how much they count."""
+    found: list[tuple[int, Block]] = []
+    explained = wording.explanation(catalog, incident)
+    if explained:
+        found.append((4, kit.section("\n".join(["Where it comes from", *explained]), 800)))
+    others = [m for m in incident.members[1:] if m.is_open or not incident.is_open]
+    if others:
+        reach = wording.reach(catalog, incident)
+        head = f"{wording.count(len(others), 'child alert')} rolled up"
+        lines = [f"• {kit.shorten(wording.member(catalog, m), 200)}" for m in others[:MEMBERS_SHOWN]]
+        if len(others) > MEMBERS_SHOWN:
+            lines.append(f"… and {len(others) - MEMBERS_SHOWN} more")
+        found.append((5, kit.section("\n".join([f"{head} ({reach})" if reach else head, *lines]), 900)))
+    return found
+
+
+def _doubts(incident: Incident) -> list[Block]:
+    """What speaks for the data as the cause; nothing when nothing does."""
+    if not incident.suspects:
+        return []
+    lines = [f"• {kit.shorten(s.sentence, 260)}" for s in incident.suspects[:SUSPECTS_SHOWN]]
+    if len(incident.suspects) > SUSPECTS_SHOWN:
+        lines.append(f"… and {len(incident.suspects) - SUSPECTS_SHOWN} more")
+    return [kit.section("\n".join(["Could it be the data?", *lines]), 900)]
+
+
+def _trust(incident: Incident) -> str:
     if incident.kind == "data":
-        first = f"Judged on deliveries up to {wording.day(incident.day)}."
-    else:
-        first = f"Judged on data up to {wording.day(incident.day)}; days with incomplete deliveries are left out."
-    return " ".join([first, *trust])
+        return f"Judged on deliveries up to {wording.day(incident.day)}."
+    return f"Judged on data up to {wording.day(incident.day)}; days with incomplete deliveries are left out."
 
 
 def _coincident(events: Sequence[str]) -> list[Block]:
     if not events:
         return []
-    shown = [_shorten(title, 150) for title in events[:EVENTS_SHOWN]]
+    shown = [kit.shorten(title, 150) for title in events[:EVENTS_SHOWN]]
     if len(events) > EVENTS_SHOWN:
         shown.append(f"… and {len(events) - EVENTS_SHOWN} more")
-    return [_context([f"Coincident, not causal: {shown[0]}", *shown[1:]])]
+    return [kit.context([f"Coincident, not causal: {shown[0]}", *shown[1:]])]
 
 
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+# ── Actions and track record ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _usable(links: Mapping[str, str]) -> dict[str, str]:
-    """Links that Slack takes: http or https, percent-encoded, all together short enough; labels cleaned."""
-    usable: dict[str, str] = {}
-    room = MAX_LINKS
-    for label, url in links.items():
-        encoded = urllib.parse.quote(_clean(url), safe=":/?#[]@!$&'()*+,;=%~")
-        size = len(escape(encoded, MAX_URL))
-        if re.match(r"https?://[^/?#]", encoded) and size <= room:
-            room -= size
-            usable[_cut(_clean(label).replace("|", "/") or "Open", 60)] = encoded
-    return dict(list(usable.items())[:LINKS_SHOWN])
+def _actions(catalog: Catalog, incident: Incident, about: About, links: Mapping[str, str]) -> list[Block]:
+    """Buttons and menus, when somebody answers clicks: Slack shows a warning beside the button of an app that does not.
 
-
-def _links(usable: Mapping[str, str]) -> list[Block]:
-    # Text links, not buttons: Slack shows a warning beside the button of an app that answers no clicks.
-    if not usable:
+    Of an incident that is over only the link is left.
+    """
+    if not about.actions:
         return []
-    text = "  ·  ".join(f"<{escape(url)}|{label}>" for label, url in usable.items())
-    return [{"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}]
+    elements = []
+    standing = about.standing
+    if not is_over(incident, about):
+        if standing.acknowledged is None:
+            elements.append(kit.button(ACKNOWLEDGE, "Acknowledge", style="primary"))
+        elements.append(kit.users_select(ASSIGN, "Assign", standing.assignee))
+        elements.append(kit.static_select(VERDICT, "Verdict", *_verdicts(catalog, standing)))
+        elements.append(kit.static_select(SNOOZE, "Snooze", _snoozes(incident)))
+    for label, url in list(links.items())[:1]:
+        elements.append({"type": "button", "action_id": LINK, "text": _link_text(label), "url": url})
+    return [kit.actions(kit.reference(catalog.name, incident.id), elements)] if elements else []
+
+
+def _link_text(label: str) -> kit.Element:
+    """A label that :func:`.blocks.web_links` has escaped already."""
+    return {"type": "plain_text", "text": label, "emoji": False}
+
+
+def _verdicts(catalog: Catalog, standing: Standing) -> tuple[dict[str, list[tuple[str, str]]], str]:
+    """(the menu of verdicts with their causes, the value of the one that was chosen)."""
+    menu: dict[str, list[tuple[str, str]]] = {}
+    chosen = ""
+    for verdict, title in VERDICTS.items():
+        causes = catalog.alerts.causes.get(verdict, ())
+        menu[title] = [(f"{title}: {cause}", f"{verdict}|{n}") for n, cause in enumerate(causes)]
+        if not causes:
+            menu[title] = [(title, f"{verdict}|")]
+        if verdict == standing.verdict:
+            at = causes.index(standing.cause) if standing.cause in causes else None
+            chosen = f"{verdict}|{'' if at is None else at}"
+    return menu, chosen
+
+
+def _snoozes(incident: Incident) -> dict[str, list[tuple[str, str]]]:
+    return {
+        title: [(f"{title}, {wording.count(days, 'day')}", f"{scope}|{days}") for days in SNOOZE_DAYS]
+        for scope, title in SNOOZE_SCOPES.items()
+    }
+
+
+def _record(record: TrackRecord | None) -> list[Block]:
+    """How often incidents of this metric were what they seemed to be; nothing when none was judged."""
+    if record is None or not record.judged:
+        return []
+    were = "was" if record.judged == 1 else "were"
+    low, high = (f"{100 * end:.0f}" for end in (record.low, record.high))
+    return [
+        kit.context(
+            [
+                f"Of {wording.count(record.judged, 'incident')} of this metric that {were} judged, {record.real:,} "
+                f"{'was' if record.real == 1 else 'were'} real (precision {100 * record.precision:.0f} %, 95 % CI "
+                f"{low} to {high} %)"
+            ]
+        )
+    ]

@@ -39,9 +39,8 @@ def test_a_level_shift_is_told_with_numbers_evidence_and_members(catalog: Catalo
     assert "−49 %" in said
     assert "1 July 2025" in said
     assert as_plain_text(message).splitlines() == [
-        f"P2 · {wording.title(catalog, shift)}",
-        "Ongoing incident · score 5.7, rank 1 of 3 July 2025 · owner trust-and-safety-analytics · "
-        "TikTok-statements-2025-07-02",
+        f"Ongoing · P2 · {wording.title(catalog, shift)}",
+        "owner trust-and-safety-analytics · score 5.7, rank 1 of 3 July 2025 · TikTok-statements-2025-07-02",
         said,
         "Expected: 1.2 M a day",
         "Observed: 610 k a day",
@@ -49,9 +48,9 @@ def test_a_level_shift_is_told_with_numbers_evidence_and_members(catalog: Catalo
         "Beyond expectation: 590 k fewer statements a day",
         "q-value below 0.0001 among 1,240 series tested · onset 1 July 2025 "
         "(between 30 June 2025 and 1 July 2025) · first reported 2 July 2025, seen for 3 days",
-        "Moved with it:",
-        *(f"• {wording.member(catalog, m)}" for m in members[1:6]),
-        "… and 2 more",
+        "7 child alerts rolled up",
+        *(f"• {wording.member(catalog, m)}" for m in members[1:4]),
+        "… and 4 more",
         "Judged on data up to 3 July 2025; days with incomplete deliveries are left out.",
         "Coincident, not causal: A new statement schema applies",
         f"Open incident: {LINK}",
@@ -82,20 +81,22 @@ def test_a_spike_in_a_share_counts_the_things_concerned(catalog: Catalog) -> Non
         onset_high=dt.date(2025, 7, 3),
     )
     text = as_plain_text(incident_message(catalog, spike))
-    assert text.startswith("P3 · ")
-    assert "Expected: 41 %\nObserved: 62 %\n" in text
+    assert text.startswith("New · P3 · ")
+    assert "Expected: 41 %\nObserved: 62 % (121 k of 195 k statements a day)\n" in text
     assert "Beyond expectation: 41.0 k more such statements a day" in text
     assert "q-value 0.0042 among 1,240 series tested · onset 3 July 2025 · first" in text
     assert "seen for 1 day" in text
-    assert "Moved with it" not in text
+    assert "rolled up" not in text
 
 
 def test_a_hole_in_the_data_says_that_nothing_was_judged(catalog: Catalog) -> None:
     message = incident_message(catalog, data_incident(state="new"), links={"Open incident": LINK})
     assert as_plain_text(message).splitlines() == [
-        "P2 · X has delivered nothing",
-        "New incident · X-delivery-2025-07-01",
+        "New · P2 · X has delivered nothing",
+        "X-delivery-2025-07-01",
         wording.sentence(catalog, data_incident(state="new")),
+        "Usually delivered: 700 k a day",
+        "Delivered: 0 on 3 July 2025",
         "Judged on deliveries up to 3 July 2025.",
         f"Open incident: {LINK}",
     ]
