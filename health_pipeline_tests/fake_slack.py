@@ -13,9 +13,10 @@ and to develop against, printing what it gets (see docs/slack.md)::
 
 What it does:
 
-- Web API: ``auth.test``, ``chat.postMessage`` (threads too), ``chat.update``, ``chat.postEphemeral``,
-  ``chat.getPermalink``, ``conversations.history``, ``.replies`` and ``.list``, ``users.list``, ``views.open``,
-  ``files.getUploadURLExternal``, the upload of the bytes and ``files.completeUploadExternal``. Tokens, scopes,
+- Web API: ``auth.test``, ``chat.postMessage`` (threads too), ``chat.update``, ``chat.delete``, ``chat.postEphemeral``,
+  ``chat.getPermalink``, ``conversations.history``, ``.replies``, ``.list`` and ``.info``, ``users.list``,
+  ``views.open``, ``files.getUploadURLExternal``, the upload of the bytes, ``files.completeUploadExternal`` and
+  ``files.delete``. Tokens, scopes,
   pages, and the limits of :mod:`health_pipeline_tests.slack_limits` are as in Slack; channels are posted to by
   name or ID and read by ID only.
 - Socket Mode: ``apps.connections.open`` with the app token, a WebSocket, ``hello``, :meth:`FakeSlack.interactive`
@@ -65,13 +66,16 @@ ANA, BEN = "U00000002", "U00000003"
 """Two people; whoever clicks is one of them."""
 
 SCOPES = {
+    "chat.delete": "chat:write",
     "chat.postMessage": "chat:write",
     "chat.postEphemeral": "chat:write",
     "chat.update": "chat:write",
     "conversations.history": "channels:history",
+    "conversations.info": "channels:read",
     "conversations.replies": "channels:history",
     "conversations.list": "channels:read",
     "files.completeUploadExternal": "files:write",
+    "files.delete": "files:write",
     "files.getUploadURLExternal": "files:write",
     "users.list": "users:read",
 }
@@ -84,7 +88,8 @@ class FakeSlack:
     """A context manager; ``url`` is what SLACK_API_URL takes.
 
     Attributes:
-        channels: name -> ID of the channels that the bot is in.
+        channels: name -> ID of the channels.
+        away, archived: IDs of channels that the bot is not in, and that are closed.
         users: of the workspace, as ``users.list`` gives them.
         messages: every accepted message: channel (ID), ts, thread_ts (of a reply), user, text, blocks, metadata, files,
             at (seconds of the monotonic clock).
@@ -111,14 +116,17 @@ class FakeSlack:
         methods: dict[str, Callable[[Arguments], Response]] = {
             "auth.test": self._auth_test,
             "apps.connections.open": self._connections_open,
+            "chat.delete": self._delete,
             "chat.getPermalink": self._permalink,
             "chat.postEphemeral": self._ephemeral,
             "chat.postMessage": self._post,
             "chat.update": self._update,
             "conversations.history": self._history,
+            "conversations.info": self._info,
             "conversations.list": self._list,
             "conversations.replies": self._replies,
             "files.completeUploadExternal": self._complete,
+            "files.delete": self._delete_file,
             "files.getUploadURLExternal": self._upload_url,
             "users.list": self._users,
             "views.open": self._view,
@@ -146,6 +154,8 @@ class FakeSlack:
             self._run(link.close())
         names = ("ecosystem-health", "ecosystem-health-pipeline")
         self.channels = {name: f"C{index:08d}" for index, name in enumerate(names, 1)}
+        self.away: set[str] = set()
+        self.archived: set[str] = set()
         self.users = [
             {"id": BOT, "name": "health-pipeline", "real_name": "Health pipeline", "is_bot": True, "deleted": False},
             {"id": ANA, "name": "ana", "real_name": "Ana Anders", "is_bot": False, "deleted": False},
@@ -348,6 +358,10 @@ class FakeSlack:
         channel = self._channel(arguments, by_name=True)
         if channel is None:
             return _error("channel_not_found")
+        if channel in self.away:
+            return _error("not_in_channel")
+        if channel in self.archived:
+            return _error("is_archived")
         blocks, metadata = _json(arguments, "blocks") or [], _json(arguments, "metadata")
         text = str(arguments.get("text") or "")
         problem = _content_problem(text, blocks, metadata, 40_000)
@@ -387,6 +401,18 @@ class FakeSlack:
             {name: message[name] for name in ("channel", "ts", "text", "blocks")} | {"at": time.monotonic()}
         )
         return JSONResponse({"ok": True, "channel": channel, "ts": message["ts"], "text": message["text"]})
+
+    def _delete(self, arguments: Arguments) -> Response:
+        channel, ts = self._channel(arguments, by_name=False), str(arguments.get("ts", ""))
+        if channel is None:
+            return _error("channel_not_found")
+        message = self._message(ts)
+        if message is None or message["channel"] != channel:
+            return _error("message_not_found")
+        if message["user"] != BOT:
+            return _error("cant_delete_message")
+        self.delete(ts)
+        return JSONResponse({"ok": True, "channel": channel, "ts": ts})
 
     def _ephemeral(self, arguments: Arguments) -> Response:
         if self._channel(arguments, by_name=True) is None:
@@ -432,8 +458,19 @@ class FakeSlack:
         return _page("messages", found, arguments, self.page)
 
     def _list(self, arguments: Arguments) -> Response:
-        channels = [{"id": id_, "name": name, "is_member": True} for name, id_ in self.channels.items()]
-        return _page("channels", channels, arguments, self.page)
+        return _page("channels", [self._about(name) for name in self.channels], arguments, self.page)
+
+    def _info(self, arguments: Arguments) -> Response:
+        channel = self._channel(arguments, by_name=False)
+        if channel is None:
+            return _error("channel_not_found")
+        name = next(name for name, id_ in self.channels.items() if id_ == channel)
+        return JSONResponse({"ok": True, "channel": self._about(name)})
+
+    def _about(self, name: str) -> dict[str, Any]:
+        id_ = self.channels[name]
+        return {"id": id_, "name": name, "is_channel": True, "is_private": False, "is_archived": id_ in self.archived,
+                "is_member": id_ not in self.away}  # fmt: skip
 
     def _users(self, arguments: Arguments) -> Response:
         return _page("members", self.users, arguments, self.page)
@@ -498,6 +535,11 @@ class FakeSlack:
             else:
                 self._add(channel, text, thread_ts=thread, files=files)
         return JSONResponse({"ok": True, "files": shown})
+
+    def _delete_file(self, arguments: Arguments) -> Response:
+        if self.files.pop(str(arguments.get("file", "")), None) is None:
+            return _error("file_not_found")
+        return JSONResponse({"ok": True})
 
     async def _respond(self, request: Request) -> Response:
         self.responses.append(json.loads(await request.body()) | {"number": request.path_params["number"]})

@@ -147,6 +147,34 @@ def test_an_upload_that_skips_a_step_is_refused(server: FakeSlack, client: WebCl
     assert server.messages == []
 
 
+def test_a_message_and_a_file_can_be_taken_away_again(server: FakeSlack, client: WebClient) -> None:
+    ts = client.chat_postMessage(channel=HERE, text="said")["ts"]
+    theirs = server.say("ecosystem-health", "Ours is better.")["ts"]
+    client.chat_delete(channel=HERE, ts=ts)
+    assert [m["ts"] for m in server.messages] == [theirs]
+    assert refused(client.chat_delete, channel=HERE, ts=ts) == "message_not_found"
+    assert refused(client.chat_delete, channel=HERE, ts=theirs) == "cant_delete_message"
+    place = client.files_getUploadURLExternal(filename="a.png", length=3)
+    client.files_delete(file=place["file_id"])
+    assert refused(client.files_delete, file=place["file_id"]) == "file_not_found"
+
+
+def test_a_channel_says_whether_the_bot_is_in_it_and_whether_it_is_closed(server: FakeSlack, client: WebClient) -> None:
+    def standing() -> tuple[str, bool, bool]:
+        about = client.conversations_info(channel=HERE)["channel"]
+        return about["name"], about["is_member"], about["is_archived"]
+
+    assert standing() == ("ecosystem-health", True, False)
+    server.away.add(HERE)
+    assert standing() == ("ecosystem-health", False, False)
+    assert refused(client.chat_postMessage, channel=HERE, text="x") == "not_in_channel"
+    server.away.clear()
+    server.archived.add(HERE)
+    assert standing() == ("ecosystem-health", True, True)
+    assert refused(client.chat_postMessage, channel=HERE, text="x") == "is_archived"
+    assert refused(client.conversations_info, channel="#ecosystem-health") == "channel_not_found"
+
+
 def test_every_method_needs_its_token_and_scope(server: FakeSlack, client: WebClient) -> None:
     assert [u["id"] for u in client.users_list()["members"]] == [BOT, ANA, BEN]
     server.scopes = {"chat:write", "files:write"}
