@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from health_pipeline.catalog.alerts import Verdict
+from health_pipeline.catalog.model import EVERY_UNIT, Catalog
+from health_pipeline.incidents import wording
+from health_pipeline.incidents.model import Incident
+
+DELIVERY = "delivery"
+"""Stands for the metric of a hole in the data, which has none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Snooze:
     """Silence until a date: for a metric in a segment, a metric anywhere, or everything in a segment.
 
     Attributes:
-        metric: empty for every metric.
+        metric: empty for every metric; :data:`DELIVERY` for holes in the data.
         segment: the segment as in the cube, with all that lies within it, or the total ("") alone; ``None`` for
             everywhere.
         until: the first day on which it is told again.
@@ -92,3 +99,44 @@ class TrackRecord:
     def precision(self) -> float:
         """Share of those judged that was no false alarm: something had changed; NaN when none was judged."""
         return 1.0 - self.false_alarm / self.judged if self.judged else float("nan")
+
+
+def silenced_as(catalog: Catalog, incident: Incident) -> tuple[str, str]:
+    """Metric and segment by which an incident is snoozed, and judged in a track record: its root's.
+
+    A hole in the data is :data:`DELIVERY`, in the segment of the unit that did not deliver.
+    """
+    if incident.kind == "shift":
+        return incident.metric, incident.segment
+    return DELIVERY, "" if incident.unit == EVERY_UNIT else f"{catalog.unit}={incident.unit}"
+
+
+def silence(snoozes: Iterable[Snooze], metric: str, segment: str, day: dt.date) -> Snooze | None:
+    """The snooze that silences a series on a day, of several the one that lasts longest; ``None`` for none."""
+    found = [snooze for snooze in snoozes if snooze.covers(metric, segment, day)]
+    return max(found, key=lambda snooze: snooze.until, default=None)
+
+
+def what_is_snoozed(catalog: Catalog, snooze: Snooze) -> str:
+    """``everything in Indonesia``, ``overturn rate in beauty in Indonesia``, ``overturn rate everywhere``.
+
+    Plain words, in which names from the data stand as they are.
+    """
+    what = {"": "everything", DELIVERY: "holes in the data"}.get(snooze.metric)
+    if what is None:
+        known = {metric.name: metric for metric in catalog.metrics}
+        what = known[snooze.metric].title if snooze.metric in known else snooze.metric
+        what = what[:1].lower() + what[1:] if what[1:2].islower() else what
+    if snooze.segment is None:
+        return f"{what} everywhere"
+    return f"{what} in {_where(catalog, snooze.segment)}"
+
+
+def _where(catalog: Catalog, segment: str) -> str:
+    known = {dimension.name for dimension in catalog.dimensions}
+    pairs = [part.partition("=")[::2] for part in segment.split("|") if part]
+    labels = {name: catalog.dimension(name).label(value) if name in known else value for name, value in pairs}
+    if not labels:
+        return f"{wording.unit(catalog, EVERY_UNIT).lower()} taken together"
+    unit = labels.pop(catalog.unit, "")
+    return " in ".join(part for part in (", ".join(labels.values()), unit) if part)
