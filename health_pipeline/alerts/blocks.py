@@ -51,9 +51,9 @@ Element = dict[str, Any]
 
 _BROADCAST = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
 _LINK = re.compile(r"<(https?://[^|<>\s]+)\|([^<>]*)>")
-_MENTION = re.compile(r"<@([UW][A-Z0-9]{2,})>|<!subteam\^(S[A-Z0-9]{2,})>")
-_USER = re.compile(r"[UW][A-Z0-9]{2,}")
-_GROUP = re.compile(r"S[A-Z0-9]{2,}")
+_USER = re.compile(r"[UW][A-Z0-9]{2,30}")
+_GROUP = re.compile(r"S[A-Z0-9]{2,30}")
+_MENTION = re.compile(rf"<@({_USER.pattern})>|<!subteam\^({_GROUP.pattern})>")
 _TERMINAL = "cli:"
 _LINE_ENDS = "\n\r\t\v\f\x85\u2028\u2029"
 _HIDDEN = {"Cc", "Cf", "Cs"}
@@ -134,16 +134,16 @@ def mention(user: str) -> str:
     """Somebody, as mrkdwn: ``<@U…>`` or ``<!subteam^S…>``, which ping; a name from the terminal (``cli:name``) or
     whatever else is no ID of Slack's as plain text, which does not.
     """
-    if _USER.fullmatch(user) and len(user) <= MAX_ID:
+    if is_user(user):
         return f"<@{user}>"
-    if _GROUP.fullmatch(user) and len(user) <= MAX_ID:
+    if _GROUP.fullmatch(user):
         return f"<!subteam^{user}>"
     return inline(user.removeprefix(_TERMINAL), 80)
 
 
 def is_user(user: str) -> bool:
     """Whether it has the form of the ID of a Slack user."""
-    return bool(_USER.fullmatch(user)) and len(user) <= MAX_ID
+    return _USER.fullmatch(user) is not None
 
 
 def plain(text: str, limit: int) -> Element:
@@ -170,6 +170,11 @@ def said(text: str) -> Block:
     return {"type": "section", "text": mrkdwn(text)}
 
 
+def heading(text: str) -> Block:
+    """A line of ours in bold, above a section of text from data."""
+    return said(f"*{text}*")
+
+
 def fields(pairs: Iterable[tuple[str, str]]) -> Block:
     """Labels of ours with values from data, two beside each other."""
     shown = [mrkdwn(f"*{label}*\n{escape(value, 200)}") for label, value in pairs]
@@ -187,9 +192,15 @@ def actions(block_id: str, elements: Sequence[Element]) -> Block:
     return {"type": "actions", "block_id": block_id, "elements": list(elements)}
 
 
-def button(action_id: str, text: str, *, url: str = "", style: str = "") -> Element:
+def button(action_id: str, text: str, *, style: str = "") -> Element:
     made: Element = {"type": "button", "action_id": action_id, "text": plain(clean(text), MAX_BUTTON)}
-    return made | ({"url": url} if url else {}) | ({"style": style} if style else {})
+    return made | ({"style": style} if style else {})
+
+
+def link_button(action_id: str, label: str, url: str) -> Element:
+    """A link of :func:`web_links` as a button."""
+    text = {"type": "plain_text", "text": label, "emoji": False}
+    return {"type": "button", "action_id": action_id, "text": text, "url": url}
 
 
 def users_select(action_id: str, placeholder: str, chosen: str = "") -> Element:
@@ -261,19 +272,31 @@ def size(blocks: Sequence[Block]) -> int:
     return len(json.dumps(blocks, ensure_ascii=False))
 
 
-def fitted(ranked: Sequence[tuple[int, Block]], note: Block) -> tuple[Block, ...]:
-    """Blocks that a message has room for: what counts least goes first, and ``note`` stands for what went.
+@dataclass(frozen=True)
+class Part:
+    """Blocks of a message that stay or go together.
 
-    Args:
-        ranked: (how much it counts, block) in the order shown: 0 stays in any case, the largest number goes first.
+    Attributes:
+        rank: 0 stays in any case; what has the largest number goes first when a message is too long.
     """
-    kept = list(ranked)
-    while _is_too_much([block for _, block in kept]) and any(rank for rank, _ in kept):
-        last = max(range(len(kept)), key=lambda at: (kept[at][0], at))
+
+    rank: int
+    blocks: tuple[Block, ...]
+
+
+def fitted(parts: Sequence[Part], note: Block) -> tuple[Block, ...]:
+    """The blocks of parts that a message has room for; ``note`` stands where the first went that it has none for."""
+    kept = list(parts)
+    while _is_too_much(_all(kept)) and any(part.rank for part in kept):
+        last = max(range(len(kept)), key=lambda at: (kept[at].rank, at))
         del kept[last]
-        if not any(block is note for _, block in kept):
-            kept.insert(last, (0, note))
-    return tuple(block for _, block in kept)
+        if not any(part.blocks == (note,) for part in kept):
+            kept.insert(last, Part(0, (note,)))
+    return tuple(_all(kept))
+
+
+def _all(parts: Iterable[Part]) -> list[Block]:
+    return [block for part in parts for block in part.blocks]
 
 
 def _is_too_much(blocks: Sequence[Block]) -> bool:

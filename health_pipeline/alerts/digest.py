@@ -8,14 +8,18 @@ from dataclasses import dataclass
 
 from health_pipeline.alerts import blocks as kit
 from health_pipeline.alerts.blocks import Block, Content
-from health_pipeline.alerts.message import STATES, About, Change
+from health_pipeline.alerts.message import STATES, VERDICTS, About, Change
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident
 
-LINES_SHOWN = 30
+LINES_SHOWN = 25
+LINES_EACH = 5
+"""So many lines of a group are shown even when an earlier group has more than there is room for."""
 LINE = 240
 """Characters of a line."""
+ROOM = 8_000
+"""Characters of blocks for all lines; the rest is for what stands around them."""
 
 _GROUPS: dict[str, tuple[Change, ...]] = {
     "New": ("new", "reopened"),
@@ -60,17 +64,16 @@ def digest_content(
     title = f"Morning digest, {day.day} {day:%B}"
     usable = kit.web_links(links or {})
     groups = {name: [line for line in lines if line.what in changes] for name, changes in _GROUPS.items()}
-    counted = [f"{len(group)} {name.lower()}" for name, group in groups.items() if group] or ["Nothing new"]
+    happened = [f"{len(group):,} {name.lower()}" for name, group in groups.items() if group]
     standing = [f"{open_count:,} open", *([f"{snoozed:,} snoozed"] if snoozed else [])]
-    blocks: list[Block] = [kit.header(title), kit.context([*counted, *standing])]
-    body, left = _body(catalog, {f"{name} ({len(group)})": group for name, group in groups.items()}, LINES_SHOWN)
-    blocks += body or [kit.section("A calm morning: nothing new, nothing changed, nothing ended.", 200)]
-    blocks += _rest(left + more, usable)
-    first = next((line for group in groups.values() for line in group), None)
-    text = f"{title}: {', '.join([*counted, *standing])}."
-    if first is not None:
-        text += f" First: {_line(catalog, first)}"
-    return Content(kit.with_link(kit.escape(text, 1_000), usable), tuple(blocks))
+    told = {f"{name} ({len(group):,})": [_line(catalog, line, day) for line in group] for name, group in groups.items()}
+    body, left = _body(told)
+    if not body:
+        body = [kit.section("A calm morning: nothing is new, nothing has changed, nothing has ended.", 200)]
+    blocks = (kit.header(title), kit.context([*happened, *standing]), *body, *_rest(left + more, usable))
+    first = next((line for group in told.values() for line in group), "nothing is new, nothing has changed")
+    text = f"{title}: {', '.join([*happened, *standing])}. {first[:1].upper()}{first[1:]}"
+    return Content(kit.with_link(kit.escape(text, 1_000), usable), blocks)
 
 
 def rollup_content(
@@ -84,35 +87,76 @@ def rollup_content(
         links: label -> http(s) URL, the most useful first.
     """
     usable = kit.web_links(links or {})
-    title = f"{wording.count(len(lines) + more, 'more incident').replace(' more', ' more')} within the hour"
-    body, left = _body(catalog, {"": lines}, LINES_SHOWN)
-    why = f"More than {wording.count(catalog.alerts.per_hour, 'message')} of their own within an hour."
-    blocks = [kit.header(title), kit.context([why, "Each in full in the thread"]), *body, *_rest(left + more, usable)]
-    first = f" First: {_line(catalog, lines[0])}" if lines else ""
-    return Content(kit.with_link(kit.escape(f"{title}.{first}", 1_000), usable), tuple(blocks))
+    title = f"{wording.count(len(lines) + more, 'more incident')} within the hour"
+    told = [_line(catalog, line, line.incident.day) for line in lines]
+    body, left = _body({"": told})
+    already = wording.count(catalog.alerts.per_hour, "incident")
+    why = f"{already} had a message of {'its' if catalog.alerts.per_hour == 1 else 'their'} own here in this hour"
+    blocks = (kit.header(title), kit.context([why, "each of these in full in the thread"]), *body)
+    text = kit.escape(f"{title}. {told[0] if told else ''}", 1_000)
+    return Content(kit.with_link(text, usable), (*blocks, *_rest(left + more, usable)))
 
 
-def _body(catalog: Catalog, groups: Mapping[str, Sequence[DigestLine]], most: int) -> tuple[list[Block], int]:
+def _body(groups: Mapping[str, Sequence[str]]) -> tuple[list[Block], int]:
     """(a block a line, under the headings of their groups; how many lines found no room)."""
+    shown = _shares([len(group) for group in groups.values()])
     blocks: list[Block] = []
-    left = 0
-    for heading, group in groups.items():
-        if group and heading:
-            blocks.append(kit.said(f"*{heading}*"))
-        shown = group[:most]
-        blocks += [kit.section(_line(catalog, line), LINE) for line in shown]
-        left += len(group) - len(shown)
-        most -= len(shown)
+    left = sum(len(group) for group in groups.values())
+    for (heading, group), most in zip(groups.items(), shown, strict=True):
+        made = [kit.section(line, LINE) for line in group[:most]]
+        while made and kit.size([*blocks, *made]) > ROOM:
+            made.pop()
+        blocks += [kit.heading(heading)] if heading and made else []
+        blocks += made
+        left -= len(made)
     return blocks, left
 
 
-def _line(catalog: Catalog, line: DigestLine) -> str:
+def _shares(lengths: Sequence[int]) -> list[int]:
+    """How many lines of each group are shown: the first ones all they need, the others at least some."""
+    shares = [min(length, LINES_EACH) for length in lengths]
+    for at, length in enumerate(lengths):
+        shares[at] += min(length - shares[at], max(0, LINES_SHOWN - sum(shares)))
+    return shares
+
+
+def _line(catalog: Catalog, line: DigestLine, day: dt.date) -> str:
+    """``P3 · Beauty in Indonesia: overturn rate up ×3.1, since 27 November``."""
     incident, about = line.incident, line.about
-    title = wording.title(catalog, incident)
-    since = "" if "since" in title else f", since {wording.day(incident.onset)}"
-    return f"{about.severity} · {STATES.get(line.what, line.what.capitalize())} · {title}{since}"
+    parts = [about.severity, *_what(line), kit.shorten(wording.title(catalog, incident), 170)]
+    return f"{' · '.join(parts)}, {_when(incident, day)}"
+
+
+def _what(line: DigestLine) -> list[str]:
+    """What happened to it, where the group does not say so. Whoever did it is not named: a name would be pinged."""
+    standing = line.about.standing
+    told = {"new": "", "reopened": "flared up again", "raised": f"now {line.about.severity}", "overdue": "overdue"}
+    if line.what == "acknowledged":
+        told["acknowledged"] = "acknowledged" if standing.acknowledged else "not acknowledged any more"
+    elif line.what == "assigned":
+        told["assigned"] = "assigned" if standing.assignee else "assigned to nobody any more"
+    elif line.what == "verdict":
+        told["verdict"] = VERDICTS[standing.verdict].lower() if standing.verdict else "verdict taken back"
+    elif line.what == "snoozed":
+        told["snoozed"] = "snoozed" if standing.snooze else "not snoozed any more"
+    said = told.get(line.what, STATES.get(line.what, "").lower())
+    return [said] if said else []
+
+
+def _when(incident: Incident, day: dt.date) -> str:
+    last = incident.headline_reported if incident.kind == "shift" else incident.last_reported
+    if incident.state == "recovered" and last > incident.onset:
+        return f"{_short(incident.onset, last)} to {_short(last, day)}"
+    over = incident.state == "recovered" or (incident.shape == "spike" and incident.state != "settled")
+    return f"{'on' if over else 'since'} {_short(incident.onset, day)}"
+
+
+def _short(date: dt.date, beside: dt.date) -> str:
+    """A day, without its year where that is clear."""
+    return wording.day(date) if date.year != beside.year else f"{date.day} {date:%B}"
 
 
 def _rest(left: int, usable: Mapping[str, str]) -> list[Block]:
+    """How many more there are, and where."""
     links = kit.link_line(usable)
     return [kit.section(f"… and {left:,} more", 100), *links] if left > 0 else links

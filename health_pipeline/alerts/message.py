@@ -40,6 +40,7 @@ MEMBERS_SHOWN = 3
 SUSPECTS_SHOWN = 3
 EVENTS_SHOWN = 3
 TRUST_SHOWN = 4
+MENTIONED = 10
 
 OPEN = ":open"
 RETRACTED = "retracted"
@@ -48,7 +49,11 @@ ACKNOWLEDGE, ASSIGN, VERDICT, SNOOZE, LINK = "acknowledge", "assign", "verdict",
 """``action_id`` of what can be clicked."""
 SNOOZE_DAYS = (1, 7, 30)
 SNOOZE_SCOPES = {"segment": "This segment", "here": "This metric here", "metric": "This metric everywhere"}
-"""What a snooze covers: first part of the value of an option, and the group it is in."""
+"""What a snooze covers: first part of an option's value, and the group it is in; of a shift."""
+HOLE_SCOPES = {"segment": "Everything of {}", "here": "Holes in the data of {}", "metric": "All holes in the data"}
+"""The same of a hole in the data."""
+MAX_ACTIONS = 5_000
+"""Characters of all that can be clicked: menus with more causes than that lose the last of them."""
 
 VERDICTS: dict[Verdict, str] = {
     "real": "Real", "expected": "Expected", "false_alarm": "False alarm", "new_normal": "New normal",
@@ -70,6 +75,8 @@ stand for the same taken back: then the standing does not hold them any more.
 """
 CHANGES: tuple[Change, ...] = get_args(Change)
 
+_NOT_SO: tuple[str, ...] = ("retracted", "merged")
+"""States in which an incident's own figures do not tell what happened."""
 _JUDGED_ANEW = (
     "Withdrawn: the days on which this was reported have been judged anew, with corrected or late data, and no longer "
     "show it."
@@ -167,34 +174,23 @@ def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
 def incident_content(catalog: Catalog, incident: Incident, about: About) -> Content:
     """The full message about an incident, in whatever state it is: every part of it that there is."""
     state = STATES[_state(incident, about)]
-    sentence = story(catalog, incident, about)
     links = kit.web_links(about.links)
-    ranked: list[tuple[int, Block]] = [
-        (0, kit.header(f"{state} · {about.severity} · {wording.title(catalog, incident)}")),
-        (0, kit.context(_identity(catalog, incident, about))),
-    ]
-    if about.mention:
-        ranked.append((0, kit.said(" ".join(kit.mention(user) for user in about.mention[:10]))))
-    decided = _decided(catalog, incident, about)
-    if decided:
-        ranked.append((0, kit.said("  ·  ".join(decided))))
-    ranked.append((0, kit.section(sentence, 600)))
-    ranked += _numbers(catalog, incident)
-    if incident.kind == "shift":
-        ranked += _causes(catalog, incident)
-    ranked += [(3, block) for block in _doubts(incident)]
-    ranked.append((2, kit.context([_trust(incident), *about.trust[:TRUST_SHOWN]], 260)))
-    ranked += [(6, block) for block in _coincident(incident.events)]
     buttons = _actions(catalog, incident, about, links)
-    shown = dict(list(links.items())[1:]) if buttons and links else links
-    ranked += [(1, block) for block in kit.link_line(shown)]
-    if about.chart:
-        ranked.append((4, kit.context(["Chart in the thread"])))
-    ranked += [(0, block) for block in buttons]
-    ranked += [(4, block) for block in _record(about.record)]
+    others = dict(list(links.items())[1:]) if buttons else links
+    parts = [
+        kit.Part(0, _head(catalog, incident, about)),
+        kit.Part(0, (kit.section(story(catalog, incident, about), 600),)),
+        *(_findings(catalog, incident) if _state(incident, about) not in _NOT_SO else ()),
+        kit.Part(2, (kit.context([_judged(incident), *about.trust[:TRUST_SHOWN]], 260),)),
+        *(_nearby(incident.events) if _state(incident, about) not in _NOT_SO else ()),
+        kit.Part(3, (kit.context(["Chart in the thread"]),) if about.chart else ()),
+        kit.Part(1, tuple(kit.link_line(others))),
+        kit.Part(0, tuple(buttons)),
+        kit.Part(5, tuple(_record(about.record))),
+    ]
     note = kit.said(" ".join(["There is more than a message holds.", *[kit.link(*x) for x in list(links.items())[:1]]]))
-    text = escape(f"{state}, {about.severity}: {sentence}", 2_000)
-    return Content(kit.with_link(text, links), kit.fitted(ranked, note))
+    text = escape(f"{state}, {about.severity}: {story(catalog, incident, about)}", 2_000)
+    return Content(kit.with_link(text, links), kit.fitted(parts, note))
 
 
 def change_content(
@@ -209,7 +205,7 @@ def change_content(
     links = kit.web_links(about.links)
     words, shown = _change(catalog, incident, about, what, by)
     if about.mention:
-        shown = f"{' '.join(kit.mention(user) for user in about.mention[:10])} {shown}"
+        shown = f"{_mentions(about)} {shown}"
     title = wording.title(catalog, incident)
     text = escape(f"{words} {title}" if what in _BY_PEOPLE else words, 2_000)
     return Content(kit.with_link(text, links), (kit.said(shown),))
@@ -286,6 +282,16 @@ def _merged(incident: Incident) -> str:
     return f"It turned out to be part of {incident.merged_into or 'another'}."
 
 
+def _head(catalog: Catalog, incident: Incident, about: About) -> tuple[Block, ...]:
+    """State, severity, what it is called, whom it concerns, and what people decided."""
+    title = f"{STATES[_state(incident, about)]} · {about.severity} · {wording.title(catalog, incident)}"
+    blocks = [kit.header(title), kit.context(_identity(catalog, incident, about))]
+    if about.mention:
+        blocks.append(kit.said(_mentions(about)))
+    decided = _decided(catalog, incident, about)
+    return (*blocks, kit.said("  ·  ".join(decided))) if decided else tuple(blocks)
+
+
 def _identity(catalog: Catalog, incident: Incident, about: About) -> list[str]:
     parts = []
     if incident.kind == "shift":
@@ -294,6 +300,10 @@ def _identity(catalog: Catalog, incident: Incident, about: About) -> list[str]:
         placed = f", rank {about.rank} of {wording.day(incident.day)}" if about.rank else ""
         parts.append(f"score {about.score:.1f}{placed}")
     return [*parts, incident.id]
+
+
+def _mentions(about: About) -> str:
+    return " ".join(kit.mention(user) for user in about.mention[:MENTIONED])
 
 
 # ── What people decided ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -391,36 +401,42 @@ def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by
         if about.told_at is not None and within is not None:
             due = f" It was due by {_clock_time(about.told_at + dt.timedelta(minutes=within), about.told_at)}."
         return f"Nobody has acknowledged this yet.{due}", f"Nobody has acknowledged this yet.{due}"
-    head = {"reopened": "Flared up again", "raised": f"Now {about.severity}", "retracted": ""}
-    start = head.get(what, STATES.get(what, ""))
+    start = {"reopened": "Flared up again", "raised": f"Now {about.severity}"}.get(what) or STATES[what]
     if what == "merged":
-        words = f"Merged: {_merged(incident)[0].lower()}{_merged(incident)[1:]}"
+        words = f"{start}. {_merged(incident)}"
     else:
         told = story(catalog, incident, about)
-        words = f"{start}: {told}" if start and not told.startswith("Withdrawn") else told
+        words = told if told.startswith(start) else f"{start}. {told}"
     return words, escape(words, 1_000)
 
 
 # ── Numbers, evidence, causes ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _numbers(catalog: Catalog, incident: Incident) -> list[tuple[int, Block]]:
-    """Numbers and evidence, with how much they count."""
+def _findings(catalog: Catalog, incident: Incident) -> list[kit.Part]:
+    """Numbers, evidence, causes, what moved with it, and what speaks for the data as the cause."""
     if incident.kind == "data":
         if not incident.expected > 0:
             return []
         delivered = f"{wording.number(incident.observed)} on {wording.day(incident.last_reported)}"
-        pairs = [("Usually delivered", f"{wording.number(incident.expected)} a day"), ("Delivered", delivered)]
-        return [(1, kit.fields(pairs))]
+        usual = f"{wording.number(incident.expected)} a day"
+        return [kit.Part(1, (kit.fields([("Usually delivered", usual), ("Delivered", delivered)]),))]
+    return [
+        kit.Part(0, (kit.fields(_numbers(catalog, incident)),)),
+        kit.Part(1, (kit.context(_evidence(incident)),)),
+        *_causes(catalog, incident),
+        *_rolled_up(catalog, incident),
+        *_doubts(incident),
+    ]
+
+
+def _numbers(catalog: Catalog, incident: Incident) -> list[tuple[str, str]]:
+    """What the sentence does not say: label -> value. The change and its interval are in the sentence."""
     metric = catalog.metric(incident.metric)
     per_day = " a day" if metric.type == "count" else ""
     pairs = [
         ("Expected", wording.value(metric, incident.expected) + per_day),
         ("Observed", wording.value(metric, incident.observed) + per_day + counted(metric, incident)),
-        (
-            "Change",
-            f"{wording.change(incident.change)} ({wording.interval(incident.change_low, incident.change_high)})",
-        ),
     ]
     if math.isfinite(incident.excess) and metric.type in ("count", "proportion", "rate"):  # else it counts no things
         things = metric.unit if metric.type == "count" else "cases"
@@ -429,7 +445,8 @@ def _numbers(catalog: Catalog, incident: Incident) -> list[tuple[int, Block]]:
         sign = "more" if incident.excess >= 0 else "fewer"
         amount = wording.number(abs(incident.excess))
         pairs.append(("Beyond expectation", f"{amount} {sign} {things} a day"))
-    return [(0, kit.fields(pairs)), (1, kit.context(_evidence(incident)))]
+    exposure = wording.exposure(catalog, incident)
+    return [*pairs, *([("Exposure", exposure)] if exposure else [])]
 
 
 def counted(metric: Metric, incident: Incident) -> str:
@@ -466,46 +483,52 @@ def _evidence(incident: Incident) -> list[str]:
     ]
 
 
-def _causes(catalog: Catalog, incident: Incident) -> list[tuple[int, Block]]:
-    """Where the change comes from, and what moved with it, with how much they count."""
-    found: list[tuple[int, Block]] = []
+def _causes(catalog: Catalog, incident: Incident) -> list[kit.Part]:
     explained = wording.explanation(catalog, incident)
-    if explained:
-        found.append((4, kit.section("\n".join(["Where it comes from", *explained]), 800)))
+    if not explained:
+        return []
+    return [kit.Part(3, (kit.heading("Where it comes from"), kit.section("\n".join(explained), 800)))]
+
+
+def _rolled_up(catalog: Catalog, incident: Incident) -> list[kit.Part]:
+    """The other shifts of the incident, the largest first."""
     others = [m for m in incident.members[1:] if m.is_open or not incident.is_open]
-    if others:
-        reach = wording.reach(catalog, incident)
-        head = f"{wording.count(len(others), 'child alert')} rolled up"
-        lines = [f"• {kit.shorten(wording.member(catalog, m), 200)}" for m in others[:MEMBERS_SHOWN]]
-        if len(others) > MEMBERS_SHOWN:
-            lines.append(f"… and {len(others) - MEMBERS_SHOWN} more")
-        found.append((5, kit.section("\n".join([f"{head} ({reach})" if reach else head, *lines]), 900)))
-    return found
+    if not others:
+        return []
+    spread = wording.spread(catalog, incident)
+    lines = [f"• {kit.shorten(wording.member(catalog, m), 200)}" for m in others[:MEMBERS_SHOWN]]
+    if len(others) > MEMBERS_SHOWN:
+        lines.append(f"… and {len(others) - MEMBERS_SHOWN} more")
+    head = f"{wording.count(len(others), 'child alert')} rolled up"
+    if spread:
+        head += f": {kit.inline(spread, 200)}"
+    return [kit.Part(4, (kit.heading(head), kit.section("\n".join(lines), 700)))]
 
 
-def _doubts(incident: Incident) -> list[Block]:
+def _doubts(incident: Incident) -> list[kit.Part]:
     """What speaks for the data as the cause; nothing when nothing does."""
     if not incident.suspects:
         return []
     lines = [f"• {kit.shorten(s.sentence, 260)}" for s in incident.suspects[:SUSPECTS_SHOWN]]
     if len(incident.suspects) > SUSPECTS_SHOWN:
         lines.append(f"… and {len(incident.suspects) - SUSPECTS_SHOWN} more")
-    return [kit.section("\n".join(["Could it be the data?", *lines]), 900)]
+    return [kit.Part(2, (kit.heading("Could it be the data?"), kit.section("\n".join(lines), 900)))]
 
 
-def _trust(incident: Incident) -> str:
+def _judged(incident: Incident) -> str:
     if incident.kind == "data":
         return f"Judged on deliveries up to {wording.day(incident.day)}."
     return f"Judged on data up to {wording.day(incident.day)}; days with incomplete deliveries are left out."
 
 
-def _coincident(events: Sequence[str]) -> list[Block]:
+def _nearby(events: Sequence[str]) -> list[kit.Part]:
+    """What happened near the onset, which need not be why."""
     if not events:
         return []
     shown = [kit.shorten(title, 150) for title in events[:EVENTS_SHOWN]]
     if len(events) > EVENTS_SHOWN:
         shown.append(f"… and {len(events) - EVENTS_SHOWN} more")
-    return [kit.context([f"Coincident, not causal: {shown[0]}", *shown[1:]])]
+    return [kit.Part(6, (kit.context([f"Coincident, not causal: {shown[0]}", *shown[1:]]),))]
 
 
 # ── Actions and track record ─────────────────────────────────────────────────────────────────────────────────────────
@@ -518,43 +541,50 @@ def _actions(catalog: Catalog, incident: Incident, about: About, links: Mapping[
     """
     if not about.actions:
         return []
-    elements = []
     standing = about.standing
+    elements: list[kit.Element] = []
     if not is_over(incident, about):
         if standing.acknowledged is None:
             elements.append(kit.button(ACKNOWLEDGE, "Acknowledge", style="primary"))
         elements.append(kit.users_select(ASSIGN, "Assign", standing.assignee))
-        elements.append(kit.static_select(VERDICT, "Verdict", *_verdicts(catalog, standing)))
-        elements.append(kit.static_select(SNOOZE, "Snooze", _snoozes(incident)))
-    for label, url in list(links.items())[:1]:
-        elements.append({"type": "button", "action_id": LINK, "text": _link_text(label), "url": url})
+        elements.append(_verdict_menu(catalog, standing))
+        elements.append(kit.static_select(SNOOZE, "Snooze", _snoozes(catalog, incident)))
+    elements += [kit.link_button(LINK, label, url) for label, url in list(links.items())[:1]]
     return [kit.actions(kit.reference(catalog.name, incident.id), elements)] if elements else []
 
 
-def _link_text(label: str) -> kit.Element:
-    """A label that :func:`.blocks.web_links` has escaped already."""
-    return {"type": "plain_text", "text": label, "emoji": False}
+def _verdict_menu(catalog: Catalog, standing: Standing) -> kit.Element:
+    """Verdicts with their causes, of which those that fit are shown; the one that was chosen is selected."""
+    shown = max((len(causes) for causes in catalog.alerts.causes.values()), default=0)
+    while True:
+        menu, chosen = _verdicts(catalog, standing, shown)
+        made = kit.static_select(VERDICT, "Verdict", menu, chosen)
+        if kit.size([made]) <= MAX_ACTIONS - 1_500 or not shown:
+            return made
+        shown -= 1
 
 
-def _verdicts(catalog: Catalog, standing: Standing) -> tuple[dict[str, list[tuple[str, str]]], str]:
-    """(the menu of verdicts with their causes, the value of the one that was chosen)."""
+def _verdicts(catalog: Catalog, standing: Standing, shown: int) -> tuple[dict[str, list[tuple[str, str]]], str]:
+    """(the menu of verdicts with ``shown`` causes each, the value of the one that was chosen)."""
     menu: dict[str, list[tuple[str, str]]] = {}
     chosen = ""
     for verdict, title in VERDICTS.items():
         causes = catalog.alerts.causes.get(verdict, ())
-        menu[title] = [(f"{title}: {cause}", f"{verdict}|{n}") for n, cause in enumerate(causes)]
-        if not causes:
-            menu[title] = [(title, f"{verdict}|")]
+        options = [(f"{title}: {cause}", f"{verdict}|{at}") for at, cause in enumerate(causes[:shown])]
+        menu[title] = options or [(title, f"{verdict}|")]
         if verdict == standing.verdict:
-            at = causes.index(standing.cause) if standing.cause in causes else None
-            chosen = f"{verdict}|{'' if at is None else at}"
+            chosen = f"{verdict}|{causes.index(standing.cause) if standing.cause in causes else ''}"
     return menu, chosen
 
 
-def _snoozes(incident: Incident) -> dict[str, list[tuple[str, str]]]:
+def _snoozes(catalog: Catalog, incident: Incident) -> dict[str, list[tuple[str, str]]]:
+    scopes = SNOOZE_SCOPES
+    if incident.kind == "data":
+        who = kit.shorten(kit.clean(wording.unit(catalog, incident.unit)), 40) or kit.NOTHING
+        scopes = {scope: title.format(who) for scope, title in HOLE_SCOPES.items()}
     return {
         title: [(f"{title}, {wording.count(days, 'day')}", f"{scope}|{days}") for days in SNOOZE_DAYS]
-        for scope, title in SNOOZE_SCOPES.items()
+        for scope, title in scopes.items()
     }
 
 

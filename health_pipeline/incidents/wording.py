@@ -270,6 +270,11 @@ def difference(metric: Metric, amount: float, unit: bool = True) -> str:
 
 def reach(catalog: Catalog, incident: Incident) -> str:
     """The blast radius: ``11 segments and 5 metrics of Indonesia; 12 % of Indonesia by volume``."""
+    return "; ".join(part for part in (spread(catalog, incident), exposure(catalog, incident)) if part)
+
+
+def spread(catalog: Catalog, incident: Incident) -> str:
+    """How many series moved, and where: ``11 segments and 5 metrics of Indonesia``; "" when none is under way."""
     found = incident.reach
     if not found.segments:
         return ""
@@ -278,11 +283,15 @@ def reach(catalog: Catalog, incident: Incident) -> str:
     if named:
         shown = named if len(named) <= 3 else [*named[:2], f"{len(named) - 2} more"]
         units = f" of {shown[0]}" if len(shown) == 1 else f" of {', '.join(shown[:-1])} and {shown[-1]}"
-    said = f"{count(found.segments, 'segment')} and {count(found.metrics, 'metric')}{units}"
-    if found.share is not None and incident.segment != found.share_of:
-        metric = catalog.metric(incident.metric)
-        said += f"; {percent(found.share)} of {_whole(catalog, metric, found.share_of)} by volume"
-    return said
+    return f"{count(found.segments, 'segment')} and {count(found.metrics, 'metric')}{units}"
+
+
+def exposure(catalog: Catalog, incident: Incident) -> str:
+    """How much of the whole the root's segment is: ``12 % of Indonesia by volume``; "" when that is not known."""
+    found = incident.reach
+    if not found.segments or found.share is None or incident.segment == found.share_of:
+        return ""
+    return f"{percent(found.share)} of {_whole(catalog, catalog.metric(incident.metric), found.share_of)} by volume"
 
 
 def percent(part: float) -> str:

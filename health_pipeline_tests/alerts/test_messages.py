@@ -44,7 +44,6 @@ def test_a_level_shift_is_told_with_numbers_evidence_and_members(catalog: Catalo
         said,
         "Expected: 1.2 M a day",
         "Observed: 610 k a day",
-        "Change: −49 % (95 % CI −53 % to −44 %)",
         "Beyond expectation: 590 k fewer statements a day",
         "q-value below 0.0001 among 1,240 series tested · onset 1 July 2025 "
         "(between 30 June 2025 and 1 July 2025) · first reported 2 July 2025, seen for 3 days",
