@@ -13,8 +13,9 @@ working on it any more (a crash, a lost answer) is *doubtful*: Slack may have it
 with ``doubtful`` set, and whoever gets it looks for it in Slack before sending it again; an edit is sent again
 at once, since twice the same edit is one. Rows are never deleted.
 
-Order. An edit, a reply or an upload *follows* a post: it is due only when its post is ``sent``, and after
-every earlier follower of that post which is not at its end yet. Quiet hours (``not_before``) bend this twice,
+Order. A reply or an upload *follows* a post, an edit a post or a reply: it is due only when what it follows is
+``sent``, and after every earlier follower of that which is not at its end yet. So a reply can be edited, a reply to
+a reply can't be: Slack's threads have one level. Quiet hours (``not_before``) bend this twice,
 because a held reply must not keep the message itself untrue, nor hold what is urgent: an edit overtakes
 replies and uploads that are held, and a reply or upload with an earlier ``not_before`` than what stands before
 it in its thread, post included, takes all of that along.
@@ -65,7 +66,7 @@ OUTBOX = sa.Table(
     sa.Column("channel_id", sa.String(50)),  # Slack's, of a sent message
     sa.Column("ts", sa.String(50)),  # Slack's name of the message inside its channel; of an edit, its post's
     sa.Column("kind", sa.String(10), nullable=False, server_default="post"),
-    sa.Column("parent", sa.String(255)),  # key of the post that a follower belongs to
+    sa.Column("parent", sa.String(255)),  # key of the post, or of an edit's reply, that a follower belongs to
     sa.Column("file", sa.LargeBinary),  # of an upload, until Slack has it
     sa.Column("file_id", sa.String(50)),  # Slack's, of a sent upload
     sa.UniqueConstraint("key", name="uq_outbox_key"),
@@ -100,7 +101,7 @@ class Intent:
         key: what it is about. The outbox takes a key once, for ever.
         channel: ``#name`` or, better, the channel's ID. A follower goes where its post went.
         kind: a new message, or what follows one: a new content for it, a reply in its thread, a file there.
-        of: key of the post that it follows; empty for a post.
+        of: key of the post that it follows, of an edit also of a reply; empty for a post.
         text, blocks: as of a ``Message``; without blocks, Slack shows the text. Of an upload, only the text, said
             beside the file, or nothing.
         file, filename, alt: of an upload: its bytes, its name, and what its picture shows, in words.
@@ -228,11 +229,18 @@ def problems(intent: Intent) -> list[str]:
 def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> bool:
     """Put something to do in the outbox; ``False`` when its key was there before, in whatever state.
 
-    An edit makes older edits of its post that still wait ``superseded``. What follows a post that is held is held.
+    An edit makes older edits of the same message that still wait ``superseded``. What follows a row that is held is
+    held.
 
     Raises:
-        ValueError: it follows a post that the outbox does not know.
+        ValueError: it follows what the outbox does not know, or what can't be followed so.
     """
+    with engine.begin() as connection:
+        return add(connection, message, ecosystem=ecosystem)
+
+
+def add(connection: sa.Connection, message: Message | Intent, *, ecosystem: str) -> bool:
+    """:func:`enqueue`, as a part of a transaction under way."""
     intent = message if isinstance(message, Intent) else _intent_of(message)
     payload = {"text": intent.text, "blocks": intent.blocks}
     if intent.kind == "upload":
@@ -250,25 +258,25 @@ def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> 
         "parent": intent.of or None,
         "file": intent.file or None,
     }
+    if intent.kind != "post":
+        kinds = ("post", "reply") if intent.kind == "edit" else ("post",)
+        followed = sa.select(_C.channel).where(_C.key == intent.of, _C.kind.in_(kinds)).with_for_update()
+        row["channel"] = connection.execute(followed).scalar()
+        if row["channel"] is None:
+            raise ValueError(f"{intent.key} follows {intent.of!r}, which is not a {' or '.join(kinds)} in the outbox")
     try:
-        with engine.begin() as connection:
-            if intent.kind != "post":
-                post = sa.select(_C.channel).where(_C.key == intent.of, _C.kind == "post").with_for_update()
-                row["channel"] = connection.execute(post).scalar()
-                if row["channel"] is None:
-                    raise ValueError(f"{intent.key} follows {intent.of!r}, which is not a post in the outbox")
+        with connection.begin_nested():
             connection.execute(OUTBOX.insert().values(row))
-            if intent.kind == "edit":
-                _supersede(connection, intent)
-            elif intent.kind != "post":
-                _take_along(connection, intent)
-            if intent.kind != "post":
-                _hold_followers(connection)
     except sa.exc.IntegrityError:
-        with reading(engine) as connection:
-            if connection.execute(sa.select(_C.id).where(_C.key == intent.key)).first() is None:
-                raise
+        if connection.execute(sa.select(_C.id).where(_C.key == intent.key)).first() is None:
+            raise
         return False
+    if intent.kind == "edit":
+        _supersede(connection, intent)
+    elif intent.kind != "post":
+        _take_along(connection, intent)
+    if intent.kind != "post":
+        _hold_followers(connection)
     return True
 
 
@@ -393,7 +401,7 @@ def leave_doubtful(engine: sa.Engine, claimed: Claim, error: str) -> None:
 def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None = None) -> int:
     """Hold every pending row that could have gone out before an instant; returns how many. They are no news any more.
 
-    Not edits: they keep a message true, which does not age. An edit of a post that is held is held with it.
+    Not edits: they keep a message true, which does not age. An edit of a message that is held is held with it.
     """
     since = sa.func.coalesce(_C.not_before, _C.created_at)
     old = (_C.state == "pending", _C.kind != "edit", _C.created_at < before, since < before, *_scope(ecosystem))
@@ -402,7 +410,8 @@ def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None 
         # Posts first: what is held because of its post is freed with it.
         posts = connection.execute(OUTBOX.update().where(*old, _C.kind == "post").values(held)).rowcount
         followers = _hold_followers(connection)
-        return int(posts) + followers + int(connection.execute(OUTBOX.update().where(*old).values(held)).rowcount)
+        rest = connection.execute(OUTBOX.update().where(*old).values(held)).rowcount
+        return int(posts) + followers + int(rest) + _hold_followers(connection)
 
 
 def supersede(engine: sa.Engine, key: str, reason: str) -> bool:
@@ -412,20 +421,25 @@ def supersede(engine: sa.Engine, key: str, reason: str) -> bool:
         ``False`` when no row with this key is pending: it is in Slack, or may be.
     """
     with engine.begin() as connection:
-        result = connection.execute(
-            OUTBOX.update()
-            .where(_C.key == key, _C.state == "pending")
-            .values(state="superseded", last_error=reason, file=None)
-        )
-        _hold_followers(connection)
-        return bool(result.rowcount)
+        return drop(connection, key, reason)
+
+
+def drop(connection: sa.Connection, key: str, reason: str) -> bool:
+    """:func:`supersede`, as a part of a transaction under way."""
+    result = connection.execute(
+        OUTBOX.update()
+        .where(_C.key == key, _C.state == "pending")
+        .values(state="superseded", last_error=reason, file=None)
+    )
+    _hold_followers(connection)
+    return bool(result.rowcount)
 
 
 def requeue(engine: sa.Engine, key: str) -> bool:
-    """Try a held row again, and with a post what was held because of it.
+    """Try a held row again, and with it what was held because of it.
 
     Returns:
-        ``False`` when no row with this key is held, or when it follows a post that is held itself.
+        ``False`` when no row with this key is held, or when it follows one that is held itself.
     """
     post = OUTBOX.alias("post")
     alone = sa.exists().where(post.c.key == _C.parent, post.c.state.in_(("held", "superseded")))
@@ -434,12 +448,11 @@ def requeue(engine: sa.Engine, key: str) -> bool:
         result = connection.execute(
             OUTBOX.update().where(_C.key == key, _C.state == "held", ~alone).values(**again, not_before=None)
         )
-        if result.rowcount:
-            connection.execute(
-                OUTBOX.update()
-                .where(_C.parent == key, _C.state == "held", _C.last_error.startswith(_WITH_ITS_POST))
-                .values(again)
-            )
+        freed = [key] if result.rowcount else []
+        while freed:  # a post, its replies, their edits
+            chained = (_C.parent.in_(freed), _C.state == "held", _C.last_error.startswith(_WITH_ITS_POST))
+            freed = list(connection.execute(sa.select(_C.key).where(*chained)).scalars())
+            connection.execute(OUTBOX.update().where(_C.key.in_(freed)).values(again))
         return bool(result.rowcount)
 
 
@@ -579,16 +592,20 @@ def _take_along(connection: sa.Connection, reply: Intent) -> None:
 
 
 def _hold_followers(connection: sa.Connection) -> int:
-    """What still waits of a post that will not go out is held, with the post's reason."""
+    """What still waits of a row that will not go out is held, with that row's reason; so is what follows it in turn."""
     post = OUTBOX.alias("post")
     ended = (post.c.key == _C.parent, post.c.state.in_(("held", "superseded")))
-    reason = sa.select(post.c.last_error).where(*ended).scalar_subquery()
-    result = connection.execute(
+    reason = sa.func.coalesce(post.c.last_error, "")
+    chained = sa.case((reason.startswith(_WITH_ITS_POST), reason), else_=sa.literal(_WITH_ITS_POST).concat(reason))
+    hold = (
         OUTBOX.update()
         .where(_C.state == "pending", sa.exists().where(*ended))
-        .values(state="held", last_error=sa.literal(_WITH_ITS_POST).concat(sa.func.coalesce(reason, "")))
+        .values(state="held", last_error=sa.select(chained).where(*ended).scalar_subquery())
     )
-    return int(result.rowcount)
+    total = 0
+    while held := connection.execute(hold).rowcount:
+        total += int(held)
+    return total
 
 
 def _rest(connection: sa.Connection, channel: str, until: dt.datetime) -> None:

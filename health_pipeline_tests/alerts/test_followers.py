@@ -271,6 +271,101 @@ def test_an_intent_must_follow_a_post_of_the_outbox(engine: sa.Engine, put: Put,
         queue("reply", "s", of="r")
 
 
+def test_a_reply_is_edited_after_it_has_arrived_and_its_thread_goes_on(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a")
+    queue("reply", "r1")
+    queue("edit", "r1e1", of="r1")
+    queue("edit", "a2")
+    queue("reply", "r2")
+    queue("edit", "r1e2", of="r1")
+    server.faults["chat.postMessage"].extend(["", "drop_after"])
+    run(engine, slack)
+    assert server.keys == ["a", "r1", "r2"]
+    post, first, second = server.messages
+    assert (post["text"], first["text"], second["text"]) == ("Text of a2.", "Text of r1e2.", "Text of r2.")
+    assert states(engine)["r1e1"] == "superseded"
+    where = {e.intent.key: e.ts for e in outbox.entries(engine)}
+    assert where["r1e2"] == where["r1"] == first["ts"]
+    queue("edit", "r2e1", of="r2")
+    assert run(engine, slack).sent == 1
+    assert second["text"] == "Text of r2e1."
+
+
+def test_an_edit_of_a_reply_waits_with_it_for_the_end_of_quiet_hours(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a")
+    queue("reply", "r", not_before=outbox.now() + dt.timedelta(hours=8))
+    queue("edit", "re", of="r")
+    queue("edit", "a2")
+    assert run(engine, slack) == Delivery(sent=2, pending=2)
+    queue("reply", "urgent")
+    assert run(engine, slack).sent == 3
+    assert [m["text"] for m in server.messages] == ["Text of a2.", "Text of re.", "Text of urgent."]
+
+
+def test_a_chain_is_held_with_its_post_and_freed_with_it_in_order(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a")
+    for key in ("r1", "r2"):
+        queue("reply", key)
+        queue("edit", f"{key}e", of=key)
+    server.faults["chat.postMessage"].append("code:invalid_blocks")
+    assert run(engine, slack).held == 5
+    queue("edit", "r1e2", of="r1")
+    reasons = {e.last_error for e in outbox.entries(engine, state="held") if e.intent.kind != "post"}
+    assert len(reasons) == 1, "the reason is the post's, said once"
+    assert "invalid_blocks" in (reasons.pop() or "")
+    for key in ("r1", "r1e2"):
+        assert not outbox.requeue(engine, key), "it can't go out before what it follows"
+    assert outbox.requeue(engine, "a")
+    run(engine, slack)
+    assert set(states(engine).values()) == {"sent"}
+    assert [m["text"] for m in server.messages] == ["A sentence.", "Text of r1e2.", "Text of r2e."]
+
+
+def test_a_reply_that_slack_refuses_holds_its_own_edits_alone(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a")
+    queue("reply", "r1")
+    queue("edit", "r1e", of="r1")
+    queue("reply", "r2")
+    queue("edit", "r2e", of="r2")
+    server.faults["chat.postMessage"].extend(["", "code:invalid_blocks"])
+    run(engine, slack)
+    assert states(engine) == {"a": "sent", "r1": "held", "r1e": "held", "r2": "sent", "r2e": "sent"}
+    assert outbox.requeue(engine, "r1")
+    run(engine, slack)
+    assert set(states(engine).values()) == {"sent"}
+
+
+def test_replies_too_old_to_be_news_take_their_edits_with_them(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a")
+    run(engine, slack)
+    queue("reply", "r")
+    queue("edit", "re", of="r")
+    assert outbox.hold_older(engine, outbox.now()) == 2
+    assert states(engine) == {"a": "sent", "r": "held", "re": "held"}
+    assert outbox.supersede(engine, "re", "?") is False
+
+
+@pytest.mark.parametrize("kind", ["reply", "upload"])
+def test_a_thread_has_one_level(engine: sa.Engine, put: Put, queue: Callable[..., Intent], kind: outbox.Kind) -> None:
+    put("a")
+    queue("reply", "r")
+    with pytest.raises(ValueError, match="not a post in"):
+        queue(kind, "deep", of="r")
+    queue("edit", "re", of="r")
+    with pytest.raises(ValueError, match="not a post or reply"):
+        queue("edit", "ree", of="re")
+
+
 def test_a_follower_goes_where_its_post_went_whatever_the_settings_say_now(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
 ) -> None:
