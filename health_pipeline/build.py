@@ -66,7 +66,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
             *metric_assets(catalog, partitions, t.facts, t.cube, t.histograms),
             *maturity_assets(catalog, partitions, t.facts, t.arrivals, t.maturity),
             *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
-            *incident_assets(catalog, partitions, pipeline.incident_sources, t.incidents),
+            *incident_assets(catalog, partitions, pipeline.incident_sources, t.incidents, pipeline.series_sources),
             *risk_assets(catalog, partitions, t.incidents, t.risks),
             *(list_assets(catalog, partitions, t.facts, t.lists) if t.lists else ()),
             *alert_assets(catalog, t.incidents, t.risks, pipeline.home.state_url),

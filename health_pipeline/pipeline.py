@@ -13,7 +13,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.eu_dsa.adapter import DsaStatements
 from health_pipeline.home import Home
-from health_pipeline.incidents import incidents
+from health_pipeline.incidents import incidents, series
 from health_pipeline.metrics import cube, maturity
 from health_pipeline.raw import deliveries, facts
 from health_pipeline.raw.landing import SETTLED_SECONDS, Landing
@@ -154,6 +154,12 @@ class Pipeline:
             t.facts,
             lambda table: self.landing.ledger(table).receipts,
         )
+
+    @property
+    def series_sources(self) -> series.Sources:
+        """What the series of an incident is read from."""
+        t = self.tables
+        return series.Sources(t.bands, t.cube, t.histograms, t.deliveries, t.maturity, t.facts)
 
     def delivered_days(self) -> list[dt.date]:
         """Every day from the first to the newest that anyone delivered; days between without any are included.

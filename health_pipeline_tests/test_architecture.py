@@ -33,6 +33,7 @@ BESIDE: dict[str, frozenset[When]] = {
     "assets": frozenset(),  # makes a Dagster asset of any stage's derivation
     "charts": frozenset({"types"}),  # draws what any stage found
     "charts_risk": frozenset({"types"}),  # more pictures, drawn with the same means
+    "charts_incident": frozenset({"types", "load"}),  # the picture of an incident, in the words of its stage
     "tables": frozenset({"types", "load"}),  # lists where every stage keeps what it found
 }
 """Parts for the adapters of stages and for the right end, with the ways in which they may know a stage; each may import
@@ -184,9 +185,12 @@ def _library_belongs(imported: Import) -> bool:
                 or (part == "terminal" and imported.when != "load")
             )
         case "slack_sdk":
-            return (part, imported.module) == ("alerts", "slack")
+            return (part, imported.module) in {("alerts", "slack"), ("alerts", "app")}
+        case "slack_bolt":
+            return (part, imported.module) == ("alerts", "app")
         case "starlette" | "uvicorn":
-            return part == "console"
+            # Who listens to Slack over an outgoing connection needs no web server.
+            return part == "console" or ((part, imported.module) == ("alerts", "app") and imported.when != "load")
         case "typer" | "rich":
             return part == "cli" or (part == "terminal" and library == "rich")
         case "duckdb":
@@ -307,6 +311,11 @@ def test_an_import_from_the_left_is_fine(plant: Plant, path: str, source: str) -
         ("storage/assets.py", "import dagster as dg"),
         ("alerts/outbox.py", "from slack_sdk.errors import SlackApiError"),
         ("alerts/assets.py", "import slack_sdk"),
+        ("alerts/clicks.py", "from slack_sdk.webhook import WebhookClient"),
+        ("alerts/clicks.py", "from slack_bolt import App"),
+        ("terminal/run.py", "def late():\n    from slack_bolt import App"),
+        ("alerts/app.py", "from starlette.applications import Starlette"),
+        ("alerts/slack.py", "def late():\n    import uvicorn"),
         ("cli.py", "def up():\n    import uvicorn"),
         ("cli.py", "def up():\n    import dagster"),
         ("terminal/run.py", "import dagster as dg"),

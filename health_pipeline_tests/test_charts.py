@@ -295,6 +295,65 @@ def test_hostile_names_are_text_in_a_picture() -> None:
     assert "![" not in charts.markdown_image(charts.series_chart(ordinary(), description="a](b) ![c"))[2:]
 
 
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\ufffe", "\ud800"])
+def test_a_name_with_characters_that_xml_does_not_know_is_drawn_without_them(character: str) -> None:
+    """The renderer would not raise, but end the process."""
+    name = f"A{character}B"
+    for spec in (
+        charts.incident_timeline([incident("a", name, 1, 5)], first=FIRST, last=day(9)),
+        charts.series_chart(ordinary(), title=name, events=[Event(day=day(9), title=name)], description=name),
+    ):
+        assert charts.png(spec).startswith(b"\x89PNG")
+        assert ">AB<" in charts.svg(spec)
+
+
+def test_a_title_beyond_measure_leaves_room_for_the_plot() -> None:
+    spec = charts.series_chart(ordinary(), title="long " * 2_000, unit="Things", width=350, height=120)
+    assert names(spec).count("title") == 1 and "title 3" in names(spec) and "title 4" not in names(spec)
+    assert spec["height"] >= 60
+    assert charts.png(spec).startswith(b"\x89PNG")
+
+
+def test_a_title_that_needs_two_lines_leaves_no_word_alone() -> None:
+    title = "Fashion in all markets: average order value falling, 24 % so far this month"
+    spec = charts.series_chart(ordinary(), title=title, width=450)
+    lines = [part["data"]["values"][0]["text"] for part in spec["layer"] if part["name"].startswith("title")]
+    assert " ".join(lines) == title
+    assert len(lines) == 2
+    assert min(map(len, lines)) > 0.6 * max(map(len, lines))
+
+
+def test_days_still_arriving_are_tinted_dotted_hollow_and_no_part_of_the_incident() -> None:
+    spec = charts.series_chart(
+        ordinary(), onset=day(50), window=(day(50), day(59)), immature_from=day(57), unit="Things", key=True
+    )
+    half = charts.DAY_MS / 2
+    assert layer(spec, "immature")["data"]["values"] == [
+        {"from": milliseconds(day(57)) - half, "to": milliseconds(day(59)) + half}
+    ]
+    assert names(spec)[0] == "immature", "behind everything"
+    assert [r["day"] for r in layer(spec, "immature line")["data"]["values"]] == [
+        milliseconds(day(n)) for n in range(56, 60)
+    ], "joined to the last day that is all in"
+    assert layer(spec, "immature days")["mark"]["filled"] is False
+    assert [r["day"] for r in layer(spec, "incident")["data"]["values"]] == [
+        milliseconds(day(n)) for n in range(50, 57)
+    ]
+    solid = [r["day"] for r in layer(spec, "observed")["data"]["values"] if r["observed"] is not None]
+    assert solid[-1] == milliseconds(day(56))
+    assert "tinted: still arriving" in charts.svg(spec)
+
+
+def test_an_event_whose_words_find_no_room_has_no_stem_through_those_of_others() -> None:
+    crowd = [Event(day=day(n), title="An event with a name") for n in range(20, 40)]
+    spec = charts.series_chart(ordinary(), events=crowd, width=350)
+    labelled = {part["data"]["values"][0]["day"] for part in spec["layer"] if part["name"].startswith("event label")}
+    stems = [p for p in spec["layer"] if p["name"].startswith("event") and "label" not in p["name"]]
+    bare = [p for p in stems if p["data"]["values"][0]["day"] not in labelled]
+    assert bare
+    assert all(p["encoding"]["y"]["value"] == 0 for p in bare), "from the top of the plot only"
+
+
 def test_a_picture_names_itself_and_fetches_nothing() -> None:
     drawn = charts.svg(charts.series_chart(ordinary(), description="Statements of TikTok"))
     assert 'role="img" aria-label="Statements of TikTok"' in drawn
@@ -324,12 +383,15 @@ def test_words_and_accents_pass_wcag_aa(colours: dict[str, str]) -> None:
         assert contrast(colours[role], colours["paper"]) >= 4.5, role
     for role in ("observed", "expected"):
         assert contrast(colours[role], colours["paper"]) >= 3, role
+    assert contrast(colours["observed"], colours["young"]) >= 3
     assert contrast(colours["text"], colours["gap"]) >= 4.5
 
 
 def test_dark_rules_cover_every_colour_a_picture_uses() -> None:
     drawn = charts.svg(
-        charts.series_chart(ordinary(), onset=day(20), window=(day(20), day(30)), missing=[(day(60), day(70))])
+        charts.series_chart(
+            ordinary(), onset=day(20), window=(day(20), day(30)), missing=[(day(60), day(70))], immature_from=day(55)
+        )
     )
     used = set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', drawn))
     assert used

@@ -9,11 +9,14 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 from health_pipeline.charts.spec import Spec
 
 MARKDOWN_WIDTH = 900
 """Dagster's metadata dialog clips wider pictures."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def svg(spec: Spec) -> str:
@@ -23,6 +26,7 @@ def svg(spec: Spec) -> str:
     """
     import vl_convert  # loads a JavaScript engine: only where it is used
 
+    spec = _renderable(spec)
     drawn: str = vl_convert.vegalite_to_svg(spec | {"background": None}, show_warnings=False)
     prefix = "c" + hashlib.sha256(drawn.encode()).hexdigest()[:8]
     drawn = re.sub(r'(id="|url\(#)([A-Za-z_]\w*)', rf"\g<1>{prefix}-\2", drawn)
@@ -38,7 +42,7 @@ def png(spec: Spec, scale: float = 1.5) -> bytes:
     """A specification as a PNG of at most 64 colours, on white paper."""
     import vl_convert  # loads a JavaScript engine: only where it is used
 
-    drawn: bytes = vl_convert.vegalite_to_png(spec, scale=scale, show_warnings=False)
+    drawn: bytes = vl_convert.vegalite_to_png(_renderable(spec), scale=scale, show_warnings=False)
     return _with_palette(drawn)
 
 
@@ -48,6 +52,16 @@ def markdown_image(spec: Spec) -> str:
     data = base64.b64encode(png(spec, scale=min(1.5, MARKDOWN_WIDTH / width))).decode()
     alt = re.sub(r"[\[\]\\\n]", " ", spec.get("description", ""))
     return f"![{alt}](data:image/png;base64,{data})"
+
+
+def _renderable(part: Any) -> Any:
+    """The same without characters that XML has no place for: vl-convert aborts the process on them, and names come
+    from data."""
+    if isinstance(part, str):
+        return _NOT_XML.sub("", part)
+    if isinstance(part, dict):
+        return {name: _renderable(value) for name, value in part.items()}
+    return [_renderable(value) for value in part] if isinstance(part, list) else part
 
 
 def _with_palette(image: bytes) -> bytes:

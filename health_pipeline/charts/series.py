@@ -17,10 +17,25 @@ from health_pipeline.charts.scales import (
     tick_label,
     value_scale,
 )
-from health_pipeline.charts.spec import CHARACTER, LIGHT, Spec, Tone, axis, heading_layers, layer, picture
+from health_pipeline.charts.spec import (
+    CHARACTER,
+    LIGHT,
+    TITLE_CHARACTER,
+    Spec,
+    Tone,
+    axis,
+    balanced,
+    heading_layers,
+    layer,
+    picture,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from health_pipeline.catalog.model import Event, Metric
+
+LEAST_PLOT = 60
+"""Least height of a plot in px, whatever stands above it: the renderer breaks down on a picture without height."""
 
 
 def format_of(metric: Metric) -> Format:
@@ -43,6 +58,8 @@ def series_chart(
     tone: Tone = "up",
     events: Sequence[Event] = (),
     missing: Sequence[tuple[dt.date, dt.date]] = (),
+    immature_from: dt.date | None = None,
+    key: bool | None = None,
     width: int = 600,
     height: int = 280,
     description: str = "",
@@ -53,11 +70,15 @@ def series_chart(
         points: days in any order, at most one point a day. Days absent between the first and the last are drawn
             as days without data, and the line is never drawn across them.
         format: how values are written.
-        title, unit: lines above the plot; from 480 px up a key to the line, the dashes and the shade follows ``unit``.
+        title, unit: lines above the plot, as many as they need.
+        key: whether ``unit`` is followed by what line, dashes and shade mean; by default from 480 px up, if there is a
+            unit.
         onset, onset_low, onset_high: most likely first day of the change, and its interval.
         window: first and last day of the incident; its days are coloured by ``tone``.
         events: known events; those within the days shown become labelled ticks.
         missing: more spans without data (first and last day), for example after the last point.
+        immature_from: the first day whose value may still change: from there on the ground is tinted, the line dotted,
+            and no day counts among the incident's.
         width, height: of the whole picture in px, labels included.
         description: alternative text; made from the data when empty.
 
@@ -74,7 +95,7 @@ def series_chart(
     shown = [Point(d, None) if d in declared and d not in by_day else by_day.get(d, Point(d, None)) for d in days]
 
     scale, values, tick_labels = value_scale(shown, format, steps=max(2, round((height - 90) / 40)))
-    left, right, bottom = max(40, round(max(len(t) for t in tick_labels) * CHARACTER * 1.05) + 12), 16, 36
+    left, right, bottom = max(40, round(max(len(t) for t in tick_labels) * CHARACTER * 1.05) + 12), 20, 36
     plot_width = width - left - right
     marks = [(e.day, e.title, False) for e in sorted(events, key=lambda e: e.day) if first <= e.day <= last]
     if onset and onset <= last:
@@ -82,11 +103,15 @@ def series_chart(
         marks.append((max(onset, first), f"{'← ' if before else ''}onset {_short(onset)}", True))
     labels = place_labels(marks, first, last, plot_width)
     lanes = 1 + max((label.lane for label, _, _ in labels), default=-1)
+    young_from = immature_from if immature_from and immature_from <= last else None
+    keyed = bool(unit) and width >= 480 if key is None else key
+    told = _key(unit, scale["type"], shown, young_from is not None) if keyed else _plain(unit, scale["type"])
     heading = [
-        (text, role) for text, role in ((title, "ink"), (_key(unit, scale["type"], shown, width), "text")) if text
+        *((line, "ink") for line in balanced(title, width - 20, TITLE_CHARACTER)),
+        *((line, "text") for line in wrapped(told, width - 20, CHARACTER, " · ")),
     ]
     top = 8 + 17 * len(heading) + (4 if heading else 0) + 15 * lanes
-    plot_height = height - top - bottom
+    plot_height = max(height - top - bottom, LEAST_PLOT)
 
     floor = scale["domain"][0]
     rows = [
@@ -96,7 +121,8 @@ def series_chart(
             "expected": _clamped(p.expected, floor, scale["type"]),
             "low": _clamped(p.low, floor, scale["type"]),
             "high": _clamped(p.high, floor, scale["type"]),
-            "inside": bool(window and window[0] <= p.day <= window[1]),
+            "inside": bool(window and window[0] <= p.day <= window[1]) and not _is_young(p.day, young_from),
+            "young": _is_young(p.day, young_from),
         }
         for p in shown
     ]
@@ -116,11 +142,16 @@ def series_chart(
     no_data = [{"from": low - DAY_MS / 2, "to": high + DAY_MS / 2} for low, high in _gaps(rows)]
     stripes = [{"day": r["day"]} for r in rows if r["observed"] is None]
     inside = [r for r in rows if r["inside"]]
-    seen = [r for r in rows if r["observed"] is not None]
+    seen = [r for r in rows if r["observed"] is not None and not r["young"]]
+    young = [r for r in rows if r["young"]]
+    known = [r | {"observed": None} if r["young"] else r for r in rows]
+    # The dotted line begins where the other ends, unless a day without data lies between.
+    tail = rows[max(len(rows) - len(young) - 1, 0) :] if young else []
     day_width = plot_width / len(days)
     line: Spec = {"invalid": "break-paths-show-domains", "clip": True}
 
     layers: list[Spec] = [
+        *_immature_ground(young, last, x),
         layer(
             "band",
             rows,
@@ -157,7 +188,7 @@ def series_chart(
         ),
         layer(
             "observed",
-            rows,
+            known,
             {"type": "line", "color": LIGHT["observed"], "strokeWidth": 1.2, **line},
             {
                 "x": x,
@@ -183,6 +214,7 @@ def series_chart(
                 "color": {"condition": {"test": "datum.inside", "value": LIGHT[tone]}, "value": LIGHT["observed"]},
             },
         ),
+        *_immature_days(tail, young, x, {**y, "field": "observed"}, day_width),
     ]
     layers += [
         layer(
@@ -204,7 +236,7 @@ def series_chart(
     low, high = max(onset_low or first, first), min(onset_high or first, last)
     if onset_low and onset_high and low < high:
         layers.insert(
-            4,
+            next(n for n, part in enumerate(layers) if part["name"] == "observed"),
             layer(
                 "onset interval",
                 [{"from": milliseconds(low) - DAY_MS / 2, "to": milliseconds(high) + DAY_MS / 2}],
@@ -219,7 +251,7 @@ def series_chart(
     for label, day, is_onset in labels:
         role = LIGHT[tone] if is_onset else LIGHT["text"]
         name = "onset" if is_onset else "event"
-        height_above = -15 * label.lane - 13
+        height_above = -15 * label.lane - 13 if label.text else 0  # without words, no stem through another's
         if not (is_onset and onset and onset < first):
             layers.append(
                 layer(
@@ -252,19 +284,56 @@ def series_chart(
     return picture(layers, plot_width, plot_height, (left, right, top, bottom), text)
 
 
-def _key(unit: str, scale: str, points: Sequence[Point], width: int) -> str:
-    """What the marks mean, as far as there is room."""
-    parts = [unit] if unit else []
-    if scale == "log":
-        parts.append("log scale")
-    if not unit or width < 480:
-        return " · ".join(parts)
-    parts.append("line: observed")
+def _plain(unit: str, scale: str) -> list[str]:
+    return [*([unit] if unit else []), *(["log scale"] if scale == "log" else [])]
+
+
+def _key(unit: str, scale: str, points: Sequence[Point], young: bool) -> list[str]:
+    """What the marks mean, part by part."""
+    parts = [*_plain(unit, scale), "line: observed"]
     if any(p.expected is not None for p in points):
         parts.append("dashes: expected")
     if any(p.low is not None for p in points):
         parts.append("shade: 95 % of ordinary days")
-    return " · ".join(parts)
+    if young:
+        parts.append("tinted: still arriving")
+    return parts
+
+
+def _is_young(day: dt.date, young_from: dt.date | None) -> bool:
+    return young_from is not None and day >= young_from
+
+
+def _immature_ground(young: Sequence[Mapping[str, Any]], last: dt.date, x: Spec) -> list[Spec]:
+    """The tint behind days whose value may still change."""
+    if not young:
+        return []
+    span = {"from": young[0]["day"] - DAY_MS / 2, "to": milliseconds(last) + DAY_MS / 2}
+    return [
+        layer(
+            "immature",
+            [span],
+            {"type": "rect", "color": LIGHT["young"]},
+            {"x": {**x, "field": "from"}, "x2": {"field": "to"}},
+        )
+    ]
+
+
+def _immature_days(
+    tail: Sequence[Mapping[str, Any]], young: Sequence[Mapping[str, Any]], x: Spec, y: Spec, day_width: float
+) -> list[Spec]:
+    """A dotted line and hollow days: what is seen so far of them."""
+    if not young:
+        return []
+    dotted = {"type": "line", "color": LIGHT["observed"], "strokeWidth": 1.2, "strokeDash": [1.5, 2.5], "clip": True}
+    hollow = {
+        "type": "point", "filled": False, "color": LIGHT["observed"], "strokeWidth": 1, "opacity": 1, "clip": True,
+        "size": 12 if day_width >= 4 else 6,
+    }  # fmt: skip
+    return [
+        layer("immature line", tail, {**dotted, "invalid": "break-paths-show-domains"}, {"x": x, "y": y}),
+        layer("immature days", [r for r in young if r["observed"] is not None], hollow, {"x": x, "y": y}),
+    ]
 
 
 def _gaps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

@@ -20,6 +20,7 @@ LIGHT: Mapping[str, str] = {
     "axis": "#c9c4bc",
     "gap": "#f6f5f3",
     "stripe": "#dedbd6",
+    "young": "#fbf1d0",
     "up": "#bf3f0c",
     "down": "#1d5fa6",
     "data": "#667080",
@@ -35,6 +36,7 @@ DARK: Mapping[str, str] = {
     "axis": "#57524b",
     "gap": "#232120",
     "stripe": "#3d3a37",
+    "young": "#383018",
     "up": "#ff9360",
     "down": "#7fb8f2",
     "data": "#a3abb8",
@@ -44,6 +46,8 @@ FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-
 
 CHARACTER = 5.9
 """Mean advance in px of the label font at 11 px, on the safe side."""
+TITLE_CHARACTER = 6.6
+"""The same of a title."""
 
 
 def picture(
@@ -99,6 +103,36 @@ def axis(values: Sequence[float], labels: Sequence[str | list[str]], grid: bool)
     """An axis with exactly these ticks. ``labels`` are looked up by place, since tick labels are words here."""
     chosen = f"{json.dumps(list(labels))}[indexof({json.dumps(list(values))}, +datum.value)]"
     return {"values": list(values), "labelExpr": chosen, "grid": grid, "title": None}
+
+
+def wrapped(parts: Sequence[str], width: float, character: float, separator: str) -> list[str]:
+    """Parts in as many lines of so many px as they need, broken only between parts."""
+    lines: list[str] = []
+    for part in parts:
+        joined = f"{lines[-1]}{separator}{part}" if lines else part
+        if lines and len(joined) * character <= width:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return lines
+
+
+def balanced(text: str, width: float, character: float, most: int = 3) -> list[str]:
+    """Words in as few lines of so many px as they need, of about the same length: no word stands alone.
+
+    Beyond ``most`` lines they are cut: names come from data, and a picture has a plot too.
+    """
+    words = text.split()
+    lines = wrapped(words, width, character, " ")
+    if len(lines) > most:
+        return [*lines[: most - 1], lines[most - 1].rstrip(" .,:") + " …"]
+    while len(lines) > 1 and width > character:
+        width -= character
+        closer = wrapped(words, width, character, " ")
+        if len(closer) > len(lines):
+            break
+        lines = closer
+    return lines
 
 
 def heading_layers(lines: Sequence[tuple[str, str]], left: int, top: int, width: int) -> list[Spec]:

@@ -6,13 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from health_pipeline import charts
+from health_pipeline import charts, charts_incident
 from health_pipeline.assets import Output, derived_asset
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import incidents as incidents_of
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import from_table
+from health_pipeline.incidents.series import Sources, course
 from health_pipeline.incidents.suspects import event_tables
+from health_pipeline.incidents.weight import weight
 from health_pipeline.metrics.maturity import versioned
 from health_pipeline.storage.lake import LakeTable
 
@@ -22,8 +24,13 @@ def incident_assets(
     partitions: dg.DailyPartitionsDefinition,
     sources: incidents_of.Sources,
     incidents: LakeTable,
+    series: Sources,
 ) -> list[dg.AssetsDefinition]:
-    """``incidents``: shifts that are one event as one, and holes in the data, each with a life."""
+    """``incidents``: shifts that are one event as one, and holes in the data, each with a life.
+
+    Args:
+        series: what the weightiest incident's chart is drawn from.
+    """
 
     def pictures(days: Sequence[dt.date]) -> dict[str, Any]:
         window = [days[-1] - dt.timedelta(days=i) for i in range(89, -1, -1)]
@@ -41,6 +48,14 @@ def incident_assets(
         about: dict[str, Any] = {"timeline": dg.MetadataValue.md(charts.markdown_image(picture))}
         if records:
             about[f"open on {days[-1]}"] = dg.MetadataValue.table(records)
+        shifts = [i for i in today if i.kind == "shift"]
+        if shifts:
+            weights = {i.id: weight(i.change, i.change_low, i.change_high, i.excess, i.q_value) for i in shifts}
+            first = max(shifts, key=lambda i: (weights[i.id], i.id))
+            told = course(catalog, series, first, days[-1])
+            if told.points:
+                spec = charts_incident.incident_chart(catalog, first, told, width=900, height=320)
+                about["weightiest"] = dg.MetadataValue.md(charts.markdown_image(spec))
         return about
 
     output = Output(

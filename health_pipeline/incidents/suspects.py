@@ -166,17 +166,9 @@ def _sentence(text: str) -> str:
 
 def _policies(catalog: Catalog, incident: Incident, policies: Sequence[tuple[Table, Row]]) -> Iterable[Suspect]:
     """Changes of policy that took effect near the onset, where they concern the incident."""
-    asked = dict(c.split("=", 1) for c in conditions(incident.segment))
-    tables = set(catalog.tables_of(catalog.metric(incident.metric)))
     said = []
     for table, row in policies:
-        if abs((row["day"] - incident.onset).days) > POLICY_DAYS:
-            continue
-        units = [u.strip() for u in str(row.get(f"{catalog.unit}s") or row.get(catalog.unit) or "").split(",")]
-        if incident.unit != EVERY_UNIT and any(units) and incident.unit not in units:
-            continue
-        about = [d.name for d in catalog.dimensions if row.get(d.name) is not None and d.name != catalog.unit]
-        if any(not tables <= set(catalog.reach[name]) or row[name] != asked.get(name, row[name]) for name in about):
+        if abs((row["day"] - incident.onset).days) > POLICY_DAYS or not concerns(catalog, incident, row):
             continue
         said.append(
             Suspect(
@@ -186,3 +178,14 @@ def _policies(catalog: Catalog, incident: Incident, policies: Sequence[tuple[Tab
             )
         )
     return list(dict.fromkeys(said))
+
+
+def concerns(catalog: Catalog, incident: Incident, row: Row) -> bool:
+    """Whether an announced change is of the incident's unit and segment, and of something its metric can be cut by."""
+    asked = dict(c.split("=", 1) for c in conditions(incident.segment))
+    tables = set(catalog.tables_of(catalog.metric(incident.metric)))
+    units = [u.strip() for u in str(row.get(f"{catalog.unit}s") or row.get(catalog.unit) or "").split(",")]
+    if incident.unit != EVERY_UNIT and any(units) and incident.unit not in units:
+        return False
+    about = [d.name for d in catalog.dimensions if row.get(d.name) is not None and d.name != catalog.unit]
+    return all(tables <= set(catalog.reach[name]) and row[name] == asked.get(name, row[name]) for name in about)

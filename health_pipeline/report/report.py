@@ -19,16 +19,18 @@ from markupsafe import Markup
 
 from health_pipeline import charts
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog
+from health_pipeline.charts_incident import incident_chart, marked_days
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, Member, State
+from health_pipeline.incidents.series import Course, Point
 from health_pipeline.risks.score import score
 from health_pipeline.storage.lake import write_durably
 
 WIDE, NARROW = 880, 350
 """Widths in px in which every picture is drawn: a page scales a picture down, but its labels must stay legible."""
 
-DAYS_BEFORE, DAYS_AFTER = 56, 28
-"""Days drawn before the onset of a headline and after its last report."""
+DAYS_AFTER = 28
+"""Days drawn after the last report of a headline."""
 
 LARGEST_FACTOR = 10_000
 """A larger factor only says that next to nothing was expected."""
@@ -81,7 +83,7 @@ class ReportTables:
         first_day, last_day: the days judged.
         incidents: rows of all days of the window, in any order.
         risks: rows of the risks table of ``last_day``.
-        bands: series -> rows of the bands table, for the series of the headlines (others are not used).
+        courses: incident's id -> its series, for the headlines; one without is told without a picture.
         headlines: the incidents to tell in full, the first first; see :func:`headlines`.
         shifts_per_day: day -> number of significant shifts.
         series_judged: on ``last_day``: those of the followed that were large enough, with enough of a past.
@@ -93,7 +95,7 @@ class ReportTables:
     last_day: dt.date
     incidents: Sequence[Incident]
     risks: Sequence[Mapping[str, Any]]
-    bands: Mapping[str, Sequence[Mapping[str, Any]]]
+    courses: Mapping[str, Course]
     headlines: Sequence[Headline]
     shifts_per_day: Mapping[dt.date, int]
     series_judged: int
@@ -258,7 +260,8 @@ def build_report(
         last_day=wording.day(tables.last_day),
         generated_at=f"{wording.day(generated_at.date())}, {generated_at:%H:%M %Z}".rstrip(),
         days=(tables.last_day - tables.first_day).days + 1,
-        headlines=[_headline(catalog, tables, h, findings) for h in tables.headlines],
+        headlines=[_headline(catalog, tables, h) for h in tables.headlines],
+        tinted=any(c.immature_from for c in tables.courses.values()),
         open_incidents=len(risks),
         new_this_week=sum(i.first_reported >= week for i in shifted),
         incidents_total=len(shifted),
@@ -308,43 +311,21 @@ def _picture(draw: Callable[[int], charts.Spec]) -> Picture:
     return Picture(*(Markup(charts.svg(draw(width))) for width in (WIDE, NARROW)))
 
 
-def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findings: Sequence[Incident]) -> HeadlineView:
+def _headline(catalog: Catalog, tables: ReportTables, headline: Headline) -> HeadlineView:
     incident = headline.incident
-    metric = catalog.metric(incident.metric)
-    shown_from = incident.onset - dt.timedelta(days=DAYS_BEFORE)
-    shown_to = min(tables.last_day, incident.headline_reported + dt.timedelta(days=DAYS_AFTER))
-    points = [
-        p
-        for p in charts.points_from_rows(tables.bands.get(incident.series, ()), metric.per)
-        if shown_from <= p.day <= shown_to
-    ]
-    points.sort(key=lambda p: p.day)
-    silent = [
-        (max(f.onset, points[0].day), min(f.last_reported, shown_to))
-        for f in findings
-        if points and f.unit == incident.unit and f.shape == "missing" and f.table in catalog.tables_of(metric)
-        and f.onset <= shown_to and f.last_reported >= points[0].day
-    ]  # fmt: skip
-    window = (incident.onset, incident.headline_reported)
-    unit = {
-        "count": metric.unit + (" a day" if metric.type == "count" else ""),
-        "share": metric.unit,
-        "duration": metric.title,
-    }[charts.format_of(metric)]
+    until = min(tables.last_day, incident.headline_reported + dt.timedelta(days=DAYS_AFTER))
+    course = tables.courses.get(incident.id, Course(()))
+    points = [p for p in course.points if p.day <= until]
     sentence = _unbroken(wording.sentence(catalog, incident))
 
     def draw(width: int) -> charts.Spec:
-        return charts.series_chart(
-            points,
-            format=charts.format_of(metric),
-            unit=unit[0].upper() + unit[1:],
-            onset=incident.onset,
-            onset_low=incident.onset_low,
-            onset_high=incident.onset_high,
-            window=window,
-            tone=charts.tone_of(incident),
-            events=[e for e in catalog.events if not e.units or incident.unit in e.units],
-            missing=silent,
+        return incident_chart(
+            catalog,
+            incident,
+            course,
+            titled=False,
+            until=until,
+            key=None,
             width=width,
             height=300 if width == WIDE else 240,
             description=f"Chart of the daily series. {sentence} The table below holds its values.",
@@ -372,18 +353,23 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline, findin
         more_members=max(0, len(incident.members) - MEMBERS_SHOWN),
         events=incident.events,
         picture=_picture(draw) if points else None,
-        rows=[
-            BandRow(
-                day=_short(p.day),
-                observed="no data" if p.observed is None else wording.value(metric, p.observed),
-                expected="–" if p.expected is None else wording.value(metric, p.expected),
-                band="–"
-                if p.low is None or p.high is None
-                else f"{wording.value(metric, p.low)} to {wording.value(metric, p.high)}",
-                inside=window[0] <= p.day <= window[1],
-            )
-            for p in points
-        ],
+        rows=[_band_row(catalog, incident, course, p) for p in points],
+    )
+
+
+def _band_row(catalog: Catalog, incident: Incident, course: Course, point: Point) -> BandRow:
+    metric = catalog.metric(incident.metric)
+    first, last = marked_days(catalog, incident)
+    young = course.immature_from is not None and point.day >= course.immature_from
+    observed = "no data" if point.observed is None else wording.value(metric, point.observed)
+    return BandRow(
+        day=_short(point.day),
+        observed=f"{observed} so far" if young and point.observed is not None else observed,
+        expected="–" if point.expected is None else wording.value(metric, point.expected),
+        band="–"
+        if point.low is None or point.high is None
+        else f"{wording.value(metric, point.low)} to {wording.value(metric, point.high)}",
+        inside=first <= point.day <= last and not young,
     )
 
 

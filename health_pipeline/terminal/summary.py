@@ -73,8 +73,9 @@ def _headlines(pipeline: Pipeline, tables: ReportTables, console: Console) -> No
 
 def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: Headline, console: Console) -> None:
     c, incident = pipeline.catalog, headline.incident
-    rows = sorted(tables.bands.get(incident.series, ()), key=lambda r: r["value_day"])
-    by_day = {r["value_day"]: r["observed"] for r in rows}
+    course = tables.courses[incident.id]
+    # A tail that is still arriving would look like a fall.
+    by_day = {p.day: p.observed for p in course.points if course.immature_from is None or p.day < course.immature_from}
     first = max(incident.onset - dt.timedelta(days=SPARK_DAYS // 2), min(by_day, default=incident.onset))
     last = min(tables.last_day, first + dt.timedelta(days=SPARK_DAYS - 1))
     shown = [first + dt.timedelta(days=i) for i in range((last - first).days + 1)]

@@ -14,6 +14,7 @@ import pytest
 from health_pipeline.catalog import Catalog, load_catalog
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, Member
+from health_pipeline.incidents.series import Course, Point
 from health_pipeline.report.report import Headline, ReportTables, build_report, headlines, write_report
 from health_pipeline.risks.risks import risk_rows
 from health_pipeline.risks.score import score
@@ -59,15 +60,14 @@ def hole(unit: str, onset: dt.date, shape: str = "missing", ended: dt.date | Non
     )  # fmt: skip
 
 
-def bands(onset: dt.date, change: float, level: float = 2_000_000.0) -> list[dict[str, object]]:
-    rows = []
+def course(onset: dt.date, change: float, level: float = 2_000_000.0) -> Course:
+    points = []
     for n in range((LAST - FIRST).days + 1):
         day = FIRST + dt.timedelta(days=n)
         usual = level * (1 + 0.08 * math.sin(n * 2 * math.pi / 7))
         observed = usual * (1 + change) if day >= onset else usual
-        band = {"expected": level, "low": 0.8 * level, "high": 1.2 * level}
-        rows.append({"value_day": day, "observed": observed} | band)
-    return rows
+        points.append(Point(day, observed, level, 0.8 * level, 1.2 * level))
+    return Course(tuple(points))
 
 
 ONSET = dt.date(2025, 7, 1)
@@ -86,7 +86,7 @@ def tables(catalog: Catalog, incidents: list[Incident], **other: object) -> Repo
         last_day=LAST,
         incidents=incidents,
         risks=risk_rows(catalog, LAST, opened).to_pylist(),
-        bands={i.series: bands(i.onset, i.change) for i in incidents if i.series},
+        courses={i.id: course(i.onset, i.change) for i in incidents if i.series},
         headlines=headlines(catalog, incidents),
         shifts_per_day={LAST: 4, ONSET: 2},
         series_judged=985,
@@ -226,9 +226,19 @@ def test_a_window_without_anything_still_makes_a_page_and_says_so(catalog: Catal
     assert "was complete and on time" in text
 
 
-def test_a_headline_without_bands_is_told_without_a_picture(catalog: Catalog) -> None:
-    text = Words(build_report(catalog, tables(catalog, [TIKTOK], bands={}), MADE)).text
+def test_a_headline_of_which_no_day_is_known_is_told_without_a_picture(catalog: Catalog) -> None:
+    text = Words(build_report(catalog, tables(catalog, [TIKTOK], courses={}), MADE)).text
     assert "TikTok: statements filed fell" in text
+
+
+def test_days_still_arriving_are_said_to_be_and_not_shown_as_part_of_the_change(catalog: Catalog) -> None:
+    whole = course(ONSET, -0.59)
+    young = dataclasses.replace(whole, immature_from=LAST - dt.timedelta(days=1))
+    pages = [build_report(catalog, tables(catalog, [TIKTOK], courses={TIKTOK.id: c}), MADE) for c in (whole, young)]
+    assert ["Tinted days are still arriving" in Words(page).text for page in pages] == [False, True]
+    assert [len(re.findall(r"so far</td>", page)) for page in pages] == [0, 2]
+    inside = [page.count('<tr class="inside">') for page in pages]
+    assert inside[1] == inside[0] - 2
 
 
 def test_headlines_are_the_highest_scores_one_of_each_unit(catalog: Catalog) -> None:
