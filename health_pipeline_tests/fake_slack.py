@@ -19,10 +19,11 @@ What it does:
   ``files.delete``. Tokens, scopes,
   pages, and the limits of :mod:`health_pipeline_tests.slack_limits` are as in Slack; channels are posted to by
   name or ID and read by ID only.
-- Socket Mode: ``apps.connections.open`` with the app token, a WebSocket, ``hello``, :meth:`FakeSlack.interactive`
-  with its acknowledgement, :meth:`FakeSlack.disconnect`.
+- Socket Mode: ``apps.connections.open`` with the app token, up to ten WebSockets, ``hello``;
+  :meth:`FakeSlack.interactive` sends a click to any one of them, and again, perhaps to another, while it is not
+  acknowledged; :meth:`FakeSlack.disconnect` and :meth:`FakeSlack.hang_up` end connections, in order and not.
 - Clicks: :meth:`FakeSlack.click` makes the payload of a click on a button that stands in a message; :func:`signed`
-  makes of it the request that Slack would post over HTTP.
+  makes of it the request that Slack would post over HTTP. Its ``response_url`` takes five answers.
 - Bad days: ``faults[method]`` holds what happens to the next requests of a method, one each (the sending of a
   file's bytes is ``"upload"``). Before the request has an effect: ``drop_before``, ``error_before`` (500),
   ``rate_limited[:seconds]``, ``code:<error>``, ``slow_before:<seconds>``. After it had its effect: ``drop_after``,
@@ -39,6 +40,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import random
 import sys
 import threading
 import time
@@ -64,6 +66,10 @@ SIGNING_SECRET = "fake-signing-secret"
 BOT = "U00000001"
 ANA, BEN = "U00000002", "U00000003"
 """Two people; whoever clicks is one of them."""
+
+MOST_CONNECTIONS = 10
+MOST_RESPONSES = 5
+MOST_RESENDS = 3
 
 SCOPES = {
     "chat.delete": "chat:write",
@@ -97,6 +103,8 @@ class FakeSlack:
         files: ID -> name, length, alt_txt, title, data (once the bytes came), shared.
         ephemeral, views, responses: what came to ``chat.postEphemeral``, ``views.open`` and to response URLs.
         acks: envelope ID -> payloads of its acknowledgements, ``None`` for one without a payload.
+        resend_after: seconds after which an envelope that is not acknowledged is sent again, three times at most;
+            0 for never.
         faults: method -> what happens to its next requests; empty means that all goes well.
         scopes: what the token may do.
         latency: seconds before and after a request has its effect.
@@ -169,6 +177,7 @@ class FakeSlack:
         self.responses: list[Arguments] = []
         self.acks: defaultdict[str, list[Any]] = defaultdict(list)
         self.faults: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.resend_after = 0.0
         self.scopes = {"chat:write", "channels:history", "channels:read", "files:write", "users:read"}
         self.latency = 0.0
         self.share_delay = 0.0
@@ -178,6 +187,8 @@ class FakeSlack:
         self.requests: list[str] = []
         self._triggers: set[str] = set()
         self._tickets: set[str] = set()
+        self._envelopes: dict[str, dict[str, Any]] = {}
+        self._answered: defaultdict[str, int] = defaultdict(int)
         self._count = itertools.count(1)
 
     def __enter__(self) -> Self:
@@ -245,17 +256,28 @@ class FakeSlack:
             time.sleep(0.01)
 
     def interactive(self, payload: Mapping[str, Any], *, envelope_id: str | None = None) -> str:
-        """Send a click to a client in Socket Mode; the same envelope may be sent again.
+        """Send a click to one of the clients in Socket Mode, any one; the same envelope may be sent again.
 
         Returns:
             the envelope's ID.
         """
+        return self.send("interactive", payload, envelope_id=envelope_id)
+
+    def send(self, kind: str, payload: Any, *, envelope_id: str | None = None) -> str:
+        """The same for an envelope of any kind, with any payload."""
         envelope = envelope_id or f"envelope-{next(self._count)}"
-        sent = {"envelope_id": envelope, "type": "interactive", "accepts_response_payload": True, "payload": payload}
+        sent = {"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload}
         if not self._links:
             raise ConnectionError("nobody is connected in Socket Mode")
-        self._run(self._links[-1].send_text(json.dumps(sent)))
+        self._envelopes[envelope] = sent | {"retry_attempt": 0, "retry_reason": ""}
+        self._run(random.choice(self._links).send_text(json.dumps(sent)))
+        if self.resend_after and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self.resend_after, self._resend, envelope)
         return envelope
+
+    def resent(self, envelope_id: str) -> int:
+        """How often an envelope was sent again."""
+        return int(self._envelopes[envelope_id]["retry_attempt"])
 
     def wait_ack(self, envelope_id: str, *, times: int = 1, seconds: float = 3.0) -> list[Any]:
         """The acknowledgements of an envelope, as soon as there are so many; Slack waits for 3 seconds."""
@@ -265,10 +287,19 @@ class FakeSlack:
             return list(self.acks[envelope_id])
 
     def disconnect(self, reason: str = "refresh_requested") -> None:
-        """Tell the clients in Socket Mode to connect anew, and hang up; Slack does so every few hours."""
+        """Tell the clients in Socket Mode to connect anew, and hang up; Slack does so every few hours.
+
+        Args:
+            reason: ``warning`` announces it only: the connections stay for a while.
+        """
         for link in list(self._links):
-            self._run(link.send_text(json.dumps({"type": "disconnect", "reason": reason, "debug_info": {}})))
-            self._run(link.close())
+            self._run(self._part(link, reason))
+
+    def hang_up(self) -> None:
+        """Drop the connections of Socket Mode without a word."""
+        for link in list(self._links):
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(link.scope["state"]["transport"].abort)
 
     # How requests are answered.
 
@@ -279,8 +310,8 @@ class FakeSlack:
 
     async def _asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._loop = asyncio.get_running_loop()
-        if scope["type"] == "http":
-            # The only way to drop a connection: uvicorn's request cycle holds its transport.
+        if scope["type"] in ("http", "websocket"):
+            # The only way to drop a connection: uvicorn's side of it holds its transport.
             scope["state"] = {"transport": receive.__self__.transport}  # type: ignore[attr-defined]
         await self._app(scope, receive, send)
 
@@ -542,9 +573,19 @@ class FakeSlack:
         return JSONResponse({"ok": True})
 
     async def _respond(self, request: Request) -> Response:
-        self.responses.append(json.loads(await request.body()) | {"number": request.path_params["number"]})
-        self.on_event(f"response: {self.responses[-1]}")
-        return PlainTextResponse("ok")
+        """An answer to a click; Slack takes five, and none for an address that it has not given."""
+        number, body = request.path_params["number"], await request.body()
+
+        def effect() -> Response:
+            if number not in self._answered:
+                return PlainTextResponse("invalid_url", 404)
+            if self._answered[number] >= MOST_RESPONSES:
+                return PlainTextResponse("used_url", 404)
+            self._answered[number] += 1
+            self.responses.append(json.loads(body) | {"number": number})
+            return PlainTextResponse("ok")
+
+        return await self._on_a_day("response", request, effect)
 
     # Socket Mode.
 
@@ -560,6 +601,9 @@ class FakeSlack:
             return
         self._tickets.remove(ticket)
         await link.accept()
+        if len(self._links) >= MOST_CONNECTIONS:
+            await self._part(link, "too_many_websockets")
+            return
         debug = {"host": "fake", "approximate_connection_time": 18_060}
         hello = {"type": "hello", "num_connections": len(self._links) + 1, "debug_info": debug,
                  "connection_info": {"app_id": "A00000001"}}  # fmt: skip
@@ -577,6 +621,23 @@ class FakeSlack:
             pass
         finally:
             self._links.remove(link)
+
+    async def _part(self, link: WebSocket, reason: str) -> None:
+        await link.send_text(json.dumps({"type": "disconnect", "reason": reason, "debug_info": {}}))
+        if reason != "warning":
+            await link.close()
+
+    def _resend(self, envelope: str) -> None:
+        """Send an envelope again that nobody has acknowledged, to whoever is connected now."""
+        sent = self._envelopes.get(envelope)
+        if sent is None or self.acks.get(envelope) or sent["retry_attempt"] >= MOST_RESENDS:
+            return
+        assert self._loop is not None
+        if self._links:
+            sent |= {"retry_attempt": sent["retry_attempt"] + 1, "retry_reason": "timeout"}
+            sending = self._loop.create_task(random.choice(self._links).send_text(json.dumps(sent)))
+            sending.add_done_callback(lambda done: done.exception())  # it may have hung up meanwhile
+        self._loop.call_later(self.resend_after, self._resend, envelope)
 
     # What stands in the workspace.
 
@@ -650,6 +711,8 @@ class FakeSlack:
         action |= {"block_id": block.get("block_id", f"block-{number}"), "action_ts": f"{time.time():.6f}"}
         trigger = f"{number}.trigger"
         self._triggers.add(trigger)
+        self._answered[str(number)] = 0
+        thread = {"thread_ts": message["thread_ts"]} if message["thread_ts"] else {}
         name = next(u["name"] for u in self.users if u["id"] == user)
         channel = next(name for name, id_ in self.channels.items() if id_ == message["channel"])
         return {
@@ -662,6 +725,7 @@ class FakeSlack:
                 "message_ts": message["ts"],
                 "channel_id": message["channel"],
                 "is_ephemeral": False,
+                **thread,
             },
             "trigger_id": trigger,
             "team": {"id": "T00000001", "domain": "fake"},

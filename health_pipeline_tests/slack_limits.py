@@ -7,6 +7,7 @@ elements that a message of an app may hold; what is not covered is refused, as S
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -154,12 +155,19 @@ def _static_select(element: Block, at: str) -> Iterator[Problem]:
         yield from _items(element["option_groups"], 1, 100, f"{at}/option_groups")
         for index, group in enumerate(element["option_groups"]):
             where = f"{at}/option_groups/{index}"
+            yield from _properties(group, {"label", "options"}, where)
             yield from _text(group.get("label"), 75, f"{where}/label", plain=True)
             yield from _options(group.get("options"), 100, f"{where}/options")
     if "initial_option" in element:
         groups = [*element.get("option_groups", ()), {"options": element.get("options", ())}]
         if element["initial_option"] not in [option for group in groups for option in group["options"]]:
             yield "must be one of the provided options", f"{at}/initial_option"
+
+
+def _users_select(element: Block, at: str) -> Iterator[Problem]:
+    yield from _placeholder(element, at)
+    if "initial_user" in element and not re.fullmatch(r"[UW][A-Z0-9]+", str(element["initial_user"])):
+        yield "must be a user's ID", f"{at}/initial_user"
 
 
 def _placeholder(element: Block, at: str) -> Iterator[Problem]:
@@ -183,6 +191,9 @@ def _options(options: Any, most: int, at: str, *, url: bool = False) -> Iterator
 def _confirm(confirm: Block, at: str) -> Iterator[Problem]:
     for name, limit in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
         yield from _text(confirm.get(name), limit, f"{at}/{name}", plain=name != "text")
+    yield from _properties(confirm, {"title", "text", "confirm", "deny", "style"}, at)
+    if confirm.get("style", "primary") not in ("primary", "danger"):
+        yield "must be one of: primary, danger", f"{at}/style"
 
 
 def _text(text: Any, limit: int, at: str, *, plain: bool = False) -> Iterator[Problem]:
@@ -229,6 +240,6 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], Check]] = {
     "static_select": (
         ("placeholder", "options", "option_groups", "initial_option", "focus_on_load"), _static_select,
     ),
-    "users_select": (("placeholder", "initial_user", "focus_on_load"), _placeholder),
+    "users_select": (("placeholder", "initial_user", "focus_on_load"), _users_select),
     "datepicker": (("placeholder", "initial_date", "focus_on_load"), _placeholder),
 }  # fmt: skip

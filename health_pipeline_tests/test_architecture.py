@@ -211,7 +211,7 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     script = "import json, sys, health_pipeline.cli; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {"pandas", "scipy", "dagster"}.isdisjoint(json.loads(done.stdout))
+    assert {"pandas", "scipy", "dagster", "slack_bolt", "uvicorn"}.isdisjoint(json.loads(done.stdout))
 
 
 Plant = Callable[[str, str], Path]
@@ -344,6 +344,9 @@ def test_a_library_in_the_wrong_place_is_found(plant: Plant, path: str, source: 
         ("catalog/loader.py", "def bind():\n    import duckdb"),
         ("catalog/loader.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb"),
         ("stats/scan.py", "import numpy as np\nfrom scipy import special"),
+        ("alerts/slack.py", "from slack_sdk import WebClient"),
+        ("alerts/app.py", "from slack_bolt import App\nfrom slack_sdk import WebClient"),
+        ("alerts/app.py", "def late():\n    import uvicorn\n    from starlette.applications import Starlette"),
     ],
 )
 def test_a_library_in_its_place_is_fine(plant: Plant, path: str, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from slack_sdk.socket_mode import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.webhook import WebhookClient
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, BOT, SIGNING_SECRET, TOKEN, FakeSlack, sign, signed
 from health_pipeline_tests.slack_limits import invalid_blocks
@@ -237,6 +240,10 @@ def image(**changes: Any) -> list[dict[str, Any]]:
 
 
 DIVIDER = {"type": "divider"}
+PERSON = {"type": "users_select", "action_id": "assign"}
+GROUP = {"label": plain("Real"), "options": [OPTION]}
+GROUPED = {"type": "static_select", "action_id": "snooze", "option_groups": [GROUP]}
+CONFIRM = {"title": plain("x" * 100), "text": plain("x" * 300), "confirm": plain("x" * 30), "deny": plain("x" * 30)}
 AT_THE_LIMIT = [
     [DIVIDER] * 50,
     [{"type": "header", "text": plain("x" * 150)}],
@@ -247,9 +254,12 @@ AT_THE_LIMIT = [
     actions(*(button(f"b{n}") for n in range(25))),
     actions(button("x" * 255, text=plain("x" * 75), value="x" * 2_000, url="https://" + "x" * 2_992)),
     actions(SELECT | {"options": [OPTION | {"value": "x" * 150, "text": plain("x" * 75)}] * 100}),
+    actions(SELECT | {"placeholder": plain("x" * 150)}),
+    actions(GROUPED | {"option_groups": [GROUP | {"label": plain("x" * 75), "options": [OPTION] * 100}] * 100}),
+    actions(GROUPED | {"initial_option": OPTION}),
+    actions(PERSON | {"placeholder": plain("x" * 150), "initial_user": ANA}),
     actions({"type": "overflow", "action_id": "o", "options": [OPTION] * 5}),
-    actions(button("a", confirm={"title": plain("x" * 100), "text": plain("x" * 300), "confirm": plain("x" * 30),
-                                 "deny": plain("x" * 30)})),
+    actions(button("a", confirm=CONFIRM | {"style": "danger"}), PERSON | {"confirm": CONFIRM}),
     image(alt_text="x" * 2_000, title=plain("x" * 2_000)),
     [{"type": "image", "slack_file": {"id": "F1"}, "alt_text": "A line."}],
     [DIVIDER | {"block_id": "x" * 255}, DIVIDER | {"block_id": "y"}],
@@ -280,6 +290,21 @@ BEYOND = [
     (actions(SELECT | {"placeholder": plain("x" * 151)}), "1 to 150", "/blocks/0/elements/0/placeholder"),
     (actions(SELECT | {"initial_option": {**OPTION, "value": "other"}}), "provided options",
      "/blocks/0/elements/0/initial_option"),
+    (actions(GROUPED | {"option_groups": [GROUP] * 101}), "no more than 100", "/blocks/0/elements/0/option_groups"),
+    (actions(GROUPED | {"option_groups": [GROUP | {"label": plain("x" * 76)}]}), "1 to 75",
+     "/blocks/0/elements/0/option_groups/0/label"),
+    (actions(GROUPED | {"option_groups": [GROUP | {"options": []}]}), "no fewer than 1",
+     "/blocks/0/elements/0/option_groups/0/options"),
+    (actions(GROUPED | {"options": [OPTION]}), "one of options and option_groups", "/blocks/0/elements/0"),
+    (actions(GROUPED | {"initial_option": {**OPTION, "value": "other"}}), "provided options",
+     "/blocks/0/elements/0/initial_option"),
+    (actions(PERSON | {"placeholder": plain("x" * 151)}), "1 to 150", "/blocks/0/elements/0/placeholder"),
+    (actions(PERSON | {"initial_user": "ana"}), "a user's ID", "/blocks/0/elements/0/initial_user"),
+    (actions(PERSON | {"initial_users": [ANA]}), "additional property: initial_users", "/blocks/0/elements/0"),
+    (actions(button("a", confirm=CONFIRM | {"text": plain("x" * 301)})), "1 to 300",
+     "/blocks/0/elements/0/confirm/text"),
+    (actions(button("a", confirm=CONFIRM | {"style": "loud"})), "one of: primary, danger",
+     "/blocks/0/elements/0/confirm/style"),
     (actions({"type": "overflow", "action_id": "o", "options": [OPTION] * 6}), "no more than 5",
      "/blocks/0/elements/0/options"),
     (actions({"type": "image"}), "unsupported type: image", "/blocks/0/elements/0"),
@@ -372,10 +397,84 @@ def test_a_client_that_is_told_to_comes_back_and_hears_again(
     assert len(listening) == 1
 
 
-def test_nobody_connects_without_a_ticket_or_twice_with_one(server: FakeSlack) -> None:
-    from websockets.exceptions import InvalidStatus
-    from websockets.sync.client import connect
+class Links:
+    """Connections to Socket Mode as they come: everything they hear, and nothing is acknowledged by itself."""
 
+    def __init__(self, server: FakeSlack) -> None:
+        self._server, self._stack = server, contextlib.ExitStack()
+        self.open: list[ClientConnection] = []
+
+    def connect(self) -> dict[str, Any]:
+        """One more; the first thing that it hears."""
+        url = str(WebClient(base_url=self._server.url).apps_connections_open(app_token=APP_TOKEN)["url"])
+        link = self._stack.enter_context(connect(url, proxy=None))
+        self.open.append(link)
+        return dict(json.loads(link.recv()))
+
+    def heard(self, seconds: float) -> list[tuple[int, dict[str, Any]]]:
+        """(number of the connection, what it heard), until nothing comes for a while."""
+        found = []
+        for number, link in enumerate(self.open):
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    found.append((number, json.loads(link.recv(seconds))))
+        return found
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def links(server: FakeSlack) -> Iterator[Links]:
+    made = Links(server)
+    yield made
+    made.close()
+
+
+def test_ten_may_be_connected_and_any_one_of_them_gets_a_click(
+    server: FakeSlack, client: WebClient, links: Links
+) -> None:
+    assert [links.connect()["num_connections"] for _ in range(10)] == list(range(1, 11))
+    refused_ = links.connect()
+    assert (refused_["type"], refused_["reason"]) == ("disconnect", "too_many_websockets")
+    links.open.pop()
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    sent = {server.interactive(server.click(ts, "acknowledge")) for _ in range(60)}
+    heard = links.heard(0.02)
+    assert {said["envelope_id"] for _, said in heard} == sent
+    assert len(heard) == 60, "each goes to one of them"
+    assert len({number for number, _ in heard}) > 3
+
+
+def test_what_is_not_acknowledged_comes_again_also_to_another(
+    server: FakeSlack, client: WebClient, links: Links
+) -> None:
+    server.resend_after = 0.3
+    links.connect()
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    envelope = server.interactive(server.click(ts, "acknowledge"))
+    wait_for(lambda: server.resent(envelope) == 1)
+    server.hang_up()
+    wait_for(lambda: server.connected == 0)
+    links.open.clear()
+    links.connect()
+    again = json.loads(links.open[0].recv(5))
+    assert (again["envelope_id"], again["retry_reason"]) == (envelope, "timeout")
+    links.open[0].send(json.dumps({"envelope_id": envelope}))
+    server.wait_ack(envelope)
+    before = server.resent(envelope)
+    links.heard(0.6)
+    assert server.resent(envelope) == before == again["retry_attempt"], "once acknowledged, never again"
+
+
+def test_a_warning_ends_no_connection(server: FakeSlack, links: Links) -> None:
+    links.connect()
+    server.disconnect("warning")
+    assert [said["reason"] for _, said in links.heard(0.1)] == ["warning"]
+    assert server.connected == 1
+
+
+def test_nobody_connects_without_a_ticket_or_twice_with_one(server: FakeSlack) -> None:
     url = str(WebClient(base_url=server.url).apps_connections_open(app_token=APP_TOKEN)["url"])
     with connect(url, proxy=None) as link:
         hello = json.loads(link.recv())
@@ -405,6 +504,9 @@ def test_a_click_is_answered_at_its_response_url_in_a_dialog_or_to_one_person(
     click = server.click(ts, "acknowledge")
     WebhookClient(click["response_url"]).send(text="Noted", replace_original=False)
     assert server.responses[0]["text"] == "Noted"
+    answers = [WebhookClient(click["response_url"]).send(text="Again").status_code for _ in range(5)]
+    assert answers == [200] * 4 + [404], "five, the first included"
+    assert WebhookClient(click["response_url"] + "0").send(text="To nobody").body == "invalid_url"
     view = {"type": "modal", "title": plain("Cause"), "blocks": []}
     client.views_open(trigger_id=click["trigger_id"], view=view)
     assert server.views[0]["view"] == view
