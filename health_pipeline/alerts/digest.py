@@ -16,10 +16,8 @@ from health_pipeline.incidents.model import Incident
 LINES_SHOWN = 25
 LINES_EACH = 5
 """So many lines of a group are shown even when an earlier group has more than there is room for."""
-LINE = 240
-"""Characters of a line."""
-ROOM = 8_000
-"""Characters of blocks for all lines; the rest is for what stands around them."""
+LINE, TITLE = 210, 140
+"""Characters of a line, and of the incident's title in it: so many lines and the longest links fit into a message."""
 
 _GROUPS: dict[str, tuple[Change, ...]] = {
     "New": ("new", "reopened"),
@@ -71,7 +69,7 @@ def digest_content(
     if not body:
         body = [kit.section("A calm morning: nothing is new, nothing has changed, nothing has ended.", 200)]
     blocks = (kit.header(title), kit.context([*happened, *standing]), *body, *_rest(left + more, usable))
-    first = next((line for group in told.values() for line in group), "nothing is new, nothing has changed")
+    first = next((line for group in told.values() for line in group), "nothing is new, nothing has changed.")
     text = f"{title}: {', '.join([*happened, *standing])}. {first[:1].upper()}{first[1:]}"
     return Content(kit.with_link(kit.escape(text, 1_000), usable), blocks)
 
@@ -104,8 +102,6 @@ def _body(groups: Mapping[str, Sequence[str]]) -> tuple[list[Block], int]:
     left = sum(len(group) for group in groups.values())
     for (heading, group), most in zip(groups.items(), shown, strict=True):
         made = [kit.section(line, LINE) for line in group[:most]]
-        while made and kit.size([*blocks, *made]) > ROOM:
-            made.pop()
         blocks += [kit.heading(heading)] if heading and made else []
         blocks += made
         left -= len(made)
@@ -123,7 +119,7 @@ def _shares(lengths: Sequence[int]) -> list[int]:
 def _line(catalog: Catalog, line: DigestLine, day: dt.date) -> str:
     """``P3 · Beauty in Indonesia: overturn rate up ×3.1, since 27 November``."""
     incident, about = line.incident, line.about
-    parts = [about.severity, *_what(line), kit.shorten(wording.title(catalog, incident), 170)]
+    parts = [about.severity, *_what(line), kit.shorten(wording.title(catalog, incident), TITLE)]
     return f"{' · '.join(parts)}, {_when(incident, day)}"
 
 
@@ -132,13 +128,13 @@ def _what(line: DigestLine) -> list[str]:
     standing = line.about.standing
     told = {"new": "", "reopened": "flared up again", "raised": f"now {line.about.severity}", "overdue": "overdue"}
     if line.what == "acknowledged":
-        told["acknowledged"] = "acknowledged" if standing.acknowledged else "not acknowledged any more"
+        told["acknowledged"] = "acknowledged" if standing.acknowledged else "no longer acknowledged"
     elif line.what == "assigned":
-        told["assigned"] = "assigned" if standing.assignee else "assigned to nobody any more"
+        told["assigned"] = "assigned" if standing.assignee else "unassigned"
     elif line.what == "verdict":
         told["verdict"] = VERDICTS[standing.verdict].lower() if standing.verdict else "verdict taken back"
     elif line.what == "snoozed":
-        told["snoozed"] = "snoozed" if standing.snooze else "not snoozed any more"
+        told["snoozed"] = "snoozed" if standing.snooze else "snooze lifted"
     said = told.get(line.what, STATES.get(line.what, "").lower())
     return [said] if said else []
 

@@ -174,22 +174,26 @@ def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
 def incident_content(catalog: Catalog, incident: Incident, about: About) -> Content:
     """The full message about an incident, in whatever state it is: every part of it that there is."""
     state = STATES[_state(incident, about)]
+    told = story(catalog, incident, about)
     links = kit.web_links(about.links)
     buttons = _actions(catalog, incident, about, links)
     others = dict(list(links.items())[1:]) if buttons else links
+    is_so = _state(incident, about) not in _NOT_SO
     parts = [
         kit.Part(0, _head(catalog, incident, about)),
-        kit.Part(0, (kit.section(story(catalog, incident, about), 600),)),
-        *(_findings(catalog, incident) if _state(incident, about) not in _NOT_SO else ()),
-        kit.Part(2, (kit.context([_judged(incident), *about.trust[:TRUST_SHOWN]], 260),)),
-        *(_nearby(incident.events) if _state(incident, about) not in _NOT_SO else ()),
+        kit.Part(0, (kit.section(told, 600),)),
+        *(_findings(catalog, incident) if is_so else ()),
+        kit.Part(2, (kit.context([_judged(incident), *(about.trust[:TRUST_SHOWN] if is_so else ())], 260),)),
+        *(_nearby(incident.events) if is_so else ()),
         kit.Part(3, (kit.context(["Chart in the thread"]),) if about.chart else ()),
         kit.Part(1, tuple(kit.link_line(others))),
         kit.Part(0, tuple(buttons)),
-        kit.Part(5, tuple(_record(about.record))),
+        kit.Part(5, tuple(_record(about.record)) if is_so else ()),
     ]
     note = kit.said(" ".join(["There is more than a message holds.", *[kit.link(*x) for x in list(links.items())[:1]]]))
-    text = escape(f"{state}, {about.severity}: {story(catalog, incident, about)}", 2_000)
+    if about.notice == RETRACTED:  # else the sentence tells what it was about
+        told = f"{wording.title(catalog, incident)}. {told}"
+    text = escape(f"{state}, {about.severity}: {told.removeprefix(f'{state}: ')}", 2_000)
     return Content(kit.with_link(text, links), kit.fitted(parts, note))
 
 
@@ -199,12 +203,12 @@ def change_content(
     """The reply in an incident's thread that tells what changed, in a sentence or two.
 
     Args:
-        about: as it is after the change; ``mention`` is rendered, and meant for what is overdue or raised.
+        about: as it is after the change; its ``mention`` is rendered of what is overdue or raised.
         by: who changed it; by default whom the standing names.
     """
     links = kit.web_links(about.links)
     words, shown = _change(catalog, incident, about, what, by)
-    if about.mention:
+    if about.mention and what in _URGENT:
         shown = f"{_mentions(about)} {shown}"
     title = wording.title(catalog, incident)
     text = escape(f"{words} {title}" if what in _BY_PEOPLE else words, 2_000)
@@ -220,7 +224,8 @@ def withdrawn_content(told: Content, *, reply: bool = False) -> Content:
     """
     first = kit.texts(told.blocks[0])[0] if told.blocks else kit.plain("An incident", kit.MAX_HEADER)
     shown = kit.as_plain_text(Content("", ({"type": "header", "text": first},)))
-    headline = shown.split(" · ", 2)[2] if shown.count(" · ") >= 2 else shown.partition(" · ")[2] or shown
+    before = 2 if shown.partition(" · ")[0] in STATES.values() else 1  # state and severity; once the severity alone
+    headline = shown.split(" · ", before)[-1]
     text = escape(f"{_JUDGED_ANEW} {headline}", 2_000)
     if reply:
         return Content(text, (kit.section(_JUDGED_ANEW, 1_000),))
@@ -296,7 +301,7 @@ def _identity(catalog: Catalog, incident: Incident, about: About) -> list[str]:
     parts = []
     if incident.kind == "shift":
         parts.append(f"owner {catalog.metric(incident.metric).owner}")
-    if about.score is not None:
+    if about.score is not None and _state(incident, about) not in _NOT_SO:
         placed = f", rank {about.rank} of {wording.day(incident.day)}" if about.rank else ""
         parts.append(f"score {about.score:.1f}{placed}")
     return [*parts, incident.id]
@@ -327,13 +332,19 @@ def _clock(catalog: Catalog, about: About) -> str:
     told, seen = about.told_at, about.standing.acknowledged
     if seen is not None:
         return f"Acknowledged{_by(seen)}{_after(seen.at, told)}"
-    within = catalog.alerts.severity(about.severity).acknowledge_within_minutes
+    within = _within(catalog, about)
     if within is None:
         return ""
     if told is None:
         return f"*To be acknowledged within {wording.duration(60 * within)}*"
     due = _clock_time(told + dt.timedelta(minutes=within), told)
     return f"*Overdue since {due}*" if about.overdue else f"*To be acknowledged by {due}*"
+
+
+def _within(catalog: Catalog, about: About) -> int | None:
+    """Minutes in which it should be acknowledged; ``None`` also when its severity is not declared any more."""
+    known = {severity.name: severity.acknowledge_within_minutes for severity in catalog.alerts.severities}
+    return known.get(about.severity)
 
 
 def _clock_time(moment: dt.datetime, beside: dt.datetime) -> str:
@@ -366,7 +377,8 @@ def _verdict(standing: Standing) -> str:
     return f"{said}, {kit.inline(standing.cause, 120)}" if standing.cause else said
 
 
-_BY_PEOPLE = ("acknowledged", "assigned", "verdict", "snoozed", "overdue")
+_URGENT: tuple[Change, ...] = ("overdue", "raised")
+_BY_PEOPLE: tuple[Change, ...] = ("acknowledged", "assigned", "verdict", "snoozed", "overdue")
 
 
 def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by: By | None) -> tuple[str, str]:
@@ -375,13 +387,13 @@ def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by
     if what == "acknowledged":
         seen = standing.acknowledged
         if seen is None:
-            return "Not acknowledged any more.", f"Not acknowledged any more: taken back{_by(by)}."
+            return "No longer acknowledged.", f"No longer acknowledged: taken back{_by(by)}."
         after = _after(seen.at, about.told_at)
         return f"Acknowledged{after}.", f"Acknowledged{_by(by or seen)}{after}."
     if what == "assigned":
         who = by or standing.assigned
         if not standing.assignee:
-            return "Assigned to nobody any more.", f"Assigned to nobody any more{_by(by)}."
+            return "Assigned to nobody.", f"Unassigned{_by(by)}."
         if who is not None and who.user == standing.assignee:
             return "Somebody takes care of it.", f"{kit.mention(standing.assignee)} takes care of it."
         return "Assigned to somebody.", f"Assigned to {kit.mention(standing.assignee)}{_by(who)}."
@@ -392,11 +404,11 @@ def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by
         return f"Verdict: {VERDICTS[standing.verdict].lower()}.", f"Verdict{judge}: {_verdict(standing)}."
     if what == "snoozed":
         if standing.snooze is None:
-            return "Not snoozed any more.", f"Not snoozed any more{_by(by)}."
+            return "Snooze lifted.", f"Snooze lifted{_by(by)}."
         until = f"Snoozed until {wording.day(standing.snooze.until)}"
         return f"{until}.", f"{until}{_by(by or standing.snooze.by)}."
     if what == "overdue":
-        within = catalog.alerts.severity(about.severity).acknowledge_within_minutes
+        within = _within(catalog, about)
         due = ""
         if about.told_at is not None and within is not None:
             due = f" It was due by {_clock_time(about.told_at + dt.timedelta(minutes=within), about.told_at)}."
