@@ -38,7 +38,10 @@ PLATFORMS = ("AliExpress", "App Store", "TikTok")
 ATTRIBUTES = ("rows", "category", "automated_detection", "automated_decision", "source_type", "decision_account",
               "moderation_delay")  # fmt: skip
 FIRST, LAST = dt.date(2025, 6, 1), dt.date(2025, 9, 30)
-VARIABLES = ("HEALTH_PIPELINE_ECOSYSTEMS", "HEALTH_PIPELINE_STATE_URL", "HEALTH_PIPELINE_URL", "SLACK_BOT_TOKEN")
+VARIABLES = (
+    "HEALTH_PIPELINE_ECOSYSTEMS", "HEALTH_PIPELINE_STATE_URL", "HEALTH_PIPELINE_URL",
+    "SLACK_API_URL", "SLACK_APP_TOKEN", "SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET",
+)  # fmt: skip
 Run = dg.ExecuteInProcessResult
 
 

@@ -51,11 +51,11 @@ _WORKSPACE_ERRORS = {
 }
 _CHANNEL_ERRORS = {
     "channel_not_found": "No such channel, or a private one the bot is not in. "
-    "Write the channel's ID in ecosystem.yaml and invite the bot there with /invite.",
+    "Write the channel's ID in alerts.yaml and invite the bot there with /invite.",
     "not_in_channel": "The bot is not in this channel. Invite it there with /invite.",
-    "is_archived": "The channel is archived. Write another one in ecosystem.yaml.",
+    "is_archived": "The channel is archived. Write another one in alerts.yaml.",
     "restricted_action": "A workspace setting keeps the bot from posting in this channel. Ask an admin.",
-    "restricted_action_read_only_channel": "The channel is read-only. Write another one in ecosystem.yaml.",
+    "restricted_action_read_only_channel": "The channel is read-only. Write another one in alerts.yaml.",
     "restricted_action_non_threadable_channel": "The channel takes no such messages. Write another one.",
     "restricted_action_thread_only_channel": "The channel takes replies only. Write another one.",
 }
@@ -91,11 +91,23 @@ class Thread:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the token speaks for, and which of :data:`NEEDED_SCOPES` it lacks."""
+    """Who the token speaks for, which of :data:`NEEDED_SCOPES` it lacks, and all that it has."""
 
     team: str
     bot: str
     missing_scopes: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChannelInfo:
+    """What Slack says of a channel; ``is_member`` is whether the bot is in it."""
+
+    id: str
+    name: str
+    is_private: bool
+    is_member: bool
+    is_archived: bool
 
 
 class OutcomeUnknownError(Exception):
@@ -170,7 +182,31 @@ class Slack:
         response = _call(self._client.auth_test, "")
         granted = {s.strip() for s in _header(response, "x-oauth-scopes").split(",")}
         missing = tuple(scope for scope in NEEDED_SCOPES if scope not in granted)
-        return Identity(str(response.get("team", "")), str(response.get("user", "")), missing)
+        team, bot = str(response.get("team", "")), str(response.get("user", ""))
+        return Identity(team, bot, missing, tuple(sorted(granted - {""})))
+
+    def open_socket(self, app_token: str) -> None:
+        """Ask for an address of Socket Mode, and leave it at that: a check of the app's own token (``xapp-…``).
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: Slack does not give one.
+        """
+        _call(self._client.apps_connections_open, "", app_token=app_token)
+
+    def channel(self, channel: str) -> ChannelInfo:
+        """A channel by its ID, or a public one by ``#name``. Takes the scope ``channels:read``.
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: there is none, the bot may not see it, or Slack does not answer.
+        """
+        if channel.startswith("#"):
+            about = self._by_name(channel)
+        else:
+            about = dict(_call(self._client.conversations_info, channel, channel=channel)["channel"])
+        return ChannelInfo(
+            str(about["id"]), str(about.get("name", "")), bool(about.get("is_private")),
+            bool(about.get("is_member")), bool(about.get("is_archived")),
+        )  # fmt: skip
 
     def post(self, message: Message | Intent) -> Posted:
         """Post a message, its key in its metadata.
@@ -240,6 +276,24 @@ class Slack:
         )  # fmt: skip
         return Posted(thread.channel_id, None, file_id)
 
+    def delete(self, posted: Posted) -> None:
+        """Take away a message of ours.
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: it is still there, or may be.
+        """
+        _call(self._client.chat_delete, posted.channel_id, channel=posted.channel_id, ts=str(posted.ts))
+
+    def try_upload(self, intent: Intent) -> None:
+        """Bring a file to Slack that nobody sees, and delete it: whether pictures can be uploaded.
+
+        Raises:
+            NotPostedError, OutcomeUnknownError: they can't.
+        """
+        file_id = self.upload(intent)
+        _call(self._client.files_completeUploadExternal, "", files=[{"id": file_id, "title": intent.filename}])
+        _call(self._client.files_delete, "", file=file_id)
+
     def find(self, message: Message | Intent, since: dt.datetime, *, channel_id: str | None = None) -> Posted | None:
         """The message in its channel's history, by its key; ``None`` when it is not there.
 
@@ -298,8 +352,10 @@ class Slack:
 
     def _channel_id(self, channel: str) -> str:
         """The ID behind ``#name``: history is asked by ID only. Takes the scope ``channels:read``."""
-        if not channel.startswith("#"):
-            return channel
+        return str(self._by_name(channel)["id"]) if channel.startswith("#") else channel
+
+    def _by_name(self, channel: str) -> dict[str, Any]:
+        """The public channel ``#name``, as Slack lists it."""
         cursor = ""
         while True:
             try:
@@ -311,11 +367,11 @@ class Slack:
                     **_from(cursor),
                 )
             except ChannelError as error:
-                raise ChannelError(f"{error} Or write the channel's ID in ecosystem.yaml.") from None
+                raise ChannelError(f"{error} Or write the channel's ID in alerts.yaml.") from None
             channels: list[dict[str, Any]] = page.get("channels") or []
             for listed in channels:
                 if f"#{listed['name']}" == channel:
-                    return str(listed["id"])
+                    return listed
             cursor = _next_cursor(page)
             if not cursor:
                 raise ChannelError(f"{channel}: {_CHANNEL_ERRORS['channel_not_found']}")

@@ -16,16 +16,15 @@ from rich.text import Text
 from health_pipeline import charts
 from health_pipeline.alerts.message import as_plain_text
 from health_pipeline.alerts.post import newest_messages
-from health_pipeline.catalog.loader import bundled_ecosystems
 from health_pipeline.incidents import wording
 from health_pipeline.report.load import load_report
 from health_pipeline.report.report import Headline, ReportTables, build_report, write_report
+from health_pipeline.terminal.typed import as_typed
 
 if TYPE_CHECKING:
     from health_pipeline.pipeline import Pipeline
 
 RANKED = 10
-DEFAULT_ECOSYSTEM = "eu_dsa"
 SPARK_DAYS = 60
 
 
@@ -115,7 +114,7 @@ def _ranked(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
     if len(tables.risks) > RANKED:
         console.print(
             f"[dim]and {len(tables.risks) - RANKED} more: "
-            f"{_command(pipeline, 'sql')} \"FROM risks.risks WHERE day = '{tables.last_day}'\"[/]"
+            f"{as_typed(pipeline.catalog, 'sql')} \"FROM risks.risks WHERE day = '{tables.last_day}'\"[/]"
         )
 
 
@@ -148,14 +147,6 @@ def _count(messages: Sequence[object]) -> str:
     return f"{len(messages)} message{'s' if len(messages) != 1 else ''}"
 
 
-def _command(pipeline: Pipeline, command: str) -> str:
-    """A command as one has to type it for this ecosystem."""
-    name, folder = pipeline.catalog.name, pipeline.catalog.folder
-    if name == DEFAULT_ECOSYSTEM:
-        return f"health-pipeline {command}"
-    return f"health-pipeline {command} -e {name if bundled_ecosystems().get(name) == folder else folder}"
-
-
 def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: float, console: Console) -> None:
     console.print()
     console.rule("[bold]Next[/]", align="left")
@@ -163,8 +154,8 @@ def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: fl
     console.print(f"[dim]{total:.1f} s in all: {spent}[/]", highlight=False)
     console.print(f"Report           {path}", highlight=False, soft_wrap=True)
     if pipeline.tables.lists is not None:
-        console.print(f"Review lists     {_command(pipeline, 'risks')}", highlight=False)
-    console.print(f"Dagster UI       make up  (or {_command(pipeline, 'up')})", highlight=False)
+        console.print(f"Review lists     {as_typed(pipeline.catalog, 'risks')}", highlight=False)
+    console.print(f"Dagster UI       make up  (or {as_typed(pipeline.catalog, 'up')})", highlight=False)
     console.print(f"Your own data    drop files into {pipeline.inbox}", highlight=False, soft_wrap=True)
-    ask = f'{_command(pipeline, "sql")} "FROM incidents.incidents LIMIT 5"'
+    ask = f'{as_typed(pipeline.catalog, "sql")} "FROM incidents.incidents LIMIT 5"'
     console.print(f"Ask the lake     {ask}", highlight=False, soft_wrap=True)

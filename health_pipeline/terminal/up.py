@@ -18,6 +18,7 @@ from rich.console import Console
 from health_pipeline.errors import RunError, UserError
 from health_pipeline.home import Home
 from health_pipeline.terminal.instance import end_lost_runs, prepare, settings_file
+from health_pipeline.terminal.typed import as_typed
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
@@ -63,6 +64,11 @@ def up(ecosystem: str, host: str, port: int, console: Console) -> None:
         console.print(f"[green]✓[/] Incidents        {url}/assets/{pipeline.catalog.name}/incidents", highlight=False)
         console.print(f"[green]✓[/] Schedules etc.   {url}/automation", highlight=False)
         console.print(f"[green]✓[/] Inbox            {pipeline.inbox}", highlight=False, soft_wrap=True)
+        if os.environ.get("SLACK_BOT_TOKEN") and (how := _listener()):
+            typed = as_typed(pipeline.catalog, how)
+            console.print(
+                f"[yellow]![/] Clicks in Slack  {typed}  in another terminal", highlight=False, soft_wrap=True
+            )
         console.print(f"[dim]Logs are in {logs}. Ctrl-C stops everything.[/]", highlight=False, soft_wrap=True)
         looked = time.monotonic()
         while True:
@@ -77,6 +83,13 @@ def up(ecosystem: str, host: str, port: int, console: Console) -> None:
         _stop(running)
         instance.dispose()
     console.print("Stopped.", highlight=False)
+
+
+def _listener() -> str:
+    """The command that answers clicks with what is set; "" when nothing is."""
+    if os.environ.get("SLACK_APP_TOKEN"):
+        return "slack run"
+    return "slack http" if os.environ.get("SLACK_SIGNING_SECRET") else ""
 
 
 def _free(host: str, port: int) -> None:

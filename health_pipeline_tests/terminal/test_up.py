@@ -55,7 +55,15 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
     url = f"http://127.0.0.1:{port}"
     at_work = subprocess.Popen(
         [*COMMAND, "up", "-e", str(deployment.catalog_folder), "--port", str(port)],
-        env={**os.environ, "HEALTH_PIPELINE_HOME": str(deployment.home.root), "NO_COLOR": "1", "COLUMNS": "200"},
+        env={
+            **os.environ,
+            "HEALTH_PIPELINE_HOME": str(deployment.home.root),
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+            "SLACK_BOT_TOKEN": "xoxb-x",
+            "SLACK_APP_TOKEN": "xapp-x",
+            "SLACK_API_URL": "http://127.0.0.1:9/api/",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,6 +82,7 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
             f"✓ Incidents        {url}/assets/little/incidents",
             f"✓ Schedules etc.   {url}/automation",
             f"✓ Inbox            {deployment.pipeline.inbox}",
+            f"! Clicks in Slack  health-pipeline slack run -e {deployment.catalog_folder}  in another terminal",
             f"Logs are in {deployment.home.root / 'logs'}. Ctrl-C stops everything.",
         ]
         assert "dagster_webserver_version" in get(f"{url}/server_info")
