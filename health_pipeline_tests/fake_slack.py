@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import itertools
@@ -270,7 +271,7 @@ class FakeSlack:
         if not self._links:
             raise ConnectionError("nobody is connected in Socket Mode")
         self._envelopes[envelope] = sent | {"retry_attempt": 0, "retry_reason": ""}
-        self._run(random.choice(self._links).send_text(json.dumps(sent)))
+        self._run(self._send(sent))
         if self.resend_after and self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.call_later, self.resend_after, self._resend, envelope)
         return envelope
@@ -622,6 +623,11 @@ class FakeSlack:
         finally:
             self._links.remove(link)
 
+    async def _send(self, sent: dict[str, Any]) -> None:
+        """To any one of the connections; lost when that breaks just now."""
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await random.choice(self._links).send_text(json.dumps(sent))
+
     async def _part(self, link: WebSocket, reason: str) -> None:
         await link.send_text(json.dumps({"type": "disconnect", "reason": reason, "debug_info": {}}))
         if reason != "warning":
@@ -635,8 +641,7 @@ class FakeSlack:
         assert self._loop is not None
         if self._links:
             sent |= {"retry_attempt": sent["retry_attempt"] + 1, "retry_reason": "timeout"}
-            sending = self._loop.create_task(random.choice(self._links).send_text(json.dumps(sent)))
-            sending.add_done_callback(lambda done: done.exception())  # it may have hung up meanwhile
+            self._sending = self._loop.create_task(self._send(sent))
         self._loop.call_later(self.resend_after, self._resend, envelope)
 
     # What stands in the workspace.
