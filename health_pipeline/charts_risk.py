@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from health_pipeline.charts import LIGHT, Spec, axis, layer, picture
+from health_pipeline.charts.spec import CHARACTER, heading_layers, wrapped
 
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 44
 
@@ -103,7 +104,9 @@ def capacity_chart(queues: Sequence[Spent], *, width: int = 600, row: int = 26) 
         )
     ]
     lines = [{"from": q.capacity, "top": i + 0.05, "foot": i + 0.95} for i, q in enumerate(queues)]
-    words = "minutes: by rank (blue), to explore (red); the line is what the queue has"
+    key = ["minutes by rank: blue", "to explore: orange", "line: what the queue has"]
+    heading = [(line, "text") for line in wrapped(key, width - 20, CHARACTER, " · ")]
+    top = 8 + 17 * len(heading) + 4
     layers = [
         layer(
             "minutes", bars, {"type": "rect"},
@@ -112,11 +115,10 @@ def capacity_chart(queues: Sequence[Spent], *, width: int = 600, row: int = 26) 
         ),
         layer("capacity", lines, {"type": "rule", "color": LIGHT["ink"], "strokeWidth": 2},
               {"x": x, "y": y, "y2": {"field": "foot"}}),
-        _words(words),
+        *heading_layers(heading, left, top, width),
     ]  # fmt: skip
-    margins = (left, RIGHT, TOP, 26)
     text = "; ".join(f"{q.queue}: {q.ranked + q.explored:.0f} of {q.capacity:.0f} minutes" for q in queues)
-    return picture(layers, width - left - RIGHT, row * len(queues), margins, text)
+    return picture(layers, width - left - RIGHT, row * len(queues), (left, RIGHT, top, 26), text)
 
 
 def _words(text: str) -> Spec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 
 import pyarrow.compute as pc
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 from health_pipeline.incidents.model import from_table
 from health_pipeline.incidents.series import courses
 from health_pipeline.pipeline import Pipeline
+from health_pipeline.report.lists import ReviewTables
 from health_pipeline.report.report import ReportTables, headlines
 
 
@@ -31,6 +33,24 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
         series_judged=pc.sum(judged).as_py() or 0,
         series_followed=len(judged),
         provenance=_provenance(pipeline),
+        review=load_review(pipeline, window[-1]),
+    )
+
+
+def load_review(pipeline: Pipeline, day: dt.date) -> ReviewTables | None:
+    """The lists of a day; ``None`` where no review is declared, or no lists were made of the day."""
+    lists = pipeline.tables.lists
+    if lists is None or lists.review_lists.partition(day) is None:
+        return None
+    from health_pipeline.risks.review import BELOW, REASONS  # it loads SciPy
+
+    return ReviewTables(
+        day=day,
+        cases=lists.review_lists.read([day]).to_pylist(),
+        reasons=REASONS,
+        kept_below=BELOW,
+        bursts=lists.trends.read([day]).to_pylist(),
+        prevalence=lists.prevalence.read([day]).to_pylist(),
     )
 
 

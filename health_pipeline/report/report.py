@@ -7,7 +7,6 @@ a notebook or the pipeline alike. Numbers and sentences are those of :mod:`healt
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +19,12 @@ from markupsafe import Markup
 from health_pipeline import charts
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog
 from health_pipeline.charts_incident import incident_chart, marked_days
+from health_pipeline.charts_risk import capacity_chart
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, Member, State
 from health_pipeline.incidents.series import Course, Point
+from health_pipeline.report.lists import CASES_SHOWN, ReviewTables, ReviewView, review_view
+from health_pipeline.report.text import unbroken
 from health_pipeline.risks.score import score
 from health_pipeline.storage.lake import write_durably
 
@@ -89,6 +91,7 @@ class ReportTables:
         series_judged: on ``last_day``: those of the followed that were large enough, with enough of a past.
         series_followed: series with a band on ``last_day``.
         provenance: sentences on where the data come from and under what licence.
+        review: the review lists of ``last_day``; ``None`` where there are none.
     """
 
     first_day: dt.date
@@ -101,6 +104,7 @@ class ReportTables:
     series_judged: int
     series_followed: int
     provenance: Sequence[str] = ()
+    review: ReviewTables | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ def build_report(
     findings = [i for i in final if i.kind == "data"]
     open_findings = [i for i in findings if i.is_open and i.day == tables.last_day]
     risks = _risks(tables, final)
+    review = review_view(catalog, tables.review) if tables.review else None
     week = tables.last_day - dt.timedelta(days=6)
     page = environment.get_template("template.html").render(
         ecosystem=catalog.ecosystem,
@@ -272,6 +277,9 @@ def build_report(
         silent=sorted({wording.supplier(catalog, i.unit, i.table) for i in open_findings}, key=str.casefold),
         risks=risks,
         risks_shown=RISKS_SHOWN,
+        review=review,
+        cases_shown=CASES_SHOWN,
+        capacity=_capacity(review) if review else None,
         timeline=_picture(
             lambda width: charts.incident_timeline(
                 incidents,
@@ -311,12 +319,16 @@ def _picture(draw: Callable[[int], charts.Spec]) -> Picture:
     return Picture(*(Markup(charts.svg(draw(width))) for width in (WIDE, NARROW)))
 
 
+def _capacity(review: ReviewView) -> Picture:
+    return _picture(lambda width: capacity_chart([queue.spent for queue in review.queues], width=width))
+
+
 def _headline(catalog: Catalog, tables: ReportTables, headline: Headline) -> HeadlineView:
     incident = headline.incident
     until = min(tables.last_day, incident.headline_reported + dt.timedelta(days=DAYS_AFTER))
     course = tables.courses.get(incident.id, Course(()))
     points = [p for p in course.points if p.day <= until]
-    sentence = _unbroken(wording.sentence(catalog, incident))
+    sentence = unbroken(wording.sentence(catalog, incident))
 
     def draw(width: int) -> charts.Spec:
         return incident_chart(
@@ -346,9 +358,9 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline) -> Hea
         onset_interval=interval,
         first_reported=wording.day(incident.first_reported),
         peak_score=f"{headline.peak_score:.1f}",
-        explanation=[_unbroken(said) for said in wording.explanation(catalog, incident)],
-        reach=_unbroken(wording.reach(catalog, incident)),
-        suspects=[_unbroken(s.sentence) for s in incident.suspects],
+        explanation=[unbroken(said) for said in wording.explanation(catalog, incident)],
+        reach=unbroken(wording.reach(catalog, incident)),
+        suspects=[unbroken(s.sentence) for s in incident.suspects],
         members=[_member(catalog, m, incident.unit) for m in incident.members[:MEMBERS_SHOWN]],
         more_members=max(0, len(incident.members) - MEMBERS_SHOWN),
         events=incident.events,
@@ -404,9 +416,9 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
     return [
         RiskView(
             rank=row["rank"],
-            title=_unbroken(row["title"]),
-            suspects=[_unbroken(s.sentence) for s in incident.suspects],
-            sentence=_unbroken(row["sentence"]),
+            title=unbroken(row["title"]),
+            suspects=[unbroken(s.sentence) for s in incident.suspects],
+            sentence=unbroken(row["sentence"]),
             tone=charts.tone_of(incident),
             score=f"{row['score']:.1f}",
             factors=[
@@ -474,11 +486,6 @@ def _findings(catalog: Catalog, tables: ReportTables, findings: Sequence[Inciden
 
 def _change(relative: float) -> str:
     return wording.change(relative) if relative < LARGEST_FACTOR else f">×{LARGEST_FACTOR:,}"
-
-
-def _unbroken(text: str) -> str:
-    """A number and its unit stay on one line."""
-    return re.sub(r"(?<=\d) (?=%|(?:k|M|bn|s|min|h|days)\b)", "\N{NO-BREAK SPACE}", text)
 
 
 def _short(day: dt.date) -> str:

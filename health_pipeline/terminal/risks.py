@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -123,6 +124,8 @@ def _used(pipeline: Pipeline, rows: list[dict[str, Any]], queue: str) -> str:
 
 
 def _overview(pipeline: Pipeline, lists: ListTables, rows: pa.Table, day: dt.date, console: Console) -> None:
+    from health_pipeline.report.lists import clearest
+
     review = pipeline.catalog.review
     for declared in review.queues if review else ():
         found = _ranked(rows, declared.name)
@@ -130,11 +133,11 @@ def _overview(pipeline: Pipeline, lists: ListTables, rows: pa.Table, day: dt.dat
         console.print(f"[dim]{_used(pipeline, found, declared.name)}[/]", highlight=False)
         _table(found[:FIRST], console)
         console.print()
-    bursts = sorted(lists.trends.read([day]).to_pylist(), key=lambda r: r["p_value"])
+    bursts = clearest(lists.trends.read([day]).to_pylist())
     console.rule(f"[bold]Emerging, {wording.day(day)}[/]", align="left")
     if not bursts:
         console.print("Nothing bursts.")
-    for burst in _apart(bursts)[:FIRST]:
+    for burst in bursts[:FIRST]:
         console.print(f"• {_burst(pipeline, burst)}", highlight=False)
     console.print()
     total = next(
@@ -150,12 +153,7 @@ def _overview(pipeline: Pipeline, lists: ListTables, rows: pa.Table, day: dt.dat
         )
 
 
-def _apart(bursts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The clearest burst of each trend: words of one caption burst together."""
-    return list({b["trend"]: b for b in reversed(bursts)}.values())[::-1]
-
-
-def _burst(pipeline: Pipeline, burst: dict[str, Any]) -> str:
+def _burst(pipeline: Pipeline, burst: Mapping[str, Any]) -> str:
     """``The term “kw super” in Indonesia: 12 creators in three days, 0.1 expected, since …``"""
     where = f" in {wording.unit(pipeline.catalog, burst['market'])}" if burst["market"] else ""
     shares = [

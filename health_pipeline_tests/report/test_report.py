@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from health_pipeline.incidents.series import Course, Point
 from health_pipeline.report.report import Headline, ReportTables, build_report, headlines, write_report
 from health_pipeline.risks.risks import risk_rows
 from health_pipeline.risks.score import score
+from health_pipeline_tests.report.words import Words
 
 FIRST, LAST = dt.date(2025, 6, 1), dt.date(2025, 8, 29)
 MADE = dt.datetime(2025, 8, 30, 6, 15, tzinfo=dt.UTC)
@@ -99,34 +99,6 @@ def tables(catalog: Catalog, incidents: list[Incident], **other: object) -> Repo
 def page(catalog: Catalog) -> str:
     incidents = [TIKTOK, PINTEREST, hole("Amazon", dt.date(2025, 8, 20)), hole("Facebook", ONSET, "backlog", LAST)]
     return build_report(catalog, tables(catalog, incidents), MADE, {"raw": 3.21})
-
-
-class Words(HTMLParser):
-    """The text of a page without tags, styles and pictures; and every tag and attribute it has."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self._skipped: list[str] = []
-        self._words: list[str] = []
-        self.feed(html)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self._words))
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag in ("style", "svg"):
-            self._skipped.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._skipped and self._skipped[-1] == tag:
-            self._skipped.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not self._skipped:
-            self._words.append(data)
 
 
 def test_the_page_tells_the_headlines_with_size_state_and_what_carries_them(page: str) -> None:

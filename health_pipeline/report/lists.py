@@ -1,0 +1,225 @@
+"""The review lists on the page: what to review first in each queue and why, what emerges, and how much violates."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from health_pipeline.catalog.model import Catalog, Queue
+from health_pipeline.charts_risk import Spent
+from health_pipeline.incidents import wording
+from health_pipeline.report.text import unbroken
+
+CASES_SHOWN = 5
+"""Of each queue; the others on the list can be unfolded."""
+TRENDS_SHOWN = 5
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReviewTables:
+    """The lists of a day, already loaded.
+
+    Attributes:
+        day: the day they are of.
+        cases: rows of ``risks.schema.REVIEWS``.
+        reasons: code of a reason -> what it says.
+        kept_below: so many cases below the line are kept at most of each queue.
+        bursts: rows of ``risks.schema.TRENDS``.
+        prevalence: rows of ``risks.schema.PREVALENCE``.
+    """
+
+    day: dt.date
+    cases: Sequence[Row]
+    reasons: Mapping[str, str]
+    kept_below: int
+    bursts: Sequence[Row]
+    prevalence: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class CaseView:
+    rank: int
+    sentence: str
+    reasons: str
+    explored: bool
+    score: str
+    interval: str
+    minutes: str
+
+
+@dataclass(frozen=True)
+class QueueView:
+    """One queue.
+
+    Attributes:
+        name, title: as declared, and as a heading.
+        spent: its minutes.
+        listed, explored: cases on the list, and how many of them to learn from.
+        below: cases below the line, in words.
+        cases: those on the list, by rank.
+    """
+
+    name: str
+    title: str
+    spent: Spent
+    minutes: str
+    listed: int
+    explored: int
+    below: str
+    cases: Sequence[CaseView]
+
+
+@dataclass(frozen=True)
+class TrendView:
+    what: str
+    where: str
+    creators: str
+    expected: str
+    since: str
+    contents: str
+    views: str
+    violating: str
+    clustered: str
+
+
+@dataclass(frozen=True)
+class PrevalenceView:
+    where: str
+    estimate: str
+    interval: str
+    draws: str
+    effective: str
+
+
+@dataclass(frozen=True)
+class ReviewView:
+    """Attributes: ``prevalence`` is of everything, then by market and by kind; ``policies`` by policy."""
+
+    day: str
+    queues: Sequence[QueueView]
+    trends: Sequence[TrendView]
+    more_trends: int
+    total: str
+    prevalence: Sequence[PrevalenceView]
+    policies: Sequence[PrevalenceView]
+
+
+def review_view(catalog: Catalog, tables: ReviewTables) -> ReviewView:
+    """What the page says about the lists of a day.
+
+    Raises:
+        ValueError: the catalog declares no review.
+    """
+    if catalog.review is None:
+        raise ValueError(f"the ecosystem {catalog.name!r} has no review.yaml")
+    bursts = clearest(tables.bursts)
+    split = {"all": list[PrevalenceView](), "policy": list[PrevalenceView]()}
+    for row in tables.prevalence:
+        cut = [name for name in ("market", "kind", "policy") if row[name]]
+        if len(cut) <= 1:
+            split["policy" if cut == ["policy"] else "all"].append(_prevalence(catalog, row))
+    return ReviewView(
+        day=wording.day(tables.day),
+        queues=[_queue(queue, tables) for queue in catalog.review.queues],
+        trends=[_trend(catalog, b) for b in bursts[:TRENDS_SHOWN]],
+        more_trends=max(0, len(bursts) - TRENDS_SHOWN),
+        total=unbroken(_total(tables.prevalence)),
+        prevalence=split["all"],
+        policies=split["policy"],
+    )
+
+
+def clearest(bursts: Iterable[Row]) -> list[Row]:
+    """The clearest burst of each trend, by which it is named; the clearest trend first.
+
+    Words of one caption burst together.
+    """
+    found: dict[str, Row] = {}
+    for burst in sorted(bursts, key=lambda b: (b["p_value"], f"{b['kind']}: {b['value']}" != b["trend"])):
+        found.setdefault(burst["trend"], burst)
+    return list(found.values())
+
+
+def _queue(queue: Queue, tables: ReviewTables) -> QueueView:
+    own = sorted((r for r in tables.cases if r["queue"] == queue.name), key=lambda r: int(r["rank"]))
+    listed = [r for r in own if r["selected"]]
+    explored = sum(r["minutes"] for r in listed if r["explored"])
+    minutes = sum(r["minutes"] for r in listed)
+    below = len(own) - len(listed)
+    return QueueView(
+        name=queue.name,
+        title=queue.name.capitalize(),
+        spent=Spent(queue.name, minutes - explored, explored, queue.minutes_per_day),
+        minutes=f"{minutes:,.0f} of {queue.minutes_per_day:,.0f}",
+        listed=len(listed),
+        explored=sum(bool(r["explored"]) for r in listed),
+        below=f"{below:,} or more" if below >= tables.kept_below else f"{below:,}",
+        cases=[_case(r, tables.reasons) for r in listed],
+    )
+
+
+def _case(row: Row, reasons: Mapping[str, str]) -> CaseView:
+    said = "; ".join(reasons.get(code, code.replace("_", " ")) for code in row["reasons"])
+    return CaseView(
+        rank=row["rank"],
+        sentence=unbroken(row["sentence"]),
+        reasons=f"{said[:1].upper()}{said[1:]}." if said else "",
+        explored=bool(row["explored"]),
+        score=_score(row["score"]),
+        interval=f"{_score(row['score_low'])} to {_score(row['score_high'])}",
+        minutes=f"{row['minutes']:,.0f}" if row["minutes"] == int(row["minutes"]) else f"{row['minutes']:,.1f}",
+    )
+
+
+def _score(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _trend(catalog: Catalog, burst: Row) -> TrendView:
+    return TrendView(
+        what=f"{burst['kind']} “{burst['value']}”",
+        where=wording.unit(catalog, burst["market"]) if burst["market"] else "All markets",
+        creators=f"{burst['count']:,}",
+        expected=f"{burst['expected']:.1f}",
+        since=f"{burst['burst_since'].day} {burst['burst_since']:%b %Y}",
+        contents=f"{burst['contents']:,}",
+        views=wording.number(burst["views"]),
+        violating=wording.share(burst["violation_share"]),
+        clustered=wording.share(burst["cluster_share"]),
+    )
+
+
+def _prevalence(catalog: Catalog, row: Row) -> PrevalenceView:
+    labels = {d.name: d for d in catalog.dimensions}
+    cut = next((name for name in ("market", "kind", "policy") if row[name]), "")
+    named = labels[cut].label(row[cut]) if cut in labels else str(row[cut] if cut else "All")
+    return PrevalenceView(
+        where=f"{named[:1].upper()}{named[1:]}",
+        estimate=f"{100 * row['estimate']:.2f} %",
+        interval=f"{100 * row['low']:.2f} to {100 * row['high']:.2f} %",
+        draws=f"{row['draws']:,}",
+        effective=f"{row['effective']:,.0f}",
+    )
+
+
+def _total(prevalence: Sequence[Row]) -> str:
+    """The share over everything in a sentence, with what the uniform arm alone says; "" when it is not known."""
+    row = next((r for r in prevalence if not (r["market"] or r["kind"] or r["policy"])), None)
+    if row is None:
+        return ""
+    said = (
+        f"{100 * row['estimate']:.2f} % of views of the last 28 days were of content that violates a policy (95 % CI "
+        f"{100 * row['low']:.2f} to {100 * row['high']:.2f} %), from {row['draws']:,} labelled views, as telling as "
+        f"{row['effective']:,.0f} drawn with equal chances."
+    )
+    if row["uniform_estimate"] is None or not row["uniform_draws"]:
+        return said
+    alone = (
+        f"{100 * row['uniform_estimate']:.2f} % ({100 * row['uniform_low']:.2f} to {100 * row['uniform_high']:.2f} %)"
+    )
+    verdict = "the two agree" if row["agrees"] else "the two disagree: look at the chances of the draws"
+    return f"{said} The {row['uniform_draws']:,} views drawn uniformly say {alone} by themselves; {verdict}."
