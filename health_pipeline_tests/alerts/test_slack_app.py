@@ -488,8 +488,12 @@ def test_kills_lose_no_click_and_double_none(
     for turn in range(KILLS):
         pid = start()
         for user in users[3 * turn : 3 * turn + 3]:
-            sent[server.interactive(server.click(ts, "acknowledge", user=user))] = user
-        time.sleep(random.uniform(0, 0.03))
+            latest = server.interactive(server.click(ts, "acknowledge", user=user))
+            sent[latest] = user
+        if turn % 2:
+            time.sleep(random.uniform(0, 0.03))
+        else:
+            server.wait_ack(latest)  # and not a moment more
         os.kill(pid, signal.SIGKILL)
         assert int(servers.stdout.readline()) == -signal.SIGKILL
         wait_for(lambda: server.connected == 0)
