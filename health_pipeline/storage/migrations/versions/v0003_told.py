@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("said", sa.Text, nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("charts", sa.Integer, nullable=False),
+        sa.Column("last", sa.Text),
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("told_at", UtcDateTime(), nullable=False),
         sa.Column("due_at", UtcDateTime(), nullable=False),
@@ -39,7 +41,7 @@ def upgrade() -> None:
             name="ck_told_form",
         ),
     )
-    op.create_index("ix_told_ecosystem", "told", ["ecosystem", "finished"])
+    op.create_index("ix_told_ecosystem", "told", ["ecosystem"])
     op.create_table(
         "alert_plans",
         sa.Column("ecosystem", sa.String(100), primary_key=True),

@@ -1,0 +1,328 @@
+"""Which incidents people were told of, in which message, and what was last said of each: tables of the state database.
+
+One row per incident, for ever. Its message is either a post of its own (``own``) or a reply in the thread of a digest
+or a roll-up that has a line of it (``line``). ``none`` is an incident that would have been told and was not: somebody
+had snoozed it, or its post was taken back before it left.
+
+Planning reads this, and writes it in one transaction with the outbox (:mod:`.outbox`), under :func:`lock`: so there is
+never a message without its row, nor two planners that tell the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from health_pipeline.alerts.message import OPEN, Content, incident_key
+from health_pipeline.alerts.outbox import OUTBOX
+from health_pipeline.alerts.outbox import State as DeliveryState
+from health_pipeline.incidents.model import INCIDENTS, Incident, Reach, from_table, to_table
+from health_pipeline.storage.state import METADATA, UtcDateTime
+
+Form = Literal["own", "line", "none"]
+Phase = Literal["open", "recovered", "settled", "retracted", "merged"]
+"""``retracted`` also of what is not in the record any more."""
+
+_LOCK = 724_339  # any number, as long as every process of this product uses the same
+
+TOLD = sa.Table(
+    "told",
+    METADATA,
+    sa.Column("first_key", sa.String(255), primary_key=True),  # of the message in which it was told first
+    sa.Column("ecosystem", sa.String(100), nullable=False),
+    sa.Column("incident", sa.Text, nullable=False),  # as it is called now
+    sa.Column("aliases", sa.Text, nullable=False),  # JSON list: as it was called before
+    sa.Column("form", sa.String(10), nullable=False),
+    sa.Column("key", sa.String(255)),  # outbox key of its full message
+    sa.Column("post", sa.String(255)),  # of the post in whose thread it goes on: the same, or a digest, a roll-up
+    sa.Column("shown", sa.String(255)),  # of the row that holds what its message says now: the same, or an edit
+    sa.Column("channel", sa.String(100), nullable=False),
+    sa.Column("severity", sa.String(20), nullable=False),
+    sa.Column("phase", sa.String(10), nullable=False),
+    sa.Column("said", sa.Text, nullable=False),  # JSON of Said
+    sa.Column("hash", sa.String(64), nullable=False),  # of what its message says now
+    sa.Column("version", sa.Integer, nullable=False),  # of its edits and replies, as in their keys
+    sa.Column("charts", sa.Integer, nullable=False),
+    sa.Column("last", sa.Text),  # JSON: the incident as it was last, in outline
+    sa.Column("day", sa.Date, nullable=False),  # the last day on which it was in the record
+    sa.Column("told_at", UtcDateTime(), nullable=False),  # queued
+    sa.Column("due_at", UtcDateTime(), nullable=False),  # queued, or the end of the quiet hours
+    sa.Column("finished", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("key", name="uq_told_key"),
+    sa.CheckConstraint(
+        "form = 'none' AND key IS NULL AND post IS NULL AND shown IS NULL OR "
+        "form IN ('own', 'line') AND key IS NOT NULL AND post IS NOT NULL AND shown IS NOT NULL",
+        name="ck_told_form",
+    ),
+    sa.Index("ix_told_ecosystem", "ecosystem"),
+)
+PLANS = sa.Table(
+    "alert_plans",
+    METADATA,
+    sa.Column("ecosystem", sa.String(100), primary_key=True),
+    sa.Column("planned_at", UtcDateTime(), nullable=False),
+    sa.Column("next_at", UtcDateTime()),  # when something is due that no new data and no click brings about
+    sa.Column("decision", sa.Integer, nullable=False),  # id of the newest decision that the plan knew
+)
+_T, _O, _P = TOLD.c, OUTBOX.c, PLANS.c
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was last said of an incident in words that people notice: its post, a reply, or a line of a digest.
+
+    Attributes:
+        severity: the most urgent one that was said; a lower one is shown, and not told.
+        worsened_on: of the worsening that was told last.
+        acknowledged, assigned, judged: fingerprints of the decisions that were told; empty for none.
+        snoozed: until when; ``None`` for not.
+        overdue: that it was not acknowledged in time.
+        since: when its time to be acknowledged began anew, because its severity was raised.
+        charted: ``worsened_on`` as in the newest chart.
+    """
+
+    phase: Phase
+    severity: str
+    worsened_on: dt.date | None = None
+    acknowledged: str = ""
+    assigned: str = ""
+    judged: str = ""
+    snoozed: dt.date | None = None
+    overdue: bool = False
+    since: dt.datetime | None = None
+    charted: dt.date | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """One incident that was told, or that ``form`` says was not; instants are UTC.
+
+    Attributes:
+        said: ``None`` of one that was told before this was kept: then what is so now counts as said.
+        last: the incident as it was last, without members and explanation; ``None`` where it is not known.
+        finished: its end has been told; it is looked at again only when that changes.
+
+    See :data:`TOLD` for the rest.
+    """
+
+    first_key: str
+    incident: str
+    channel: str
+    day: dt.date
+    told_at: dt.datetime
+    due_at: dt.datetime
+    form: Form = "none"
+    aliases: tuple[str, ...] = ()
+    key: str = ""
+    post: str = ""
+    shown: str = ""
+    severity: str = ""
+    phase: Phase = "open"
+    said: Said | None = None
+    hash: str = ""
+    version: int = 0
+    charts: int = 0
+    last: Incident | None = None
+    finished: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called, and was before."""
+        return (self.incident, *self.aliases)
+
+    @property
+    def was_dropped(self) -> bool:
+        """Its post was taken back before it left, or it vanished before it was told: its key is used up."""
+        return self.form == "none" and self.phase == "retracted"
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """How far a row of the outbox has come; ``sent_at`` is UTC."""
+
+    state: DeliveryState
+    attempts: int
+    sent_at: dt.datetime | None
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nobody has tried to send it yet."""
+        return self.state == "pending" and self.attempts == 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The last plan; see :data:`PLANS`."""
+
+    planned_at: dt.datetime
+    next_at: dt.datetime | None
+    decision: int
+
+
+def outline(incident: Incident) -> Incident:
+    """What is needed to name an incident later: without its members and what explains it."""
+    return replace(incident, members=(), events=(), suspects=(), explanation=None, reach=Reach())
+
+
+def lock(connection: sa.Connection, ecosystem: str) -> None:
+    """Let one planner of an ecosystem at a time go on, until its transaction ends.
+
+    With SQLite a transaction that may write is alone already (:func:`.storage.state.open_state`).
+    """
+    if connection.dialect.name == "postgresql":
+        name = zlib.crc32(ecosystem.encode()) - 2**31  # both numbers are signed, of four bytes
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK, name)))
+
+
+def read(connection: sa.Connection, ecosystem: str) -> list[Told]:
+    """Every row of an ecosystem, in the order told."""
+    query = sa.select(TOLD).where(_T.ecosystem == ecosystem).order_by(_T.told_at, _T.first_key)
+    return [_told(row) for row in connection.execute(query).mappings()]
+
+
+def write(connection: sa.Connection, ecosystem: str, rows: Iterable[Told]) -> None:
+    """Add rows, or replace those with the same ``first_key``."""
+    for told in rows:
+        values = _row(told)
+        changed = connection.execute(TOLD.update().where(_T.first_key == told.first_key).values(values))
+        if not changed.rowcount:
+            connection.execute(TOLD.insert().values(values | {"first_key": told.first_key, "ecosystem": ecosystem}))
+
+
+def adopted(connection: sa.Connection, ecosystem: str, last_days: Mapping[str, dt.date]) -> list[Told]:
+    """Incidents whose message is in the outbox from before there was a table of what was told.
+
+    Args:
+        last_days: id of every incident in the record -> the last day on which it is there.
+    """
+    prefix = incident_key(ecosystem, "", "").removesuffix(":")
+    known = sa.exists().where(sa.or_(_T.first_key == _O.key, _T.key == _O.key))
+    query = (
+        sa.select(_O.key, _O.channel, _O.state, _O.created_at, _O.not_before)
+        .where(_O.ecosystem == ecosystem, _O.kind == "post", _O.key.startswith(prefix, autoescape=True), ~known)
+        .order_by(_O.id)
+    )
+    rows = connection.execute(query).all()
+    keys = {row.key for row in rows}
+    by_key = {incident_key(ecosystem, id_, OPEN[1:]): id_ for id_ in last_days}
+    found = []
+    for row in rows:
+        if row.key not in by_key and not row.key.endswith(OPEN):
+            continue
+        id_ = by_key.get(row.key, row.key.removeprefix(prefix).removesuffix(OPEN))
+        taken_back = incident_key(ecosystem, id_, "retracted") in keys
+        found.append(
+            Told(
+                row.key, id_, row.channel, last_days.get(id_, row.created_at.date()), row.created_at,
+                max(row.created_at, row.not_before or row.created_at),
+                "own", (), row.key, row.key, row.key, phase="retracted" if taken_back else "open",
+                finished=taken_back,
+            )
+        )  # fmt: skip
+    return found
+
+
+def delivered(connection: sa.Connection, keys: Collection[str]) -> dict[str, Delivered]:
+    """How far rows of the outbox have come."""
+    found: dict[str, Delivered] = {}
+    for some in _portions(keys):
+        query = sa.select(_O.key, _O.state, _O.attempts, _O.sent_at).where(_O.key.in_(some))
+        found |= {row.key: Delivered(row.state, row.attempts, row.sent_at) for row in connection.execute(query)}
+    return found
+
+
+def contents(connection: sa.Connection, keys: Collection[str]) -> dict[str, Content]:
+    """What rows of the outbox say."""
+    found = {}
+    for some in _portions(keys):
+        for row in connection.execute(sa.select(_O.key, _O.payload).where(_O.key.in_(some))):
+            payload = json.loads(row.payload)
+            found[row.key] = Content(payload["text"], tuple(payload["blocks"]))
+    return found
+
+
+def posts_since(connection: sa.Connection, ecosystem: str, kinds: Iterable[str], since: dt.datetime) -> frozenset[str]:
+    """Keys of the posts that tell of many incidents, as they begin: ``digest``, ``rollup``."""
+    begins = sa.or_(*(_O.key.startswith(f"{ecosystem}:{kind}:", autoescape=True) for kind in kinds))
+    query = sa.select(_O.key).where(_O.ecosystem == ecosystem, _O.kind == "post", _O.created_at >= since, begins)
+    return frozenset(connection.execute(query).scalars())
+
+
+def planned(connection: sa.Connection, ecosystem: str) -> Planned | None:
+    """The last plan; ``None`` before the first."""
+    row = connection.execute(sa.select(PLANS).where(_P.ecosystem == ecosystem)).mappings().first()
+    return Planned(row["planned_at"], row["next_at"], row["decision"]) if row else None
+
+
+def mark_planned(connection: sa.Connection, ecosystem: str, plan: Planned) -> None:
+    values = dataclasses.asdict(plan)
+    if not connection.execute(PLANS.update().where(_P.ecosystem == ecosystem).values(values)).rowcount:
+        connection.execute(PLANS.insert().values(values | {"ecosystem": ecosystem}))
+
+
+def _portions(keys: Collection[str], size: int = 500) -> list[list[str]]:
+    """So many at once as a statement takes."""
+    listed = sorted(keys)
+    return [listed[at : at + size] for at in range(0, len(listed), size)]
+
+
+def _row(told: Told) -> dict[str, Any]:
+    same = ("incident", "form", "channel", "severity", "phase", "hash", "version", "charts", "day", "told_at", "due_at",
+            "finished")  # fmt: skip
+    return {name: getattr(told, name) for name in same} | {
+        "key": told.key or None,
+        "post": told.post or None,
+        "shown": told.shown or None,
+        "aliases": json.dumps(told.aliases),
+        "said": json.dumps(dataclasses.asdict(told.said) if told.said else None, default=_iso),
+        "last": _packed(told.last) if told.last else None,
+    }
+
+
+def _told(row: sa.RowMapping) -> Told:
+    values = {name: row[name] for name in row if name != "ecosystem"}
+    said = json.loads(values["said"])
+    return Told(
+        **values
+        | {name: values[name] or "" for name in ("key", "post", "shown")}
+        | {
+            "aliases": tuple(json.loads(values["aliases"])),
+            "said": _said(said) if said else None,
+            "last": _unpacked(values["last"]) if values["last"] else None,
+        }
+    )
+
+
+def _said(values: dict[str, Any]) -> Said:
+    days = {name: dt.date.fromisoformat(values[name]) for name in _DAYS if values[name]}
+    since = {"since": dt.datetime.fromisoformat(values["since"])} if values["since"] else {}
+    return Said(**values | days | since)
+
+
+_DAYS = ("worsened_on", "snoozed", "charted")
+
+
+def _packed(incident: Incident) -> str:
+    [row] = to_table([outline(incident)]).to_pylist()
+    return json.dumps(row, default=_iso)
+
+
+def _unpacked(text: str) -> Incident:
+    row = json.loads(text)
+    days = {f.name: dt.date.fromisoformat(row[f.name]) for f in INCIDENTS if f.type == pa.date32() and row[f.name]}
+    [incident] = from_table(pa.Table.from_pylist([row | days], schema=INCIDENTS))
+    return incident
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, dt.date):  # also an instant
+        return value.isoformat()
+    raise TypeError(f"{value!r} has no form in JSON")
