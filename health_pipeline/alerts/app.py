@@ -45,7 +45,7 @@ from slack_sdk.socket_mode.client import BaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.webhook import WebhookClient
 
-from health_pipeline.alerts import clicks, decisions
+from health_pipeline.alerts import clicks, decisions, told
 from health_pipeline.alerts.clicks import Click, NoClick, Refusal, Subject
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.standing import Standing
@@ -100,6 +100,7 @@ class Desk:
         refresh: brings the messages of an ecosystem up to date; may take its time and may raise. Never called twice at
             once for the same ecosystem; several clicks may share one call that began after all of them.
         client: for answers where a click brings no address of its own, or that address fails.
+        called: name -> what the command line calls an ecosystem, where that is another (a folder).
     """
 
     def __init__(
@@ -110,11 +111,13 @@ class Desk:
         known: Known,
         refresh: Callable[[str], object],
         client: WebClient | None = None,
+        called: Mapping[str, str] | None = None,
     ) -> None:
         self._engine = engine
         self._catalogs = dict(catalogs)
         self._known = known
         self._client = client
+        self._called = called or {}
         self._recorders = ThreadPoolExecutor(RECORDERS, thread_name_prefix="record")
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
         self._refreshers = {name: _Refresher(name, refresh, self._follows) for name in catalogs}
@@ -178,17 +181,18 @@ class Desk:
         if isinstance(decided, Refusal):
             _log.info("Refused: %s by %s on %s", click.kind, click.user, subject.incident)
             return decided.words
-        before = decisions.history(self._engine, click.ecosystem, subject.incident)
-        if decisions.record(self._engine, decided):
+        before = decisions.standings(self._engine, click.ecosystem).get(subject.incident, Standing())
+        is_new = decisions.record(self._engine, decided)
+        recorded = decisions.find(self._engine, decided)
+        if is_new and recorded is not None:
             self._seen.append(decided.dedupe)
             self._refreshers[click.ecosystem].ask(click)
-            standing = decisions.standings_of(before).get(subject.incident, Standing())
-            return f"{clicks.answer(catalog, decided, standing)} {clicks.undo_words(undo_command(decided))}"
+            command = undo_command(recorded, self._called.get(catalog.name, catalog.name))
+            return f"{clicks.answer(catalog, decided, before)} {clicks.undo_words(command)}"
         if decided.dedupe not in self._seen:
             # Slack has sent it again, or another process got it first, which may have died before it was done.
             self._refreshers[click.ecosystem].ask()
-        after = decisions.history(self._engine, click.ecosystem, subject.incident)
-        return "" if any(d.dedupe == decided.dedupe for d in after) else clicks.NOTHING_NEW
+        return "" if recorded is not None else clicks.NOTHING_NEW
 
     def _follows(self, waiting: list[Click]) -> None:
         for click in waiting:
@@ -262,9 +266,28 @@ class _Refresher:
                     self._failed(waiting)
 
 
-def undo_command(decision: Decision) -> str:
-    """The command that takes a decision back."""
-    return shlex.join(["health-pipeline", "slack", "decide", "-e", decision.ecosystem, decision.incident, "undo"])
+def undo_command(decision: Decision, called: str) -> str:
+    """The command that takes a recorded decision back; ``called`` is what the command line calls the ecosystem."""
+    options = ["-e", called, decision.incident, "undo", str(decision.id)]
+    return shlex.join(["health-pipeline", "slack", "decide", *options])
+
+
+def told_subjects(engine: sa.Engine, catalogs: Mapping[str, Catalog]) -> Known:
+    """Finds every incident that people were told of, also under an earlier name."""
+    found: dict[str, Subject] = {}
+
+    def known(reference: str) -> Subject | None:
+        catalog = catalogs.get(reference.partition(":")[0])
+        if reference not in found and catalog is not None:  # what a reference means does not change
+            with reading(engine) as connection:
+                rows = told.read(connection, catalog.name)
+            last = {row.incident: row.last for row in rows if row.last is not None}
+            aliases = {alias: row.incident for row in rows for alias in row.aliases}
+            subjects = clicks.subjects(catalog, last.values(), aliases)
+            found.update(subjects)
+        return found.get(reference)
+
+    return known
 
 
 # ── Bolt ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -555,13 +578,29 @@ def serve_http(
     host: str = "127.0.0.1",
     port: int = 8080,
     base_url: str = WebClient.BASE_URL,
+    announce: Callable[[str], None] = _log.info,
 ) -> None:
-    """Serve :func:`http_app` until SIGINT or SIGTERM. Slack needs HTTPS: put a proxy that has it before this."""
+    """Serve :func:`http_app` until the process gets SIGINT or SIGTERM. Does not close the desk.
+
+    Slack needs HTTPS: put a proxy that has it before this.
+
+    Raises:
+        SlackAppError: without a signing secret, or when nothing can listen at that address.
+    """
     import uvicorn
 
     app = http_app(desk, token=token, signing_secret=signing_secret, base_url=base_url)
-    desk.catch_up()
-    uvicorn.run(app, host=host, port=port, log_level="warning", lifespan="off")
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))
+    with _set_by_signals(threading.Event()):  # uvicorn ends at a signal, and then raises it once more
+        announce(f"Answering clicks at http://{host}:{port}{PATH}.")
+        desk.catch_up()
+        try:
+            server.run()
+        except SystemExit:
+            raise SlackAppError(
+                f"Nothing can listen at {host}:{port}.", "Choose another port, or stop what uses it."
+            ) from None
+    announce("Not listening any more.")
 
 
 async def _body(request: Request) -> bytes | None:

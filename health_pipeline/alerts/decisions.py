@@ -157,6 +157,13 @@ def history(engine: sa.Engine, ecosystem: str, incident: str | None = None) -> l
         return _read(connection, ecosystem, incident)
 
 
+def find(engine: sa.Engine, decision: Decision) -> Decision | None:
+    """The row of this very act, with its number; ``None`` when it is not recorded."""
+    with reading(engine) as connection:
+        row = connection.execute(sa.select(DECISIONS).where(_C.dedupe == _key(decision))).mappings().first()
+    return _decision(row) if row else None
+
+
 def latest(engine: sa.Engine, ecosystem: str) -> int:
     """The id of the newest decision; 0 when there is none. It grows with every decision recorded."""
     with reading(engine) as connection:
@@ -344,7 +351,6 @@ def _row(decision: Decision) -> dict[str, Any]:
         for name in ("assignee", "verdict", "cause", "scope", "until")
         if (given := getattr(decision, name))
     }
-    key = decision.dedupe
     return {
         "ecosystem": decision.ecosystem,
         "incident": decision.incident,
@@ -356,9 +362,14 @@ def _row(decision: Decision) -> dict[str, Any]:
         "by_name": decision.by_name[:MAX_NAME],
         "at": decision.by.at,
         "source": decision.source,
-        "dedupe": key if len(key) <= MAX_DEDUPE else hashlib.sha256(key.encode()).hexdigest(),
+        "dedupe": _key(decision),
         "undoes": decision.undoes,
     }
+
+
+def _key(decision: Decision) -> str:
+    key = decision.dedupe
+    return key if len(key) <= MAX_DEDUPE else hashlib.sha256(key.encode()).hexdigest()
 
 
 def _decision(row: sa.RowMapping) -> Decision:

@@ -24,6 +24,7 @@ from health_pipeline.alerts.decisions import (
     Decision,
     Kind,
     counting,
+    find,
     history,
     last_of,
     latest,
@@ -139,12 +140,13 @@ def test_what_is_recorded_comes_back_as_it_was(engine: sa.Engine) -> None:
 
 
 def test_the_same_act_is_one_decision_whatever_it_says(engine: sa.Engine) -> None:
-    assert record(engine, verdict("real", dedupe="click-1"))
-    assert not record(engine, verdict("expected", dedupe="click-1"))
-    assert standings(engine, "eu_dsa")[HERE].verdict == "real"
-    long = "x" * 300
-    assert record(engine, verdict("expected", dedupe=long))
-    assert not record(engine, verdict("real", dedupe=long))
+    for act in ("click-1", "x" * 300):
+        assert find(engine, verdict("real", dedupe=act)) is None
+        assert record(engine, verdict("real", dedupe=act, incident=act))
+        assert not record(engine, verdict("expected", dedupe=act))
+        found = find(engine, verdict("expected", dedupe=act))
+        assert found is not None
+        assert (found.verdict, found.id) == ("real", latest(engine, "eu_dsa"))
 
 
 def test_who_decides_the_same_twice_has_decided_once(engine: sa.Engine) -> None:

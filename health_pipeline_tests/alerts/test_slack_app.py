@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,12 +27,23 @@ import uvicorn
 from slack_sdk import WebClient
 
 from health_pipeline.alerts import app as slack_app
-from health_pipeline.alerts import decisions
-from health_pipeline.alerts.app import HEALTH, MAX_BODY, PATH, Desk, SlackAppError, http_app, serve_socket
+from health_pipeline.alerts import decisions, told
+from health_pipeline.alerts.app import (
+    HEALTH,
+    MAX_BODY,
+    PATH,
+    Desk,
+    SlackAppError,
+    http_app,
+    serve_http,
+    serve_socket,
+    told_subjects,
+)
 from health_pipeline.alerts.blocks import Message, reference
 from health_pipeline.alerts.clicks import NOTHING_NEW, Subject, subjects
 from health_pipeline.alerts.message import About, incident_content
 from health_pipeline.alerts.slack import Slack
+from health_pipeline.alerts.told import Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
@@ -167,7 +180,8 @@ def test_a_click_is_recorded_acknowledged_shown_and_answered(listening: Office, 
     assert (row.kind, row.incident, row.by.user, row.by_name) == ("acknowledge", incident().id, ANA, "ana")
     wait_for(lambda: listening.answers and listening.refreshed)
     (answer,) = server.responses
-    assert answer["text"].startswith("Acknowledged. To take it back: `health-pipeline slack decide -e eu_dsa ")
+    command = f"health-pipeline slack decide -e eu_dsa {incident().id} undo {row.id}"
+    assert answer["text"] == f"Acknowledged. To take it back: `{command}`"
     assert (answer["response_type"], answer["replace_original"]) == ("ephemeral", False)
     assert listening.refreshed == ["eu_dsa"]
     assert server.ephemeral == []
@@ -364,6 +378,30 @@ def test_the_desk_ends_with_everything_recorded_and_said(office: Office, post: C
     assert office.refreshed, "what was asked for is done"
     desk.take(office.server.click(ts, "verdict", value="real|0"))  # nobody is there, which is no error
     assert len(office.rows) == 2
+
+
+def test_what_was_told_is_found_also_under_an_earlier_name(engine: sa.Engine, catalogs: dict[str, Catalog]) -> None:
+    known = told_subjects(engine, catalogs)
+
+    def tell(name: str, about: Incident, *aliases: str) -> None:
+        now = dt.datetime.now(dt.UTC)
+        row = Told(about.id, about.id, "#c", about.day, now, now, aliases=aliases, last=told.outline(about))
+        with engine.begin() as connection:
+            told.write(connection, name, [row])
+
+    here = reference("eu_dsa", incident().id)
+    assert known(here) is None
+    tell("eu_dsa", incident(), "TikTok-statements-2025-06-30")
+    tell("eu_dsa", data_incident())
+    tell("marketplace", MARKET)
+    assert known(here) == Subject("eu_dsa", incident().id, "statements", "platform=TikTok"), "told since the last look"
+    assert known(reference("eu_dsa", "TikTok-statements-2025-06-30")) == known(here)
+    assert known(reference("eu_dsa", data_incident().id)) == Subject(
+        "eu_dsa", data_incident().id, "delivery", "platform=X"
+    )
+    assert known(reference("marketplace", MARKET.id)) == Subject("marketplace", MARKET.id, "orders_placed", "market=ID")
+    for unknown in (reference("eu_dsa", MARKET.id), reference("shop", incident().id), "b1"):
+        assert known(unknown) is None
 
 
 # Socket Mode.
@@ -620,6 +658,62 @@ def test_health_says_whether_clicks_can_be_recorded(web: tuple[Office, str], sta
     database.rename(database.with_suffix(".away"))
     database.mkdir()
     assert request(url + HEALTH)[0] == 503
+
+
+HTTP_SERVER = f"""
+import contextlib, os
+from health_pipeline.alerts.app import Desk, serve_http
+from health_pipeline.alerts.clicks import Subject
+from health_pipeline.catalog.loader import load_catalog
+from health_pipeline.storage.state import open_state
+
+subject = Subject("eu_dsa", {incident().id!r}, "statements", "platform=TikTok")
+engine = open_state(os.environ["STATE_URL"])
+with contextlib.closing(Desk(engine, {{"eu_dsa": load_catalog("eu_dsa")}}, known=lambda reference: subject,
+                             refresh=lambda name: None)) as desk:
+    serve_http(desk, token={TOKEN!r}, signing_secret={SIGNING_SECRET!r}, port=int(os.environ["PORT"]), announce=print)
+print("closed")
+"""
+
+
+def test_a_server_ends_in_order_when_it_is_told_to(
+    engine: sa.Engine, server: FakeSlack, state_url: str, post: Callable[..., str]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HTTP_SERVER],
+        env=os.environ | {"STATE_URL": state_url, "PORT": str(port)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def is_up() -> bool:
+        with contextlib.suppress(urllib.error.URLError):
+            return request(f"http://127.0.0.1:{port}{HEALTH}")[0] == 200
+        return False
+
+    try:
+        wait_for(is_up, 30)
+        body, headers = signed(server.click(post(), "acknowledge"))
+        assert request(f"http://127.0.0.1:{port}{PATH}", body, headers)[0] == 200
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=20)[0].splitlines()
+    finally:
+        process.kill()
+    assert (process.returncode, said[1:]) == (0, ["Not listening any more.", "closed"])
+    assert len(decisions.history(engine, "eu_dsa")) == 1
+
+
+def test_an_address_that_is_taken_is_said(office: Office) -> None:
+    desk = office.desk()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SlackAppError, match="Nothing can listen"):
+            serve_http(desk, token=TOKEN, signing_secret=SIGNING_SECRET, port=taken.getsockname()[1])
+    desk.close()
 
 
 def test_without_a_signing_secret_nothing_is_served(office: Office) -> None:
