@@ -69,7 +69,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
             *incident_assets(catalog, partitions, pipeline.incident_sources, t.incidents, pipeline.series_sources),
             *risk_assets(catalog, partitions, t.incidents, t.risks),
             *(list_assets(catalog, partitions, t.facts, t.lists) if t.lists else ()),
-            *alert_assets(catalog, t.incidents, t.risks, pipeline.home.state_url),
+            *alert_assets(catalog, pipeline.alert_sources, pipeline.series_sources, pipeline.home.state_url),
         ],
         jobs=list(work.values()),
         schedules=[

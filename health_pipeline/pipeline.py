@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from health_pipeline.alerts import post
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.eu_dsa.adapter import DsaStatements
@@ -153,6 +154,14 @@ class Pipeline:
             t.maturity,
             t.facts,
             lambda table: self.landing.ledger(table).receipts,
+        )
+
+    @property
+    def alert_sources(self) -> post.Sources:
+        """What messages follow from."""
+        t = self.tables
+        return post.Sources(
+            t.incidents, t.risks, t.maturity, t.deliveries, lambda table: self.landing.ledger(table).receipts
         )
 
     @property

@@ -111,6 +111,11 @@ def deliver(
     return _result(engine, ecosystem, done)
 
 
+def left(engine: sa.Engine, *, ecosystem: str | None = None) -> Delivery:
+    """What is in the outbox, with nothing done."""
+    return _result(engine, ecosystem, Delivery())
+
+
 def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None:
     """Bring one claimed row to an end.
 

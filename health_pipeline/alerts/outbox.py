@@ -471,9 +471,7 @@ def entries(
     if kind:
         query = query.where(_C.kind == kind)
     with reading(engine) as connection:
-        rows = connection.execute(query).mappings().all()
-    shared = [name for name in Entry.__dataclass_fields__ if name != "intent"]
-    return [Entry(intent=_intent(row), **{name: row[name] for name in shared}) for row in rows]
+        return [_entry(row) for row in connection.execute(query).mappings()]
 
 
 def counts(engine: sa.Engine, *, ecosystem: str | None = None) -> dict[State, int]:
@@ -516,6 +514,23 @@ def channels(engine: sa.Engine, *, ecosystem: str | None = None) -> list[Channel
     return [
         Channel(**row, last_error=latest.get(row["channel"]), resting_until=until.get(row["channel"])) for row in rows
     ]
+
+
+def stuck(
+    engine: sa.Engine, *, held_since: dt.datetime, waiting_since: dt.datetime, ecosystem: str | None = None
+) -> list[Entry]:
+    """Rows that somebody should look at, the newest first.
+
+    Args:
+        held_since: held rows queued since then.
+        waiting_since: rows, other than edits, that could have gone out by then and are not in Slack yet.
+    """
+    could = sa.func.coalesce(_C.not_before, _C.created_at)
+    held = sa.and_(_C.state == "held", _C.created_at >= held_since)
+    waits = sa.and_(_C.state.in_(_WAITING), _C.kind != "edit", _C.created_at < waiting_since, could < waiting_since)
+    query = sa.select(*_WITHOUT_FILE).where(sa.or_(held, waits), *_scope(ecosystem)).order_by(_C.id.desc())
+    with reading(engine) as connection:
+        return [_entry(row) for row in connection.execute(query).mappings()]
 
 
 def next_due(
@@ -631,6 +646,11 @@ def _end(engine: sa.Engine, claimed: Claim, **values: Any) -> bool:
 
 def _intent_of(message: Message) -> Intent:
     return Intent(message.key, message.channel, text=message.text, blocks=message.blocks)
+
+
+def _entry(row: sa.RowMapping) -> Entry:
+    shared = [name for name in Entry.__dataclass_fields__ if name != "intent"]
+    return Entry(intent=_intent(row), **{name: row[name] for name in shared})
 
 
 def _intent(row: sa.RowMapping) -> Intent:

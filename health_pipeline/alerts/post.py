@@ -1,37 +1,75 @@
-"""From the newest incidents to the outbox, and from there to Slack."""
+"""Bring messages up to date: read the record, plan, put the plan into the outbox, deliver."""
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
-from health_pipeline.alerts.deliver import Delivery, deliver
-from health_pipeline.alerts.message import OPEN, Message, incident_key, incident_message, withdrawal_message
+from health_pipeline.alerts import told as told_of
+from health_pipeline.alerts.decisions import history
+from health_pipeline.alerts.deliver import Delivery, deliver, left
+from health_pipeline.alerts.message import Message, incident_message
+from health_pipeline.alerts.picture import Picture
+from health_pipeline.alerts.plan import DIGEST, ROLLUP, Known, Plan, Ranked, plan
 from health_pipeline.alerts.select import newsworthy
 from health_pipeline.alerts.slack import Slack
+from health_pipeline.alerts.told import Planned, Told
+from health_pipeline.alerts.trust import RECENT_DAYS, trust
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.incidents.model import from_table
+from health_pipeline.incidents.model import Incident, from_table
+from health_pipeline.raw.ledger import Receipt
 from health_pipeline.storage.lake import LakeTable
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import open_state, reading
 
 URL_VARIABLE = "HEALTH_PIPELINE_URL"
 DEFAULT_URL = "http://127.0.0.1:3000"
+CLICK_VARIABLES = ("SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET")
+"""Whoever answers clicks has one of them."""
 STALE = dt.timedelta(days=2)
 """Messages that Slack could not take for so long are no news any more: they are held."""
+REJUDGED = dt.timedelta(days=90)
+"""What was told and is over for longer stays as it was told, whatever becomes of the record."""
+OF_LATE = dt.timedelta(days=3)
+"""Digests and roll-ups of so long ago are not added to any more."""
+TRIES = 5
 
-REMEMBERED = 500
-"""So many of the messages sent last are taken back when what they tell is no longer in the record."""
-RENAMED = dt.timedelta(days=14)
-"""An incident of the same unit and family whose onset is so near is the same, told by another onset."""
+Draw = Callable[[Incident], Picture | None]
+
+_log = logging.getLogger(__name__)
 
 
 def base_url() -> str:
     """Where people reach the Dagster UI: ``HEALTH_PIPELINE_URL``, or this machine."""
     return (os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
+
+
+def answers_clicks() -> bool:
+    """Whether messages have buttons: somebody can answer them."""
+    return any(os.environ.get(name, "").strip() for name in CLICK_VARIABLES)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What messages are made of.
+
+    Attributes:
+        receipts: table of the contract -> its deliveries.
+    """
+
+    incidents: LakeTable
+    risks: LakeTable
+    maturity: LakeTable
+    deliveries: LakeTable
+    receipts: Callable[[str], Iterable[Receipt]]
 
 
 @dataclass(frozen=True)
@@ -40,15 +78,220 @@ class Posted:
 
     Attributes:
         newest: the newest day judged; ``None`` when there is none.
-        messages: what deserves a message now, whether or not the outbox had it before.
-        queued: how many of them are new to the outbox.
+        plan: what was put into the outbox.
         delivery: what became of the outbox.
     """
 
     newest: dt.date | None
-    messages: list[Message]
-    queued: int
+    plan: Plan
     delivery: Delivery
+
+
+def refresh(
+    catalog: Catalog,
+    sources: Sources,
+    state_url: str,
+    *,
+    draw: Draw | None = None,
+    deliver_now: bool = True,
+    now: dt.datetime | None = None,
+) -> Posted:
+    """Tell what is to be told, each once for ever; make true what was told; deliver what the outbox holds.
+
+    Any number of processes may do so at the same time, and be killed at any instant: a plan and what is remembered of
+    it are one transaction, and one planner of an ecosystem goes on at a time. Never raises because of Slack: without a
+    token, or when Slack is unreachable, messages wait in the outbox.
+
+    Args:
+        draw: makes the chart of an incident, or none of what can't be drawn; no charts without. What it raises is
+            logged, and the message goes without.
+        now: in place of the clock, of what is planned; deliveries go by the clock.
+    """
+    engine = open_state(state_url)
+    try:
+        newest, planned = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
+        if deliver_now:
+            delivery = deliver(engine, Slack.from_environment(), ecosystem=catalog.name, max_age=STALE)
+        else:
+            delivery = left(engine, ecosystem=catalog.name)
+    finally:
+        engine.dispose()
+    return Posted(newest, planned, delivery)
+
+
+def preview(
+    catalog: Catalog,
+    sources: Sources,
+    state_url: str | None,
+    *,
+    now: dt.datetime | None = None,
+    digest_now: bool = False,
+) -> Plan:
+    """What :func:`refresh` would put into the outbox. Only reads.
+
+    Args:
+        state_url: without, as if nobody had been told of anything yet.
+        digest_now: as if the hour of the digest had come.
+    """
+    at = now or outbox.now()
+    if not sources.incidents.days():
+        return Plan()
+    if state_url is None:
+        return _draft(catalog, sources, _nothing_told(sources), at, digest_now=digest_now)[1]
+    engine = open_state(state_url)
+    try:
+        with reading(engine) as connection:
+            known, _ = _known(connection, catalog, sources, at)
+        return _draft(catalog, sources, known, at, digest_now=digest_now)[1]
+    finally:
+        engine.dispose()
+
+
+class _OvertakenError(Exception):
+    """A message was sent while it was planned to take it back."""
+
+
+def _plan_and_queue(
+    engine: sa.Engine, catalog: Catalog, sources: Sources, draw: Draw | None, now: dt.datetime
+) -> tuple[dt.date | None, Plan]:
+    if not sources.incidents.days():
+        return None, Plan()
+    pictures: dict[str, Picture] = {}
+    for attempt in range(TRIES):
+        # What takes long is done first, for what will be told as far as can be seen: nobody waits for it.
+        with reading(engine) as connection:
+            known, _ = _known(connection, catalog, sources, now)
+        known, draft = _draft(catalog, sources, known, now)
+        pictures |= _draw(draw, [i for i in draft.undrawn if i.id not in pictures])
+        try:
+            with engine.begin() as connection:
+                told_of.lock(connection, catalog.name)
+                fresh, decision = _known(connection, catalog, sources, now)
+                fresh = replace(fresh, trust=known.trust, pictures=pictures)
+                planned = plan(catalog, fresh, now, actions=answers_clicks(), url=base_url())
+                _queue(connection, catalog.name, planned, Planned(now, planned.next_at, decision))
+                return fresh.newest, planned
+        except _OvertakenError:
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _queue(connection: sa.Connection, ecosystem: str, planned: Plan, mark: Planned) -> None:
+    for key, why in planned.dropped.items():
+        if not outbox.drop(connection, key, why):
+            raise _OvertakenError
+    for intent in planned.intents:
+        outbox.add(connection, intent, ecosystem=ecosystem)
+    told_of.write(connection, ecosystem, planned.told)
+    told_of.mark_planned(connection, ecosystem, mark)
+
+
+def _draft(
+    catalog: Catalog, sources: Sources, known: Known, now: dt.datetime, *, digest_now: bool = False
+) -> tuple[Known, Plan]:
+    """What is known, with how far the data of what is shown can be trusted; and the plan that follows."""
+
+    def planned(known: Known) -> Plan:
+        return plan(catalog, known, now, actions=answers_clicks(), url=base_url(), digest_now=digest_now)
+
+    known = replace(known, trust=_trust(catalog, sources, planned(known).shown))
+    return known, planned(known)
+
+
+def _trust(catalog: Catalog, sources: Sources, incidents: Iterable[Incident]) -> dict[str, tuple[str, ...]]:
+    by_day: dict[dt.date, list[Incident]] = defaultdict(list)
+    for incident in incidents:
+        if incident.kind == "shift":
+            by_day[incident.day].append(incident)
+    receipts = {table.name: list(sources.receipts(table.name)) for table in catalog.tables} if by_day else {}
+    found: dict[str, tuple[str, ...]] = {}
+    for day, some in by_day.items():
+        maturity = sources.maturity.read([day]).to_pylist()
+        deliveries = sources.deliveries.read(day - dt.timedelta(days=n) for n in range(RECENT_DAYS)).to_pylist()
+        found |= {i.id: trust(catalog, i, maturity, deliveries, receipts) for i in some}
+    return found
+
+
+def _draw(draw: Draw | None, incidents: Iterable[Incident]) -> dict[str, Picture]:
+    found: dict[str, Picture] = {}
+    if draw is None:
+        return found
+    for incident in incidents:
+        try:
+            picture = draw(incident)
+        except Exception:
+            _log.exception("The chart of %s can't be drawn; its message goes without.", incident.id)
+        else:
+            if picture is not None:
+                found[incident.id] = picture
+    return found
+
+
+# ── What is known ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _nothing_told(sources: Sources) -> Known:
+    newest = sources.incidents.days()[-1]
+    ranked = {row["incident"]: Ranked(row["score"], row["rank"]) for row in sources.risks.read([newest]).to_pylist()}
+    return Known(newest, tuple(from_table(sources.incidents.read([newest]))), ranked)
+
+
+def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: dt.datetime) -> tuple[Known, int]:
+    """What is known, and the id of the newest decision."""
+    known = _nothing_told(sources)
+    decisions = history(connection.engine, catalog.name)
+    decision = max((d.id for d in decisions), default=0)
+    told = told_of.read(connection, catalog.name)
+    told += told_of.adopted(connection, catalog.name, lambda: _last_days(sources))
+    before = told_of.planned(connection, catalog.name)
+    decided = {d.incident for d in decisions if before is None or d.id > before.decision}
+    here = {incident.id for incident in known.incidents}
+    past, gone, ids = _past(sources, known.newest, [row for row in told if row.incident not in here], decided)
+    keys = [row.key for row in told if row.key]
+    return replace(
+        known,
+        told=tuple(told),
+        past=past,
+        gone=gone,
+        ids=ids,
+        decisions=tuple(decisions),
+        delivered=told_of.delivered(connection, keys),
+        posts=told_of.posts_since(connection, catalog.name, (DIGEST, ROLLUP), now - OF_LATE),
+        contents=told_of.contents(connection, [row.shown for row in told if row.incident in gone and row.shown]),
+    ), decision
+
+
+def _past(
+    sources: Sources, newest: dt.date, absent: Sequence[Told], decided: set[str]
+) -> tuple[dict[str, Incident], frozenset[str], frozenset[str]]:
+    """Of told incidents that are not in the newest day: their last rows, as far as needed; which are in no day; and, if
+    there are any such, every id in the record.
+    """
+    asked = [row for row in absent if row.form != "none" and row.phase != "retracted"]
+    wanted = [row for row in asked if not row.finished or decided & set(row.names)]
+    over = [row for row in asked if row.finished and newest - row.day < REJUDGED]
+    if not wanted and not over:
+        return {}, frozenset(), frozenset()
+    since = min((row.day for row in wanted if not row.finished), default=newest)
+    days = {row.day for row in wanted} | {day for day in sources.incidents.days() if since <= day < newest}
+    rows = sources.incidents.read(days)
+    rows = rows.filter(pc.is_in(rows["id"], pa.array({row.incident for row in wanted}, pa.string())))
+    past = {incident.id: incident for incident in from_table(rows)}  # of each, the last
+    there = set(sources.incidents.read({row.day for row in over}, ["id"])["id"].to_pylist())
+    missing = {row.incident for row in [*wanted, *over]} - past.keys() - there
+    if not missing:
+        return past, frozenset(), frozenset()
+    ids = frozenset(sources.incidents.read(None, ["id"])["id"].to_pylist())
+    return past, frozenset(missing - ids), ids
+
+
+def _last_days(sources: Sources) -> dict[str, dt.date]:
+    rows = sources.incidents.read(None, ["id", "day"])
+    return dict(zip(rows["id"].to_pylist(), rows["day"].to_pylist(), strict=True))  # in the order of the days
+
+
+# ── What the run's summary shows until it shows the plan ─────────────────────────────────────────────────────────────
 
 
 def newest_messages(catalog: Catalog, incidents: LakeTable, risks: LakeTable) -> tuple[dt.date | None, list[Message]]:
@@ -59,81 +302,16 @@ def newest_messages(catalog: Catalog, incidents: LakeTable, risks: LakeTable) ->
     newest = days[-1]
     ranked = {row["incident"]: row for row in risks.read([newest]).to_pylist()}
     found = from_table(incidents.read([newest]))
-    chosen = newsworthy(catalog.alerts, newest, found, {k: r["score"] for k, r in ranked.items()})
     messages = []
-    for incident in chosen:
+    for incident in newsworthy(catalog.alerts, newest, found, {k: r["score"] for k, r in ranked.items()}):
         row = ranked.get(incident.id)
-        link = f"{base_url()}/assets/{catalog.name}/incidents?partition={newest.isoformat()}"
         messages.append(
             incident_message(
                 catalog,
                 incident,
                 score=row["score"] if row else None,
                 rank=row["rank"] if row else None,
-                links={"Open in Dagster": link},
-            )  # fmt: skip
+                links={"Open in Dagster": f"{base_url()}/assets/{catalog.name}/incidents?partition={newest}"},
+            )
         )
     return newest, messages
-
-
-def withdrawals(catalog: Catalog, incidents: LakeTable, told: Iterable[Message]) -> list[Message]:
-    """Messages that take back others: about incidents that corrected data no longer show.
-
-    Such an incident is either in state ``retracted``, or not in the record any more, because the days on which it was
-    reported were judged anew. One that is there under another id, with a nearby onset, is only told differently.
-
-    Args:
-        told: messages that people have got.
-    """
-    days = incidents.days()
-    by_key = {message.key: message for message in told if message.key.endswith(OPEN)}
-    if not days or not by_key:
-        return []
-    newest = from_table(incidents.read(days[-1:]))
-    found = [
-        incident_message(catalog, incident)
-        for incident in newest
-        if incident.state == "retracted" and incident_key(catalog.name, incident.id, "open") in by_key
-    ]
-    ids = {incident.id for incident in newest}
-    if not {incident_key(catalog.name, id_, "open") for id_ in ids} >= set(by_key):
-        ids |= set(incidents.read(days, ["id"])["id"].to_pylist())  # most of what was told is long over
-    kept = {incident_key(catalog.name, id_, "open") for id_ in ids}
-    onsets = _onsets(ids)
-    for key, message in by_key.items():
-        named = key.removeprefix(f"{catalog.name}:incident:").removesuffix(OPEN)
-        if key not in kept and not any(_is_renamed(own, onsets) for own in _onsets([named]).items()):
-            found.append(withdrawal_message(catalog, message))
-    return found
-
-
-def _onsets(ids: Iterable[str]) -> dict[str, list[dt.date]]:
-    """What ids are about, without the onset -> the onsets."""
-    found: dict[str, list[dt.date]] = {}
-    for id_ in ids:
-        parts = re.fullmatch(r"(.*)-(\d{4}-\d\d-\d\d)(-\d+)?", id_)
-        if parts:
-            found.setdefault(parts[1], []).append(dt.date.fromisoformat(parts[2]))
-    return found
-
-
-def _is_renamed(own: tuple[str, list[dt.date]], others: Mapping[str, list[dt.date]]) -> bool:
-    about, onsets = own
-    return any(abs(onset - other) <= RENAMED for onset in onsets for other in others.get(about, ()))
-
-
-def post_newest(catalog: Catalog, incidents: LakeTable, risks: LakeTable, state_url: str) -> Posted:
-    """Queue the newest incidents' messages, each once for ever, and deliver what the outbox holds.
-
-    Never raises because of Slack: without a token, or when Slack is unreachable, messages wait in the outbox.
-    """
-    newest, messages = newest_messages(catalog, incidents, risks)
-    engine = open_state(state_url)
-    try:
-        told = [e.message for e in outbox.entries(engine, ecosystem=catalog.name, state="sent", limit=REMEMBERED)]
-        messages = [*withdrawals(catalog, incidents, told), *messages]
-        queued = sum(outbox.enqueue(engine, message, ecosystem=catalog.name) for message in messages)
-        delivery = deliver(engine, Slack.from_environment(), ecosystem=catalog.name, max_age=STALE)
-    finally:
-        engine.dispose()
-    return Posted(newest, messages, queued, delivery)

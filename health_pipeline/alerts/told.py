@@ -14,7 +14,7 @@ import dataclasses
 import datetime as dt
 import json
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -197,34 +197,35 @@ def write(connection: sa.Connection, ecosystem: str, rows: Iterable[Told]) -> No
             connection.execute(TOLD.insert().values(values | {"first_key": told.first_key, "ecosystem": ecosystem}))
 
 
-def adopted(connection: sa.Connection, ecosystem: str, last_days: Mapping[str, dt.date]) -> list[Told]:
+def adopted(connection: sa.Connection, ecosystem: str, last_days: Callable[[], Mapping[str, dt.date]]) -> list[Told]:
     """Incidents whose message is in the outbox from before there was a table of what was told.
 
     Args:
-        last_days: id of every incident in the record -> the last day on which it is there.
+        last_days: id of every incident in the record -> the last day on which it is there; asked for when there are
+            such messages.
     """
     prefix = incident_key(ecosystem, "", "").removesuffix(":")
+    posts = (_O.ecosystem == ecosystem, _O.kind == "post", _O.key.startswith(prefix, autoescape=True))
     known = sa.exists().where(sa.or_(_T.first_key == _O.key, _T.key == _O.key))
     query = (
-        sa.select(_O.key, _O.channel, _O.state, _O.created_at, _O.not_before)
-        .where(_O.ecosystem == ecosystem, _O.kind == "post", _O.key.startswith(prefix, autoescape=True), ~known)
+        sa.select(_O.key, _O.channel, _O.created_at, sa.func.coalesce(_O.not_before, _O.created_at).label("due_at"))
+        .where(*posts, _O.key.endswith(OPEN, autoescape=True), ~known)
         .order_by(_O.id)
     )
     rows = connection.execute(query).all()
-    keys = {row.key for row in rows}
-    by_key = {incident_key(ecosystem, id_, OPEN[1:]): id_ for id_ in last_days}
+    if not rows:
+        return []
+    days = last_days()
+    ended = _O.key.endswith(":retracted", autoescape=True)
+    taken_back = set(connection.execute(sa.select(_O.key).where(*posts, ended)).scalars())
     found = []
     for row in rows:
-        if row.key not in by_key and not row.key.endswith(OPEN):
-            continue
-        id_ = by_key.get(row.key, row.key.removeprefix(prefix).removesuffix(OPEN))
-        taken_back = incident_key(ecosystem, id_, "retracted") in keys
+        incident = row.key.removeprefix(prefix).removesuffix(OPEN)
+        is_over = incident_key(ecosystem, incident, "retracted") in taken_back
         found.append(
             Told(
-                row.key, id_, row.channel, last_days.get(id_, row.created_at.date()), row.created_at,
-                max(row.created_at, row.not_before or row.created_at),
-                "own", (), row.key, row.key, row.key, phase="retracted" if taken_back else "open",
-                finished=taken_back,
+                row.key, incident, row.channel, days.get(incident, row.created_at.date()), row.created_at, row.due_at,
+                "own", (), row.key, row.key, row.key, phase="retracted" if is_over else "open", finished=is_over,
             )
         )  # fmt: skip
     return found

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.plan.objects import StepFailureData
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import decisions, outbox, told
 from health_pipeline.alerts.deliver import deliver
 from health_pipeline.alerts.message import failure_message
 from health_pipeline.alerts.post import base_url
@@ -21,7 +21,7 @@ from health_pipeline.assets import asset_key, range_tags
 from health_pipeline.automation.jobs import KINDS, job_name
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.pipeline import Pipeline, Work
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import open_state, reading
 
 FAILURE_TRIES = 3
 UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
@@ -69,7 +69,9 @@ def _state(pipeline: Pipeline, work: Work) -> str:
 
 
 def alert_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
-    """New incidents become messages; messages that wait for Slack are tried again every five minutes."""
+    """New incidents become messages, and what has come due since: a digest, the end of quiet hours or of a snooze, a
+    time to be acknowledged; what people decided is shown; what waits for Slack is tried again. The latter ones every
+    five minutes for as long as there is reason to."""
     catalog = pipeline.catalog
 
     @dg.sensor(
@@ -77,7 +79,7 @@ def alert_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
         job_name=job_name(catalog, "alert"),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Queues a message for every new incident that deserves one, and delivers what waits.",
+        description="Brings messages up to date with incidents, decisions and the clock, and delivers what waits.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         seen = int(context.cursor) if context.cursor else None
@@ -88,20 +90,33 @@ def alert_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
             newest = page.records[0].storage_id
             key = f"alerts:{newest}"
             return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)], cursor=str(newest))
-        if Slack.from_environment() is not None and _waiting(pipeline):
-            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"alerts:waiting:{int(time.time() // 300)}")])
-        return dg.SkipReason("No new risks since the last look, and nothing waits for Slack.")
+        why = _due(pipeline)
+        if why is not None:
+            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"alerts:{why}:{int(time.time() // 300)}")])
+        return dg.SkipReason("No new risks since the last look, nothing has come due, and nothing waits for Slack.")
 
     return alerts
 
 
-def _waiting(pipeline: Pipeline) -> bool:
+def _due(pipeline: Pipeline) -> str | None:
+    """Why messages should be looked at though no incident has changed."""
+    name, now = pipeline.catalog.name, outbox.now()
+    slack = Slack.from_environment()
     engine = open_state(pipeline.home.state_url)
     try:
-        counts = outbox.counts(engine, ecosystem=pipeline.catalog.name)
+        with reading(engine) as connection:
+            planned = told.planned(connection, name)
+        decision = decisions.latest(engine, name)
+        if planned is not None and decision > planned.decision:
+            return f"decision:{decision}"
+        if planned is not None and planned.next_at is not None and planned.next_at <= now:
+            return f"due:{planned.next_at:%Y%m%dT%H%M%S}"
+        if slack is not None:
+            due = outbox.next_due(engine, patience=slack.patience, ecosystem=name)
+            return "waiting" if due is not None and due <= outbox.now() else None
     finally:
         engine.dispose()
-    return bool(counts.get("pending", 0) or counts.get("sending", 0))
+    return None
 
 
 def failure_sensor(pipeline: Pipeline) -> dg.SensorDefinition:

@@ -155,7 +155,7 @@ def test_new_risks_are_one_request_and_the_cursor_moves(deployment: Deployment) 
     first = tick(deployment, "alerts")
     assert first.run_requests is not None and [r.run_key for r in first.run_requests] == [f"alerts:{first.cursor}"]
     assert skipped(deployment, "alerts", first.cursor) == (
-        "No new risks since the last look, and nothing waits for Slack."
+        "No new risks since the last look, nothing has come due, and nothing waits for Slack."
     )
     assert deployment.run("judge", LAST - dt.timedelta(days=1), LAST).success
     second = tick(deployment, "alerts", first.cursor)
