@@ -46,9 +46,10 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.webhook import WebhookClient
 
 from health_pipeline.alerts import clicks, decisions, told
+from health_pipeline.alerts.blocks import reference
 from health_pipeline.alerts.clicks import Click, NoClick, Refusal, Subject
 from health_pipeline.alerts.decisions import Decision
-from health_pipeline.alerts.standing import Standing
+from health_pipeline.alerts.standing import Standing, silenced_as
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.errors import UserError
 from health_pipeline.storage.state import reading
@@ -274,18 +275,16 @@ def undo_command(decision: Decision, called: str) -> str:
 
 def told_subjects(engine: sa.Engine, catalogs: Mapping[str, Catalog]) -> Known:
     """Finds every incident that people were told of, also under an earlier name."""
-    found: dict[str, Subject] = {}
 
-    def known(reference: str) -> Subject | None:
-        catalog = catalogs.get(reference.partition(":")[0])
-        if reference not in found and catalog is not None:  # what a reference means does not change
-            with reading(engine) as connection:
-                rows = told.read(connection, catalog.name)
-            last = {row.incident: row.last for row in rows if row.last is not None}
-            aliases = {alias: row.incident for row in rows for alias in row.aliases}
-            subjects = clicks.subjects(catalog, last.values(), aliases)
-            found.update(subjects)
-        return found.get(reference)
+    def known(clicked: str) -> Subject | None:
+        catalog = catalogs.get(clicked.partition(":")[0])
+        if catalog is None:
+            return None
+        with reading(engine) as connection:
+            found = told.find(connection, catalog.name, lambda name: reference(catalog.name, name) == clicked)
+        if found is None or found.last is None:
+            return None
+        return Subject(catalog.name, found.incident, *silenced_as(catalog, found.last))
 
     return known
 

@@ -10,19 +10,18 @@ import datetime as dt
 import html
 import re
 import zoneinfo
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from health_pipeline.alerts.blocks import clean, escape, inline, mention, reference
+from health_pipeline.alerts.blocks import clean, escape, inline, mention
 from health_pipeline.alerts.decisions import SCOPES, VERDICTS, Decision, Kind, least_role, may, who_may
 from health_pipeline.alerts.message import ACKNOWLEDGE, ASSIGN, LINK, SNOOZE, VERDICT
 from health_pipeline.alerts.message import VERDICTS as VERDICT_TITLES
-from health_pipeline.alerts.standing import By, Standing, silenced_as, what_is_snoozed
+from health_pipeline.alerts.standing import By, Standing, what_is_snoozed
 from health_pipeline.catalog.alerts import EVERYBODY, Alerts
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
-from health_pipeline.incidents.model import Incident
 
 Reason = Literal["link", "no click", "foreign", "unknown action", "malformed"]
 
@@ -112,17 +111,6 @@ class Refusal:
     """Nothing is decided. ``words`` are mrkdwn, for whoever clicked."""
 
     words: str
-
-
-def subjects(catalog: Catalog, incidents: Iterable[Incident], aliases: Mapping[str, str]) -> dict[str, Subject]:
-    """reference -> what it refers to.
-
-    Args:
-        aliases: earlier name of an incident -> its present one: a message may still stand there under the earlier.
-    """
-    found = {i.id: Subject(catalog.name, i.id, *silenced_as(catalog, i)) for i in incidents}
-    renamed = {earlier: found[present] for earlier, present in aliases.items() if present in found}
-    return {reference(catalog.name, name): subject for name, subject in (renamed | found).items()}
 
 
 # ── From a payload to a click ────────────────────────────────────────────────────────────────────────────────────────

@@ -188,6 +188,17 @@ def read(connection: sa.Connection, ecosystem: str) -> list[Told]:
     return [_told(row) for row in connection.execute(query).mappings()]
 
 
+def find(connection: sa.Connection, ecosystem: str, is_its_name: Callable[[str], bool]) -> Told | None:
+    """The incident that is called so, or else was before; of the others only the names are read."""
+    query = sa.select(_T.first_key, _T.incident, _T.aliases).where(_T.ecosystem == ecosystem)
+    rows = connection.execute(query.order_by(_T.told_at.desc(), _T.first_key)).all()
+    now = (row.first_key for row in rows if is_its_name(row.incident))
+    before = (row.first_key for row in rows if any(map(is_its_name, json.loads(row.aliases))))
+    key = next(now, None) or next(before, None)
+    row = connection.execute(sa.select(TOLD).where(_T.first_key == key)).mappings().first()
+    return _told(row) if row else None
+
+
 def write(connection: sa.Connection, ecosystem: str, rows: Iterable[Told]) -> None:
     """Add rows, or replace those with the same ``first_key``."""
     for told in rows:

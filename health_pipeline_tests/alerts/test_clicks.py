@@ -21,7 +21,6 @@ from health_pipeline.alerts.clicks import (
     decide,
     not_watched,
     parse,
-    subjects,
     undo_words,
     who_may_words,
 )
@@ -31,7 +30,7 @@ from health_pipeline.alerts.slack import Slack
 from health_pipeline.alerts.standing import By, Standing
 from health_pipeline.catalog.alerts import Alerts, Digest, Verdict
 from health_pipeline.catalog.model import Catalog
-from health_pipeline_tests.alerts.by_hand import data_incident, incident
+from health_pipeline_tests.alerts.by_hand import incident
 from health_pipeline_tests.fake_slack import ANA, BEN, FakeSlack
 
 NOW = dt.datetime(2025, 12, 1, 23, 30, tzinfo=dt.UTC)
@@ -316,16 +315,6 @@ def test_names_from_the_data_ping_nobody_in_an_answer(catalog: Catalog) -> None:
         answer(catalog, outcome, Standing()) + not_watched("<!here>") + undo_words("x `<!here>`".replace("<!here>", ""))
     )
     assert "<!" not in words and "@here" not in words
-
-
-def test_a_message_under_an_earlier_name_is_still_about_its_incident(catalog: Catalog) -> None:
-    found = subjects(
-        catalog, [incident(), data_incident()], {"TikTok-statements-2025-06-30": incident().id, "gone": "x"}
-    )
-    assert found[reference("eu_dsa", "TikTok-statements-2025-06-30")] == HERE
-    assert found[reference("eu_dsa", incident().id)] == HERE
-    assert found[reference("eu_dsa", data_incident().id)].metric == "delivery"
-    assert len(found) == 3
 
 
 def test_every_verdict_can_be_answered(catalog: Catalog) -> None:

@@ -40,9 +40,10 @@ from health_pipeline.alerts.app import (
     told_subjects,
 )
 from health_pipeline.alerts.blocks import Message, reference
-from health_pipeline.alerts.clicks import NOTHING_NEW, Subject, subjects
+from health_pipeline.alerts.clicks import NOTHING_NEW, Subject
 from health_pipeline.alerts.message import About, incident_content
 from health_pipeline.alerts.slack import Slack
+from health_pipeline.alerts.standing import silenced_as
 from health_pipeline.alerts.told import Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.loader import load_catalog
@@ -137,8 +138,8 @@ class Office:
 
 @pytest.fixture
 def office(engine: sa.Engine, server: FakeSlack, catalogs: dict[str, Catalog]) -> Office:
-    known = subjects(catalogs["eu_dsa"], [incident(), data_incident()], {})
-    known |= subjects(catalogs["marketplace"], [MARKET], {})
+    told_of = (("eu_dsa", incident()), ("eu_dsa", data_incident()), ("marketplace", MARKET))
+    known = {reference(n, i.id): Subject(n, i.id, *silenced_as(catalogs[n], i)) for n, i in told_of}
     made = Office(engine, server, dict(catalogs), known)
     made.open.set()
     return made
