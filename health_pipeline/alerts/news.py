@@ -86,7 +86,7 @@ def by_itself(alerts: Alerts, story: Story) -> Change | None:
         return "raised"
     if has_worsened(story, said.worsened_on):
         return "worsening"
-    return "snoozed" if said.snoozed is not None else None
+    return "snoozed" if _is_lifted(story) else None
 
 
 def by_people(story: Story, decisions: Sequence[Decision]) -> list[News]:
@@ -126,14 +126,15 @@ def all_said(alerts: Alerts, story: Story, now: dt.datetime) -> Said:
     """As when everything that is so now has been said."""
     said = people_said(story)
     raised = is_raised(alerts, story)
+    told_anew = raised or (story.is_open and (story.said.phase != "open" or _is_lifted(story)))
     return replace(
         said,
         phase=story.phase,
         worsened_on=story.incident.worsened_on if has_worsened(story, said.worsened_on) and story.incident
         else said.worsened_on,
         severity=story.severity if raised else said.severity,
-        since=now if raised else said.since,
-        overdue=said.overdue and not raised,
+        since=now if told_anew else said.since,
+        overdue=said.overdue and not told_anew,
     )  # fmt: skip
 
 
@@ -146,6 +147,10 @@ def people_said(story: Story) -> Said:
 def snooze_said(story: Story) -> Said:
     """As when it is known that it is snoozed, or is not."""
     return replace(story.said, snoozed=story.standing.snooze.until if story.standing.snooze else None)
+
+
+def _is_lifted(story: Story) -> bool:
+    return story.said.snoozed is not None and not story.is_snoozed
 
 
 def is_judged_alike(story: Story) -> bool:

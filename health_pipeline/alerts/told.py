@@ -85,7 +85,7 @@ class Said:
         acknowledged, assigned, judged: fingerprints of the decisions that were told; empty for none.
         snoozed: until when; ``None`` for not.
         overdue: that it was not acknowledged in time.
-        since: when its time to be acknowledged began anew, because its severity was raised.
+        since: when its time to be acknowledged began anew: its severity was raised, it flared up again, a snooze ended.
         charted: ``worsened_on`` as in the newest chart.
     """
 

@@ -1,0 +1,782 @@
+"""What is told, where, when, and what keeps it true; each as a reader of the channel would see it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from health_pipeline.alerts.hours import digest_at, quiet_until, today
+from health_pipeline.alerts.plan import Withheld
+from health_pipeline.catalog.alerts import Alerts, Digest, QuietHours, Route, Severity
+from health_pipeline.catalog.model import Catalog
+from health_pipeline_tests.alerts.follow import (
+    DAY,
+    EARLY,
+    HOUR,
+    MINUTE,
+    MORNING,
+    NOON,
+    ONE_DAY,
+    P1,
+    P2,
+    P3,
+    Desk,
+    fall,
+    hole,
+    kinds,
+    texts,
+    with_alerts,
+)
+
+MAIN, OPS = "#ecosystem-health", "C0OPS"
+NAMES = ("Ada", "Bob", "Cleo", "Dan", "Eve", "Fay", "Gil", "Hal", "Ida", "Jon")
+OWNER = "trust-and-safety-analytics"
+
+
+IN_AN_HOUR = (
+    Severity(name="P1", minimum_score=10, at_once=True, acknowledge_within_minutes=60),
+    Severity(name="P2", minimum_score=5),
+    Severity(name="P3"),
+)
+NO_HURRY = (Severity(name="P1", minimum_score=10, at_once=True), *IN_AN_HOUR[1:])
+BOTH_AT_ONCE = (NO_HURRY[0], Severity(name="P2", at_once=True))
+"""P2 is told at once too, and only P1 is critical."""
+
+
+def desk(catalog: Catalog, **alerts: Any) -> Desk:
+    return Desk(with_alerts(catalog, **{"severities": NO_HURRY} | alerts))
+
+
+def key(name: str, onset: dt.date = DAY) -> str:
+    return f"eu_dsa:incident:{name.lower()}-statements-{onset}:open"
+
+
+def digest(day: dt.date, channel: str = MAIN) -> str:
+    return f"eu_dsa:digest:{channel}:{day}"
+
+
+def id_of(name: str) -> str:
+    return f"{name.lower()}-statements-{DAY}"
+
+
+# ── Where an incident is told first ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_urgent_gets_a_post_of_its_own_at_once_and_mentions_its_owner(catalog: Catalog) -> None:
+    here = desk(
+        catalog,
+        routes=(Route(severities=("P1",), channel=OPS, mention=("owner", "S0TEAM")),),
+        owners={OWNER: "U0OWNER"},
+    )
+    here.happens(fall("Ada"), score=P1)
+    (post,) = here.follow()
+    assert (post.kind, post.key, post.channel, post.not_before) == ("post", key("Ada"), OPS, None)
+    shown = texts([post])
+    assert "New · P1 · Ada: statements filed" in shown
+    assert "@U0OWNER" in shown and "S0TEAM" in shown
+
+
+def test_the_rest_waits_for_the_morning_and_is_told_in_full_in_the_digest_s_thread(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.now = EARLY
+    here.happens(fall("Ada"), score=P2)
+    here.happens(fall("Bob"), score=P3)
+    assert here.follow() == []
+    made = here.plan()
+    assert [line.incident.id for line in made.waiting] == [id_of("Ada"), id_of("Bob")]
+    assert made.next_at == MORNING
+    here.now = MORNING - MINUTE
+    assert here.follow() == []
+    intents = here.follow(minutes=1)
+    assert [(i.kind, i.key, i.of) for i in intents] == [
+        ("post", digest(MORNING.date()), ""),
+        ("reply", key("Ada"), digest(MORNING.date())),
+        ("reply", key("Bob"), digest(MORNING.date())),
+    ]
+    said = texts(intents[:1])
+    assert said.index("P2 · Ada: statements filed") < said.index("P3 · Bob: statements filed")
+    assert "2 open" in said
+    assert here.follow(hours=1) == []
+
+
+def test_a_digest_comes_once_a_day_and_not_at_all_when_there_is_nothing_to_tell(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.now = MORNING
+    assert here.follow() == []
+    assert here.plan().next_at is None
+    here.happens(fall("Ada"), score=P3)
+    assert kinds(here.follow(hours=2))[0] == ("post", f"digest:{MAIN}:2025-07-04"), "late judgements, late digest"
+    here.happens(fall("Bob"), score=P3)
+    assert here.follow(hours=3) == []
+    assert here.plan().next_at == MORNING + ONE_DAY
+    here.now = MORNING + ONE_DAY
+    assert kinds(here.follow())[0] == ("post", f"digest:{MAIN}:2025-07-05")
+
+
+def test_each_channel_has_its_own_digest(catalog: Catalog) -> None:
+    here = desk(catalog, routes=(Route(units=("Ada",), channel=OPS),))
+    here.happens(fall("Ada"), fall("Bob"), score=P3)
+    here.now = MORNING
+    intents = here.follow()
+    assert [i.key for i in intents if i.kind == "post"] == [
+        digest(MORNING.date()),
+        digest(MORNING.date(), OPS),
+    ]
+    assert here.rows[key("Ada")].intent.of == digest(MORNING.date(), OPS)
+
+
+@pytest.mark.parametrize(
+    ("route", "fits"),
+    [
+        ({"severities": ("P1",)}, True),
+        ({"severities": ("P2", "P3")}, False),
+        ({"units": ("Ada",), "families": ("statements",), "metrics": ("statements",)}, True),
+        ({"units": ("Ada",), "families": ("delivery",)}, False),
+        ({"metrics": ("reports",)}, False),
+    ],
+)
+def test_a_route_takes_what_meets_all_its_conditions_and_the_first_that_fits_decides(
+    catalog: Catalog, route: dict[str, Any], fits: bool
+) -> None:
+    here = desk(catalog, routes=(Route(**route, channel=OPS), Route(channel="C0LAST")))
+    here.happens(fall("Ada"), score=P1)
+    (post,) = here.follow()
+    assert post.channel == (OPS if fits else "C0LAST")
+
+
+def test_a_hole_has_the_severity_of_its_kind_and_waits_for_its_second_day(catalog: Catalog) -> None:
+    here = desk(catalog, holes={"missing": "P1", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"})
+    here.now = EARLY
+    here.happens(hole("Ada", onset=DAY))
+    assert here.follow() == []
+    assert "may only be late" in here.plan().withheld[0].reason
+    here.happens(hole("Ada"))
+    here.happens(hole("Bob", shape="partial"))
+    assert kinds(here.follow()) == [("post", "ada-delivery-2025-07-02:open")]
+    assert [line.incident.unit for line in here.plan().waiting] == ["Bob"]
+
+
+def test_what_is_not_told_says_why(catalog: Catalog) -> None:
+    here = desk(catalog, minimum_score=5.0, per_day=1)
+    here.happens(fall("Ada"), score=P1)
+    here.happens(fall("Bob"), score=P1 - 1)
+    here.happens(fall("Cleo"), score=2.04)
+    here.happens(fall("Dan", first_reported=DAY - 9 * ONE_DAY), score=P1)
+    here.follow()
+    reasons = {w.incident.unit: w.reason for w in here.plan().withheld}
+    assert reasons == {
+        "Bob": "1 other first reported on 3 July 2025 came before it",
+        "Cleo": "its score, 2.0, is below 5",
+        "Dan": "first reported on 24 June 2025, it is no news any more",
+    }
+
+
+def test_whoever_was_told_keeps_its_place_when_scores_change(catalog: Catalog) -> None:
+    here = desk(catalog, per_day=1)
+    here.happens(fall("Ada"), score=P1)
+    here.happens(fall("Bob"), score=P1 - 1)
+    assert kinds(here.follow()) == [("post", f"{id_of('Ada')}:open")]
+    here.happens(fall("Bob"), score=P1 + 1)
+    assert kinds(here.follow(hours=1)) == [("edit", f"{id_of('Ada')}:open:edit:1")], "it is second in the list now"
+    here.ends(id_of("Ada"))
+    assert all("bob" not in key for _, key in kinds(here.follow(hours=1)))
+
+
+def test_what_is_over_before_anybody_was_told_is_not_told(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.now = EARLY
+    here.happens(fall("Ada"), score=P3)
+    assert here.follow() == []
+    here.ends(id_of("Ada"))
+    here.now = MORNING
+    assert here.follow() == []
+
+
+# ── Not too many ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_posts_than_an_hour_takes_become_one_roll_up_that_grows(catalog: Catalog) -> None:
+    here = desk(catalog, per_hour=2)
+    for place, name in enumerate(NAMES[:4]):
+        here.happens(fall(name), score=P1 + 10 - place)
+    rollup = f"eu_dsa:rollup:{MAIN}:2025-07-03T12"
+    intents = here.follow()
+    assert [(i.kind, i.key, i.of) for i in intents] == [
+        ("post", key("Ada"), ""),
+        ("post", key("Bob"), ""),
+        ("post", rollup, ""),
+        ("reply", key("Cleo"), rollup),
+        ("reply", key("Dan"), rollup),
+    ]
+    assert "2 more incidents within the hour" in here.says(rollup)
+    here.happens(fall("Eve"), score=P1)
+    edit, reply = here.follow(minutes=20)
+    assert (edit.kind, edit.of, reply.key, reply.of) == ("edit", rollup, key("Eve"), rollup)
+    assert "3 more incidents within the hour" in here.says(rollup)
+    here.happens(fall("Fay"), score=P1)
+    (post,) = here.follow(minutes=45)
+    assert (post.kind, post.key) == ("post", key("Fay")), "the next hour has room again"
+
+
+def test_sixty_minutes_count_across_the_hour_of_the_clock(catalog: Catalog) -> None:
+    here = desk(catalog, per_hour=1)
+    here.now = NOON + 50 * MINUTE
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.happens(fall("Bob"), score=P1)
+    assert kinds(here.follow(minutes=20))[0] == ("post", f"rollup:{MAIN}:2025-07-03T13")
+    here.happens(fall("Cleo"), score=P1)
+    assert kinds(here.follow(minutes=41)) == [("post", f"{id_of('Cleo')}:open")]
+
+
+def test_what_quiet_hours_hold_counts_in_the_hour_in_which_it_goes_out(catalog: Catalog) -> None:
+    here = desk(
+        catalog,
+        per_hour=1,
+        severities=BOTH_AT_ONCE,
+        quiet_hours=QuietHours(start=dt.time(22), end=dt.time(7)),
+    )
+    here.now = dt.datetime(2025, 7, 3, 23, 0, tzinfo=dt.UTC)
+    here.happens(fall("Ada"), score=P2)
+    here.follow()
+    here.happens(fall("Bob"), score=P2)
+    opens = dt.datetime(2025, 7, 4, 7, 0, tzinfo=dt.UTC)
+    rollup, reply = here.follow(hours=3)
+    assert (rollup.key, rollup.not_before) == (f"eu_dsa:rollup:{MAIN}:2025-07-04T07", opens)
+    assert (reply.key, reply.not_before) == (key("Bob"), opens)
+    here.happens(fall("Cleo"), score=P1)
+    post = here.follow(hours=1)[0]
+    assert (post.key, post.not_before) == (key("Cleo"), None), "what is critical has its hour for itself"
+
+
+# ── Quiet hours, clocks ──────────────────────────────────────────────────────────────────────────────────────────────
+
+NIGHT = QuietHours(start=dt.time(20), end=dt.time(7), time_zone="Europe/Berlin")
+
+
+def test_quiet_hours_hold_what_is_not_critical_and_let_edits_through(catalog: Catalog) -> None:
+    here = desk(
+        catalog,
+        severities=BOTH_AT_ONCE,
+        quiet_hours=NIGHT,
+    )
+    here.now = dt.datetime(2025, 7, 3, 21, 0, tzinfo=dt.UTC)  # 23:00
+    here.happens(fall("Ada"), score=P2)
+    here.happens(fall("Bob"), score=P1)
+    opens = dt.datetime(2025, 7, 4, 5, 0, tzinfo=dt.UTC)
+    assert {i.key: i.not_before for i in here.follow()} == {key("Ada"): opens, key("Bob"): None}
+    assert here.plan().next_at == opens
+    for name in ("Ada", "Bob"):
+        here.changes(id_of(name), state="worsening", worsened_on=DAY, observed=1.0)
+    held = {(i.kind, i.of): i.not_before for i in here.follow(hours=1)}
+    assert held == {
+        ("edit", key("Ada")): None,
+        ("reply", key("Ada")): opens,
+        ("edit", key("Bob")): None,
+        ("reply", key("Bob")): None,
+    }
+
+
+def test_a_digest_that_falls_into_quiet_hours_waits_for_their_end(catalog: Catalog) -> None:
+    here = desk(
+        catalog,
+        digest=Digest(at=dt.time(6), time_zone="Europe/Berlin"),
+        quiet_hours=NIGHT,
+    )
+    here.happens(fall("Ada"), score=P3)
+    here.now = dt.datetime(2025, 7, 4, 4, 0, tzinfo=dt.UTC)
+    post, reply = here.follow()
+    opens = dt.datetime(2025, 7, 4, 5, 0, tzinfo=dt.UTC)
+    assert (post.key, post.not_before, reply.not_before) == (digest(MORNING.date()), opens, opens)
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        ("2025-07-03T17:59", None),  # 19:59 in Berlin
+        ("2025-07-03T18:00", "2025-07-04T05:00"),
+        ("2025-07-04T04:59", "2025-07-04T05:00"),
+        ("2025-07-04T05:00", None),
+        ("2025-03-29T19:00", "2025-03-30T05:00"),  # the night is an hour shorter
+        ("2025-10-25T18:00", "2025-10-26T06:00"),  # and an hour longer
+        ("2025-10-26T05:59", "2025-10-26T06:00"),
+    ],
+)
+def test_quiet_hours_are_those_of_the_clock_on_the_wall(now: str, until: str | None) -> None:
+    at = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
+    ends = dt.datetime.fromisoformat(until).replace(tzinfo=dt.UTC) if until else None
+    assert quiet_until(Alerts(quiet_hours=NIGHT), at) == ends
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "day", "due"),
+    [
+        ("Europe/Berlin", dt.time(8, 30), "2025-03-29", "2025-03-29T07:30"),
+        ("Europe/Berlin", dt.time(8, 30), "2025-03-30", "2025-03-30T06:30"),
+        ("Europe/Berlin", dt.time(2, 30), "2025-03-30", "2025-03-30T01:30"),  # 2:30 does not exist: 3:30
+        ("Europe/Berlin", dt.time(2, 30), "2025-10-26", "2025-10-26T00:30"),  # 2:30 comes twice: the first
+        ("Asia/Jakarta", dt.time(8, 30), "2025-07-04", "2025-07-04T01:30"),
+        ("America/Los_Angeles", dt.time(8, 30), "2025-07-04", "2025-07-04T15:30"),
+    ],
+)
+def test_the_digest_is_due_by_the_clock_on_the_wall(zone: str, at: dt.time, day: str, due: str) -> None:
+    alerts = Alerts(digest=Digest(at=at, time_zone=zone))
+    instant = digest_at(alerts, dt.date.fromisoformat(day))
+    assert instant == dt.datetime.fromisoformat(due).replace(tzinfo=dt.UTC)
+    assert today(alerts, instant) == dt.date.fromisoformat(day)
+
+
+def test_on_the_day_on_which_the_clocks_go_forward_there_is_one_digest(catalog: Catalog) -> None:
+    here = desk(catalog, digest=Digest(at=dt.time(2, 30), time_zone="Europe/Berlin"))
+    here.newest = dt.date(2025, 3, 29)
+    here.now = dt.datetime(2025, 3, 30, 1, 29, tzinfo=dt.UTC)
+    here.happens(fall("Ada", first_reported=here.newest), score=P3)
+    assert here.follow() == []
+    assert kinds(here.follow(minutes=1))[0] == ("post", f"digest:{MAIN}:2025-03-30")
+    here.happens(fall("Bob", first_reported=here.newest), score=P3)
+    assert here.follow(hours=12) == []
+    assert here.plan().next_at == dt.datetime(2025, 3, 31, 0, 30, tzinfo=dt.UTC)
+
+
+# ── A message stays true ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_message_is_edited_when_it_would_be_written_differently_and_only_then(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.changes(id_of("Ada"), observed=500_000.0)
+    (edit,) = here.follow(hours=1)
+    assert (edit.kind, edit.key, edit.of) == ("edit", f"{key('Ada')}:edit:1", key("Ada"))
+    assert "500 k" in here.says(key("Ada"))
+    assert here.follow(hours=1) == []
+
+
+@pytest.mark.parametrize("state", ["recovered", "settled", "retracted", "merged"])
+def test_the_end_of_an_incident_is_in_its_message_and_a_reply(catalog: Catalog, state: str) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.ends(id_of("Ada"), state)
+    edit, reply = here.follow(hours=1)
+    assert (edit.kind, reply.kind, reply.key, reply.of) == ("edit", "reply", f"{key('Ada')}:{state}:1", key("Ada"))
+    assert here.follow(hours=1) == []
+    here.next_day()
+    assert here.follow(hours=24) == [], "what is over is not written anew every day"
+
+
+def test_worsening_is_replied_once_each_time_and_a_flare_up_too(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    replies = []
+    for step in (
+        {"state": "worsening", "worsened_on": DAY + ONE_DAY},
+        {"state": "ongoing"},
+        {"state": "worsening", "worsened_on": DAY + 3 * ONE_DAY},
+        {"state": "recovered", "ended": DAY + 4 * ONE_DAY},
+        {"state": "ongoing", "ended": None},
+    ):
+        here.next_day()
+        here.changes(id_of("Ada"), **step)
+        replies += [k for kind, k in kinds(here.follow(hours=24)) if kind == "reply"]
+    assert [reply.split(":")[2] for reply in replies] == ["worsening", "worsening", "recovered", "reopened"]
+
+
+def test_a_raised_severity_is_replied_with_a_mention_and_a_lower_one_is_only_shown(catalog: Catalog) -> None:
+    here = desk(catalog, severities=BOTH_AT_ONCE, routes=(Route(severities=("P1",), mention=("U0LEAD",)),))
+    here.happens(fall("Ada"), score=P2)
+    here.follow()
+    here.scores[id_of("Ada")] = P1
+    edit, reply = here.follow(hours=1)
+    assert (edit.kind, reply.key) == ("edit", f"{key('Ada')}:raised:1")
+    assert "@U0LEAD" in texts([reply])
+    for score in (P2, P1, P2):
+        here.scores[id_of("Ada")] = score
+        (edit,) = here.follow(hours=1)
+        assert edit.kind == "edit", "a score that goes to and fro is not told again"
+
+
+def test_what_happens_to_a_line_is_a_line_of_the_next_digest_and_its_message_is_edited_at_once(
+    catalog: Catalog,
+) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), fall("Bob"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.changes(id_of("Ada"), state="worsening", worsened_on=DAY)
+    (edit,) = here.follow(hours=1)
+    assert (edit.kind, edit.of) == ("edit", key("Ada"))
+    here.ends(id_of("Bob"))
+    (edit,) = here.follow(hours=1)
+    assert [line.what for line in here.plan().waiting] == ["worsening", "recovered"]
+    here.now = MORNING + ONE_DAY
+    (second,) = here.follow()
+    assert second.key == digest(MORNING.date() + ONE_DAY)
+    assert "Changed (1)" in texts([second]) and "Ended (1)" in texts([second]) and "New" not in texts([second])
+    here.now += ONE_DAY
+    assert here.follow() == []
+
+
+def test_what_changed_to_and_fro_between_two_digests_is_not_told(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.ends(id_of("Ada"))
+    here.follow(hours=1)
+    here.changes(id_of("Ada"), state="ongoing", ended=None)
+    here.scores[id_of("Ada")] = P3
+    here.follow(hours=1)
+    here.now = MORNING + ONE_DAY
+    assert all(intent.kind == "edit" for intent in here.follow())
+
+
+def test_a_line_that_becomes_urgent_gets_a_post_and_its_old_message_points_there(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.scores[id_of("Ada")] = P1
+    post, edit = here.follow(hours=1)
+    again = f"{key('Ada')}:2"
+    assert (post.kind, post.key, edit.kind, edit.of) == ("post", again, "edit", key("Ada"))
+    assert "P1" in here.says(again)
+    assert "told anew in the channel" in here.says(key("Ada"))
+    here.ends(id_of("Ada"))
+    edit, reply = here.follow(hours=1)
+    assert (edit.of, reply.of) == (again, again)
+
+
+def test_an_incident_called_by_another_onset_keeps_its_message(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=5)
+    here.vanishes(id_of("Ada"))
+    renamed = fall("Ada", onset=DAY - 5 * ONE_DAY)
+    here.happens(renamed, score=P1)
+    (edit,) = here.follow(hours=1)
+    assert (edit.kind, edit.of) == ("edit", key("Ada"))
+    assert "Acknowledged by @UANA" in here.says(key("Ada")), "what was decided holds under the new name"
+    (told,) = here.told.values()
+    assert told.names == (renamed.id, id_of("Ada"))
+    assert here.follow(hours=1) == []
+
+
+@pytest.mark.parametrize(("days", "same"), [(14, True), (15, False)])
+def test_an_incident_with_a_far_onset_is_another_one(catalog: Catalog, days: int, same: bool) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.vanishes(id_of("Ada"))
+    here.happens(fall("Ada", onset=DAY - days * ONE_DAY), score=P1)
+    posts = [k for kind, k in kinds(here.follow(hours=1)) if kind == "post"]
+    assert posts == [] if same else [f"ada-statements-{DAY - days * ONE_DAY}:open"]
+
+
+def test_of_two_that_vanished_the_nearer_one_is_renamed_and_the_other_withdrawn(catalog: Catalog) -> None:
+    here = desk(catalog)
+    far = fall("Ada", onset=DAY - 9 * ONE_DAY)
+    here.happens(fall("Ada"), far, score=P1)
+    here.follow()
+    here.vanishes(id_of("Ada"))
+    here.vanishes(far.id)
+    here.happens(fall("Ada", onset=DAY - 2 * ONE_DAY), score=P1)
+    here.follow(hours=1)
+    assert {told.key: told.phase for told in here.told.values()} == {
+        key("Ada"): "open",
+        key("Ada", far.onset): "retracted",
+    }
+
+
+def test_what_vanished_from_the_record_is_withdrawn_once(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.vanishes(id_of("Ada"))
+    edit, reply = here.follow(hours=1)
+    assert (edit.of, reply.key) == (key("Ada"), f"{key('Ada')}:retracted:1")
+    assert "Withdrawn · P1 · Ada: statements filed" in here.says(key("Ada"))
+    assert "judged anew" in texts([reply])
+    assert here.follow(hours=1) == []
+    here.happens(fall("Ada"), score=P1)
+    edit, reply = here.follow(hours=1)
+    assert (edit.of, reply.key) == (key("Ada"), f"{key('Ada')}:reopened:2"), "the days were judged anew once more"
+
+
+def test_a_line_that_vanished_is_edited_at_once_and_told_in_the_next_digest(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.vanishes(id_of("Ada"))
+    (edit,) = here.follow(hours=1)
+    assert edit.of == key("Ada")
+    here.now = MORNING + ONE_DAY
+    (second,) = here.follow()
+    assert "Ended (1)" in texts([second]) and "withdrawn" in texts([second])
+    here.now += ONE_DAY
+    assert here.follow() == []
+
+
+def test_what_is_withdrawn_before_it_left_is_never_posted_and_told_anew_when_it_comes_back(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.connected = False
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.vanishes(id_of("Ada"))
+    assert here.follow(hours=1) == []
+    assert here.rows[key("Ada")].dropped
+    here.happens(fall("Ada"), score=P1)
+    (post,) = here.follow(hours=1)
+    assert post.key == f"{key('Ada')}:2"
+
+
+# ── What people decide ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_people_decide_is_shown_and_said_in_the_thread(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    edit, reply = here.follow(minutes=5)
+    assert "Acknowledged by @UANA" in here.says(key("Ada"))
+    assert (edit.of, reply.key) == (key("Ada"), f"{key('Ada')}:acknowledged:1")
+    here.decides("assign", id_of("Ada"), assignee="UBEN")
+    here.decides("verdict", id_of("Ada"), user="UBEN", verdict="real", cause="abuse")
+    intents = here.follow(minutes=5)
+    assert [i.key.split(":")[-2] for i in intents] == ["edit", "verdict", "assigned"]
+    here.decides("undo", id_of("Ada"), user="ULEA", undoes=3)
+    _, reply = here.follow(minutes=5)
+    assert "taken back by @ULEA" in texts([reply])
+    assert "Verdict" not in here.says(key("Ada"))
+
+
+def test_a_verdict_on_what_is_long_over_is_shown_in_its_message(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.ends(id_of("Ada"))
+    here.follow(hours=1)
+    for _ in range(9):
+        here.next_day()
+        assert here.follow(hours=24) == []
+    here.decides("verdict", id_of("Ada"), verdict="false_alarm", cause="noise")
+    edit, reply = here.follow(minutes=1)
+    assert (edit.kind, reply.kind) == ("edit", "reply")
+    assert "Verdict: false alarm, noise" in here.says(key("Ada"))
+    here.next_day()
+    assert here.follow(hours=24) == []
+
+
+def test_what_people_decide_of_a_line_is_no_reason_for_a_digest_but_is_said_in_one(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    (edit,) = here.follow(minutes=5)
+    assert edit.of == key("Ada")
+    here.now = MORNING + ONE_DAY
+    assert here.follow() == []
+    here.happens(fall("Bob"), score=P3)
+    digest_, reply = here.follow(hours=1)
+    assert "acknowledged · Ada" in texts([digest_]) and reply.key == key("Bob")
+
+
+def test_whoever_is_not_acknowledged_in_time_is_told_so_once_with_a_mention(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR, routes=(Route(mention=("U0ONCALL",)),))
+    here.happens(fall("Ada"), fall("Bob"), score=P1)
+    here.follow()
+    assert here.plan().next_at == NOON + HOUR
+    here.decides("acknowledge", id_of("Bob"))
+    here.follow(minutes=59)
+    edit, reply = here.follow(minutes=1)
+    assert (edit.of, reply.key) == (key("Ada"), f"{key('Ada')}:overdue:1")
+    assert "@U0ONCALL" in texts([reply]) and "Overdue since 13:00 UTC" in here.says(key("Ada"))
+    assert here.follow(hours=9) == []
+
+
+@pytest.mark.parametrize("kind", ["acknowledge", "assign", "verdict", "snooze"])
+def test_whoever_takes_care_of_it_in_any_way_is_not_overdue(catalog: Catalog, kind: str) -> None:
+    values: dict[str, dict[str, Any]] = {
+        "assign": {"assignee": "UBEN"}, "verdict": {"verdict": "real"},
+        "snooze": {"scope": "here", "until": DAY + 7 * ONE_DAY},
+    }  # fmt: skip
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides(kind, id_of("Ada"), **values.get(kind, {}))
+    here.follow(minutes=5)
+    assert here.follow(hours=2) == []
+
+
+def test_nobody_is_late_to_acknowledge_what_slack_does_not_have(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.connected = False
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    assert here.follow(hours=3) == []
+    here.connected = True
+    assert [i.kind for i in here.follow()] == ["edit"]
+    assert "To be acknowledged by 16:00 UTC" in here.says(key("Ada")), "time runs from when Slack had it"
+    assert here.plan().next_at == NOON + 4 * HOUR
+    assert kinds(here.follow(hours=1))[1][1].endswith(":overdue:2")
+
+
+def test_a_message_that_arrives_promptly_is_not_edited_for_its_clock(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.connected = False
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.connected = True
+    assert here.follow(minutes=9) == []
+
+
+def test_the_clock_runs_anew_from_a_raised_severity(catalog: Catalog) -> None:
+    severities = (
+        Severity(name="P1", minimum_score=10, at_once=True, acknowledge_within_minutes=30),
+        Severity(name="P2", at_once=True),
+    )
+    here = desk(catalog, severities=severities)
+    here.happens(fall("Ada"), score=P2)
+    here.follow()
+    here.scores[id_of("Ada")] = P1
+    assert [k.split(":")[-2] for _, k in kinds(here.follow(hours=5))] == ["edit", "raised"]
+    assert here.plan().next_at == NOON + 5 * HOUR + 30 * MINUTE
+    assert [k.split(":")[-2] for _, k in kinds(here.follow(minutes=30))] == ["edit", "overdue"]
+
+
+# ── Snoozes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def snooze(here: Desk, name: str, days: int = 2, scope: str = "here") -> None:
+    here.decides("snooze", id_of(name), scope=scope, until=here.now.date() + days * ONE_DAY)
+
+
+def test_a_snoozed_incident_is_silent_and_its_message_stays_true(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    snooze(here, "Ada")
+    edit, reply = here.follow(minutes=1)
+    assert "Snoozed until 5 July 2025" in here.says(key("Ada"))
+    assert reply.key == f"{key('Ada')}:snoozed:1", "who snoozes it is seen in the thread"
+    here.changes(id_of("Ada"), state="worsening", worsened_on=DAY, observed=123_000.0)
+    (edit,) = here.follow(hours=1)
+    assert edit.kind == "edit" and "123 k" in here.says(key("Ada"))
+    here.now = dt.datetime(2025, 7, 5, tzinfo=dt.UTC)
+    edit, reply = here.follow()
+    assert reply.key.split(":")[-2] == "worsening", "what was not told is told when it is over"
+    assert "Snoozed" not in here.says(key("Ada"))
+
+
+def test_the_end_of_a_snooze_is_told_of_what_is_still_open(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), fall("Bob"), score=P1)
+    here.follow()
+    for name in ("Ada", "Bob"):
+        snooze(here, name)
+    here.follow(minutes=1)
+    assert here.plan().next_at == dt.datetime(2025, 7, 5, tzinfo=dt.UTC)
+    here.ends(id_of("Bob"))
+    assert [i.kind for i in here.follow(hours=1)] == ["edit"]
+    here.now = dt.datetime(2025, 7, 5, tzinfo=dt.UTC)
+    replies = [i for i in here.follow() if i.kind == "reply"]
+    assert [reply.of for reply in replies] == [key("Ada")], "what is over by then is not told any more"
+    assert "Snooze lifted" in texts(replies)
+
+
+def test_a_snooze_lifted_by_somebody_says_who(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    snooze(here, "Ada")
+    here.follow(minutes=1)
+    here.decides("unsnooze", id_of("Ada"), user="ULEA")
+    _, reply = here.follow(minutes=1)
+    assert "Snooze lifted by @ULEA" in texts([reply])
+
+
+def test_a_snooze_of_a_metric_is_said_in_one_thread_and_silences_all_it_covers(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), fall("Bob"), score=P1)
+    here.follow()
+    snooze(here, "Ada", scope="metric")
+    intents = here.follow(minutes=1)
+    assert [(i.kind, i.of) for i in intents if i.kind == "reply"] == [("reply", key("Ada"))]
+    assert "Snoozed until" in here.says(key("Bob"))
+    here.happens(fall("Cleo"), score=P1)
+    assert here.follow(hours=1) == []
+    (withheld,) = here.plan().withheld
+    assert withheld == Withheld(here.record[id_of("Cleo")], "snoozed until 5 July 2025")
+
+
+def test_what_was_not_told_for_a_snooze_is_told_when_it_ends_however_old_it_is_by_then(catalog: Catalog) -> None:
+    here = desk(catalog, newest_days=1, per_day=2)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    snooze(here, "Ada", days=5, scope="metric")
+    here.happens(fall("Bob"), score=P1)
+    here.happens(fall("Cleo"), score=P2)
+    here.follow(minutes=1)
+    for _ in range(4):
+        here.next_day()
+        assert all(i.kind == "edit" for i in here.follow(hours=24))
+    here.ends(id_of("Cleo"))
+    here.now = dt.datetime(2025, 7, 8, tzinfo=dt.UTC)
+    assert [i.key for i in here.follow() if i.kind == "post"] == [key("Bob")], "and what is over is not"
+
+
+def test_a_snoozed_incident_takes_no_place_and_is_counted_in_the_digest(catalog: Catalog) -> None:
+    here = desk(catalog, per_day=1)
+    here.happens(fall("Ada"), score=P1)
+    here.decides("snooze", id_of("Ada"), scope="here", until=DAY + 9 * ONE_DAY)
+    here.happens(fall("Bob"), score=P3)
+    here.now = MORNING
+    post, reply = here.follow()
+    assert "2 open, 1 snoozed" in texts([post]).replace(" · ", ", ")
+    assert "Ada" not in texts([post]) and reply.key == key("Bob")
+
+
+# ── Charts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_chart_follows_its_message_and_another_one_each_worsening(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.draws = True
+    here.happens(fall("Ada"), score=P1)
+    post, upload = here.follow()
+    assert (upload.kind, upload.key, upload.of) == ("upload", f"{key('Ada')}:chart:1", key("Ada"))
+    assert "Chart in the thread" in texts([post])
+    assert here.follow(hours=1) == []
+    here.changes(id_of("Ada"), state="worsening", worsened_on=DAY)
+    assert [i.kind for i in here.follow(hours=1)] == ["edit", "reply", "upload"]
+    assert here.thread(key("Ada"))[-1] == f"{key('Ada')}:chart:2"
+
+
+def test_in_a_digest_s_thread_each_chart_stands_below_its_incident_and_says_of_what(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.draws = True
+    here.happens(fall("Ada"), fall("Bob"), score=P3)
+    here.now = MORNING
+    _, first, chart, second, other = here.follow()
+    assert [first.key, second.key] == [key("Ada"), key("Bob")]
+    assert (chart.key, chart.of) == (f"{key('Ada')}:chart:1", digest(MORNING.date()))
+    assert "Ada" in chart.text and "Bob" in other.text
+
+
+def test_a_chart_that_could_not_be_drawn_is_added_when_it_can(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    assert [i.unit for i in here.plan().undrawn] == ["Ada"]
+    here.draws = True
+    assert [i.kind for i in here.follow(hours=1)] == ["edit", "upload"]
+    here.draws = False
+    assert here.plan().undrawn == ()
