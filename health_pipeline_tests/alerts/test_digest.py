@@ -163,7 +163,7 @@ def test_of_too_many_lines_every_group_keeps_some_and_the_rest_is_counted(catalo
 def test_the_longest_lines_and_links_fit(catalog: Catalog) -> None:
     where = "platform=" + "&" * 400
     lines = [line("acknowledged", segment=where, unit="&" * 400) for _ in range(30)]
-    links = {f"{n}" + "&" * 60: f"https://health.example/{n}?" + "&a" * 38 for n in range(5)}
+    links = {f"{n}" + "&" * 60: f"https://health.example/{n}?" + "&a" * 35 for n in range(5)}
     for content in (
         digest_content(catalog, MORNING, lines, snoozed=10**6, open_count=10**6, more=10**6, links=links),
         rollup_content(catalog, lines, more=10**6, links=links),
