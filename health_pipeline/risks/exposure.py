@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import special
 from scipy.optimize import isotonic_regression
 
 from health_pipeline.risks.columns import Codes, codes, numbers
@@ -38,6 +39,11 @@ SPAN_DAYS = 28
 ARRIVAL_HOURS = 48
 RECENT_HOURS = 12
 POST_HALF_LIFE_DAYS = 14
+LATELY_DAYS = 3
+CHANGES = 0.05
+"""Share of creators held to post at another pace in the last ``LATELY_DAYS`` than before: restricted, or in a ring."""
+CHANGED_SHAPE = 0.5
+"""Of the gamma of their new pace around the old one: it may be anything."""
 GONE = ("banned", "left")
 """Status of creators who post no more."""
 ONE_CONTENT = 50.0
@@ -207,7 +213,8 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
         ), posted AS (
             SELECT creator_id, arg_max(tier, published_at) AS tier, arg_max(market, published_at) AS market,
                 min(published_at) AS first,
-                sum(pow(2, -date_diff('minute', published_at, {_now(e)}) / (1440.0 * {POST_HALF_LIFE_DAYS}))) AS posts
+                sum(pow(2, -date_diff('minute', published_at, {_now(e)}) / (1440.0 * {POST_HALF_LIFE_DAYS}))) AS posts,
+                count(*) FILTER (published_at >= {_now(e)} - INTERVAL {LATELY_DAYS} DAY) AS lately
             FROM contents GROUP BY creator_id
         ), sold AS (
             SELECT creator_id, sum(gmv) AS gmv FROM orders
@@ -220,7 +227,8 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
                 {_now(e)} - INTERVAL {e.review.memory_days} DAY) AS start FROM contents
         )
         SELECT creator_id, coalesce(c.tier, p.tier) AS tier, coalesce(c.market, p.market) AS market,
-            coalesce(p.posts, 0) AS posts, coalesce(s.gmv, 0) AS gmv, coalesce(v.views, 0) AS views,
+            coalesce(p.posts, 0) AS posts, coalesce(p.lately, 0) AS lately, coalesce(s.gmv, 0) AS gmv,
+            coalesce(v.views, 0) AS views,
             least(date_diff('hour', greatest(CAST(coalesce(c.joined_at, p.first) AS TIMESTAMP), start), {_now(e)}),
                 24 * {e.review.memory_days}) / 24.0 AS days,
             coalesce(c.status IN {GONE}, false) AS gone
@@ -234,7 +242,9 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     seen = POST_HALF_LIFE_DAYS / np.log(2) * (1 - np.exp2(-days / POST_HALF_LIFE_DAYS))
     gone = rows["gone"].to_numpy(zero_copy_only=False).astype(bool)
     tier = codes(rows, "tier")
-    posts = np.where(gone, 0.0, _posting(numbers(rows, "posts"), seen, tier, gone)) * e.review.horizon_days
+    pace = _posting(numbers(rows, "posts"), seen, tier, gone)
+    pace = _changed(pace, seen, numbers(rows, "lately"), np.minimum(days, LATELY_DAYS))
+    posts = np.where(gone, 0.0, pace) * e.review.horizon_days
     spread = np.expm1(a.content_variance + float(np.average(a.burst)))  # squared coefficient of variation of one post
     return pa.table(
         [
@@ -243,6 +253,31 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
         ],
         schema=CREATORS,
     )  # fmt: skip
+
+
+def passing(e: Evidence, audience: Audience) -> dict[str, float]:
+    """Share of the views of violations that moderation lets through, by severity of the policy.
+
+    Of contents whose life is over and that were found to violate: the views they had over those that their creators'
+    other contents say they would have had. What is never found passes wholly and is not among them.
+    """
+    c = audience.course
+    labelled = e.query(
+        """
+        SELECT number, severity FROM rows JOIN (
+            SELECT content_id, arg_max(severity, decided_at) AS severity FROM labels
+            WHERE violation AND content_id IS NOT NULL AND severity IS NOT NULL GROUP BY content_id
+        ) USING (content_id) ORDER BY number
+        """,
+        rows=pa.table({"content_id": c.ids, "number": np.arange(len(c.age))}),
+    )
+    names = sorted(set(labelled["severity"].to_pylist()))
+    of = np.full(len(c.age), -1)
+    of[labelled["number"].to_numpy()] = [names.index(s) for s in labelled["severity"].to_pylist()]
+    over = (of >= 0) & (c.age > e.review.alive_days * 24 + ARRIVAL_HOURS)
+    would = audience.prior.expected() * audience.whole[c.kind, c.tier]
+    came = _ratios(c.views[over], would[over], of[over], len(names))
+    return {name: float(share) for name, share in zip(names, np.clip(came, 0.05, 1.0), strict=True)}
 
 
 def learn(e: Evidence) -> Audience:
@@ -565,6 +600,25 @@ def _posting(posts: Array, seen: Array, tier: Codes, gone: NDArray[np.bool_]) ->
     spread = ((posts / seen - mean) ** 2 - mean / (2 * seen))[there] / mean[there] ** 2
     shape = 1 / float(np.clip(np.average(spread, weights=seen[there]), 0.05, 5.0)) if there.any() else 1.0
     return np.asarray((posts + shape / 2) / (seen + shape / 2 / mean))
+
+
+def _changed(pace: Array, seen: Array, lately: Array, days: Array) -> Array:
+    """Posts a day where the pace may just have changed: the old and the new one, by how likely each is.
+
+    Args:
+        pace: posts a day over the last weeks, known from ``seen`` days.
+        lately: posts of the last ``days``.
+    """
+
+    def likelihood(shape: Array | float) -> Array:
+        mean = pace * days
+        found: Array = special.gammaln(lately + shape) - special.gammaln(shape) + lately * np.log(mean / (mean + shape))
+        return found + shape * np.log(shape / (mean + shape))
+
+    # The pace over weeks is itself known only as far as it was seen.
+    odds = special.logit(CHANGES) + likelihood(CHANGED_SHAPE) - likelihood(np.maximum(pace * seen, 1.0))
+    new = (lately + CHANGED_SHAPE) / (days + CHANGED_SHAPE / pace)
+    return np.asarray(pace + special.expit(odds) * (new - pace))
 
 
 def _views_per_post(a: Audience, ids: pa.Array, tier: Codes) -> Array:

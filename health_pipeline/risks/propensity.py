@@ -23,6 +23,7 @@ Nothing here uses what a person is: only what was published, and how that was ju
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,7 @@ HUMANS = ((19.0, 1.0), (39.0, 1.0))  # what is believed of reviewers before rate
 KNOTS = (-4.0, -2.0, 0.0, 2.0)  # of the moderation model's log odds, between which the regression is linear
 REPORTS = (1.0, 4.0, 12.0)  # the same of the logarithm of reports: many at once may be an attack on the innocent
 TRAFFIC_DAYS = 28
+ALIKE = ("cluster", "market", "category", "kind", "week")  # contents of which all have the same part of a wave
 
 
 CONTENTS = pa.schema(
@@ -87,7 +89,7 @@ CREATORS = pa.schema(
         column("shape", pa.float64(), "of the gamma posterior of violations per content of the near future"),
         column("rate", pa.float64(), "the same; its mean is shape / rate"),
         column("cohort_mean", pa.float64(), "violations per content of those who post the like"),
-        column("severity", pa.float64(), "harm of one view of a violation, by the policies they violate"),
+        column("severity", pa.float64(), "harm of a violation to come, for each view it would have if nobody acted"),
         column("policy", pa.string(), "the policy they violate most"),
         column("violations_90d", pa.int64(), "confirmed in 90 days and not reversed"),
         column("last_violation_at", pa.timestamp("us"), "when the newest of them was decided, UTC"),
@@ -255,8 +257,9 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
 
     week = np.minimum(age // 7.0, WEEKS).astype(np.int64)
     units, cohorts = _units(rows, creator, week)
+    alike = codes(_weekly(rows, week), *ALIKE)
     first = np.where(np.isnan(rated), np.nan_to_num(violation), np.nan_to_num(rated))
-    usual, usual_now = _usual(first, weight, units, cohorts)
+    usual, usual_now = _usual(first, weight, units, cohorts, alike)
     starts = np.searchsorted(creator, np.arange(len(names)))
     factor = np.ones(n)  # of a content's creator, from their other contents
     for _ in range(ROUNDS):
@@ -267,7 +270,7 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
         )  # fmt: skip
         evidence = np.clip(model.log_odds(features) + known, -MOST_EVIDENCE, MOST_EVIDENCE)
         factors, typical, factor, doubt, probability = _creators(usual, evidence, weight, creator, starts)
-        usual, usual_now = _usual(probability, weight, units, cohorts)
+        usual, usual_now = _usual(probability, weight, units, cohorts, alike)
     return Learned(
         rows, creator, names, week, weight, features, usual, usual_now, typical, evidence, model, reviewers, factors,
         factor, doubt, probability,
@@ -299,21 +302,27 @@ def _units(rows: pa.Table, creator: Codes, week: Codes) -> tuple[Codes, list[Cod
     """
     levels = [
         ("cluster",), ("kind",), ("category",), ("tier",), ("market",), ("category", "kind"), ("market", "category"),
-        ("market", "category", "week"),
+        ("market", "category", "week"), ("cluster", "week"),
     ]  # fmt: skip
-    weeks = (week, np.zeros_like(week), np.full_like(week, WEEKS))
-    copies = pa.concat_tables([rows.append_column("week", pa.array(w)) for w in weeks])
-    finest = codes(copies, "cluster", "market", "category", "tier", "kind", "week")
+    copies = _weekly(rows, week)
+    finest = codes(copies, *ALIKE, "tier")
     key = np.tile(creator, 3) * (finest.max(initial=0) + 1) + finest
     _, first, units = np.unique(key, return_index=True, return_inverse=True)
     return units, [codes(copies, *names)[first] for names in levels]
+
+
+def _weekly(rows: pa.Table, week: Codes) -> pa.Table:
+    """3N rows with ``week``: each content, one like it in the last week, and one like it before the last weeks."""
+    weeks = (week, np.zeros_like(week), np.full_like(week, WEEKS))
+    return pa.concat_tables([rows.append_column("week", pa.array(w)) for w in weeks])
 
 
 @dataclass(frozen=True)
 class Usual:
     """Usual rates of N contents: of a creator with factor θ, ``θ base + extra``.
 
-    What a cohort does more than it used to comes from all alike: nobody is a repeater for it.
+    What a cohort does more than it used to comes from all alike, the large and the small, those who break rules often
+    and those who don't: nobody is a repeater for it.
     """
 
     base: Array
@@ -328,14 +337,26 @@ class Usual:
         return np.clip(np.multiply.outer(self.base, FACTORS) + self.extra[:, None], LEAST, MOST)
 
 
-def _usual(chance: Array, weight: Array, units: Codes, cohorts: list[Codes]) -> tuple[Usual, Usual]:
-    """Usual rates of contents when they were published, and of their like in the last week."""
+def _usual(
+    chance: Array, weight: Array, units: Codes, cohorts: list[Codes], alike: Codes
+) -> tuple[Usual, Usual]:  # fmt: skip
+    """Usual rates of contents when they were published, and of their like in the last week.
+
+    Args:
+        alike: (3N,) groups by :data:`ALIKE`.
+    """
     count, n = len(cohorts[0]), len(chance)
     violations = np.bincount(units[:n], weights=weight * chance, minlength=count).astype(float)
     posts = np.bincount(units[:n], weights=weight, minlength=count).astype(float)
     then, now, before = shrinkage.pooled_rates(violations, posts, cohorts)[units].reshape(3, n)
-    of_then, of_now = (Usual(np.minimum(x, before), np.maximum(x - before, 0.0)) for x in (then, now))
-    return of_then, of_now
+
+    def usual(rate: Array, group: Codes) -> Usual:
+        beyond = np.bincount(group, weight * np.maximum(rate - before, 0.0))
+        more = beyond / np.maximum(np.bincount(group, weight), 1e-9)
+        return Usual(np.minimum(rate, before), more[group])
+
+    groups = alike.reshape(3, n)
+    return usual(then, groups[0]), usual(now, groups[1])
 
 
 def _creators(
@@ -376,12 +397,14 @@ class Policies:
     Attributes:
         names: of P policies.
         harm: (P,) of one view.
+        severities: of the policies; empty where none is known.
         contents: (N, P) shares, by cohort, creator, and what the content itself shows.
         creators: (C, P) shares of violations to come.
     """
 
     names: list[str]
     harm: Array
+    severities: list[str]
     contents: Array
     creators: Array
 
@@ -402,19 +425,28 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     )
     names = found["policy"].to_pylist() or [""]
     weights, usual_harm = e.review.severity, float(np.mean(list(e.review.severity.values()) or [1.0]))
-    harm = np.array([weights.get(s or "", usual_harm) for s in found["severity"].to_pylist()] or [usual_harm])
+    severities = [s or "" for s in found["severity"].to_pylist()] or [""]
+    harm = np.array([weights.get(s, usual_harm) for s in severities])
     at = _positions(rows["policy"], names)
     sure = (at >= 0) & (learned.probability > 0.5)
     count = np.zeros((n, len(names)))
     count[sure, at[sure]] = (learned.weight * learned.probability)[sure]
 
-    shares = np.tile((count.sum(axis=0) + 0.5) / (count.sum() + 0.5 * len(names)), (n, 1))
-    recent = rows.append_column("week", pa.array(learned.week))
-    for level in (("kind",), ("category", "kind"), ("market", "category", "kind"), ("market", "category", "week")):
-        shares = _pool(count, shares, codes(recent, *level))
+    # Contents, and their like in the last week, which teach nothing.
+    shares = np.tile((count.sum(axis=0) + 0.5) / (count.sum() + 0.5 * len(names)), (2 * n, 1))
+    recent, taught = rows.append_column("week", pa.array(learned.week)), np.concatenate([count, np.zeros_like(count)])
+    recent = pa.concat_tables([recent, rows.append_column("week", pa.array(np.zeros_like(learned.week)))])
+    for level in (
+        ("kind",), ("category", "kind"), ("market", "category", "kind"), ("market", "category", "kind", "week"),
+        ALIKE,
+    ):  # fmt: skip
+        shares = _pool(taught, shares, codes(recent, *level))
+    shares, now = shares[:n], shares[n:]
     of_creator = _mean(shares, learned.creator)
-    own = shrinkage.pooled_shares(_sum(count, learned.creator), of_creator)
-    shares = shares * (own / of_creator)[learned.creator]
+    habit = shrinkage.pooled_shares(_sum(count, learned.creator), of_creator) / of_creator
+    shares = shares * habit[learned.creator]
+    own = _mean(now, learned.creator) * habit
+    own /= own.sum(axis=1, keepdims=True)
     # What the content itself shows: the policies reported, and whether it repeats another.
     reported = _reported(e, rows, names)
     right = float(np.sum(reported[sure, at[sure]])) + 8.0
@@ -423,7 +455,7 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     repeats = numbers(rows, "near_duplicate") == 1
     among = (count[repeats].sum(axis=0) + 0.5) / (count.sum(axis=0) + 10.0)
     shares = np.where(repeats[:, None], shares * among, shares * (1.0 - among))
-    return Policies(names, harm, shares / shares.sum(axis=1, keepdims=True), own)
+    return Policies(names, harm, severities, shares / shares.sum(axis=1, keepdims=True), own)
 
 
 def _positions(column_: pa.ChunkedArray, names: list[str]) -> Codes:
@@ -488,10 +520,17 @@ def contents(e: Evidence, clusters: pa.Table, learned: Learned | None = None) ->
     return _table(CONTENTS, rows.take(pa.array(there)), made)
 
 
-def creators(e: Evidence, clusters: pa.Table, learned: Learned | None = None) -> pa.Table:
-    """:data:`CREATORS`: creators with contents in the memory; arguments as :func:`contents`."""
+def creators(
+    e: Evidence, clusters: pa.Table, learned: Learned | None = None, passing: Mapping[str, float] | None = None
+) -> pa.Table:  # fmt: skip
+    """:data:`CREATORS`: creators with contents in the memory; other arguments as :func:`contents`.
+
+    Args:
+        passing: share of the views of violations to come that moderation lets through, by severity; else all.
+    """
     learned = learned or learn(e, clusters)
     mix, creator, count = policies(e, learned), learned.creator, len(learned.names)
+    harm = mix.harm * np.array([(passing or {}).get(severity, 1.0) for severity in mix.severities])
     posts = np.bincount(creator, weights=learned.weight, minlength=count)
     base, extra, cohort = (
         np.bincount(creator, weights=learned.weight * x, minlength=count) / posts
@@ -517,7 +556,7 @@ def creators(e: Evidence, clusters: pa.Table, learned: Learned | None = None) ->
         "shape": (mean / deviation) ** 2,
         "rate": mean / deviation**2,
         "cohort_mean": cohort,
-        "severity": mix.creators @ mix.harm,
+        "severity": mix.creators @ harm,
         "policy": mix.likeliest(mix.names, mix.creators),
     }
     return _table(CREATORS, about, made)

@@ -94,8 +94,9 @@ def estimate(e: Evidence, clusters: pa.Table) -> Estimates:
     learned = propensity.learn(e, clusters)
     audience = exposure.learn(e)
     alive = exposure.contents(e, audience)
+    passing = exposure.passing(e, audience)
     return Estimates(
-        propensity.contents(e, clusters, learned), propensity.creators(e, clusters, learned),
+        propensity.contents(e, clusters, learned), propensity.creators(e, clusters, learned, passing),
         propensity.products(e, clusters, learned), alive, exposure.creators(e, audience, alive),
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ Codes = NDArray[np.int64]
 
 SHAPES = np.geomspace(0.03, 3000.0, 50)
 STRENGTHS = np.geomspace(0.3, 300_000.0, 60)
+STRAYS = 0.02  # share of cohorts held to be unlike the others: one where a wave goes over must not be drawn to them
+STRAY_SHAPE = 0.5  # what is believed of these: hardly anything
 ALIKE = 0.5  # standard deviation of a cohort's log shape or log strength around the whole's
 SWEEPS = 2  # over the levels of cohorts: the coarse ones once more when the fine ones are known
 CHUNK = 50_000  # units whose likelihoods on the grid are in memory at once
@@ -208,12 +211,30 @@ def fit_shapes(counts: Array, expected: Array, cohort: Codes | None = None, coho
     """
 
     def likelihood(rows: slice) -> Array:
-        y, e, k = counts[rows, None], expected[rows, None], SHAPES
-        # Without y log e and log y!, which are the same for all shapes.
-        found: Array = special.gammaln(y + k) - special.gammaln(k) - (y + k) * np.log1p(e / k) - y * np.log(k)
-        return found
+        return _gamma_likelihood(counts[rows], expected[rows], SHAPES)
 
     return _likeliest(likelihood, SHAPES, expected > 0, cohort, cohorts)
+
+
+def _gamma_likelihood(counts: Array, expected: Array, shapes: Array) -> Array:
+    """(N, K) log-likelihood of counts where rates relative to ``expected`` are gamma with mean 1 and (K,) shapes."""
+    y, e, k = counts[:, None], expected[:, None], shapes
+    # Without y log e and log y!, which are the same for all shapes.
+    found: Array = special.gammaln(y + k) - special.gammaln(k) - (y + k) * np.log1p(e / k) - y * np.log(k)
+    return found
+
+
+def _alike(likelihood: Callable[[Array], Array], known: NDArray[np.bool_]) -> tuple[float, Array]:
+    """How alike the units are, but for strays, and each one's chance to be a stray.
+
+    Args:
+        likelihood: (N, K) log-likelihoods of units at K shapes.
+    """
+    stray = likelihood(np.array([STRAY_SHAPE]))
+    each = np.logaddexp(np.log1p(-STRAYS) + likelihood(SHAPES), np.log(STRAYS) + stray)
+    alike = np.exp(_peak(np.log(SHAPES), each[known].sum(axis=0, keepdims=True)))
+    odds = special.logit(STRAYS) + stray[:, 0] - likelihood(alike)[:, 0]
+    return float(alike[0]), np.asarray(special.expit(odds))
 
 
 def fit_strengths(hits: Array, trials: Array, mean: Array, cohort: Codes | None = None, cohorts: int = 1) -> Array:
@@ -272,6 +293,9 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
     a unit with much exposure counts for less than its exposure: one who breaks every rule must not become the usual.
     (Multiplicative credibility, H. Bühlmann and A. Gisler: *A Course in Credibility Theory*, 2005.)
 
+    Of a level's cohorts a share ``STRAYS`` may be unlike the others, and is not drawn to them: each by how likely it is
+    to be one (a contaminated prior: J. Berger and L. M. Berliner, *Annals of Statistics* 14, 1986).
+
     Args:
         counts: (N,) events.
         exposure: (N,) same order; units with 0 get the rates of their cohorts.
@@ -290,8 +314,9 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
             seen: Array = np.bincount(codes, weights=weight * counts, minlength=len(factor)).astype(float)
             usual: Array = np.bincount(codes, weights=weight * expected, minlength=len(factor)).astype(float)
             centre = max(float(seen.sum()), 1e-3) / float(usual.sum()) if usual.sum() > 0 else 1.0
-            alike = float(fit_shapes(seen, usual * centre)[0])
-            factor[:] = centre * (alike + seen) / (alike + usual * centre)
+            alike, stray = _alike(partial(_gamma_likelihood, seen, usual * centre), usual > 0)
+            own, free = ((a + seen) / (a + usual * centre) for a in (alike, STRAY_SHAPE))
+            factor[:] = centre * (own + stray * (free - own))
             rates = rates * factor[codes]
     return rates
 
@@ -299,26 +324,32 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
 def pooled_shares(counts: Array, usual: Array) -> Array:
     """(N, P) shares of P kinds in each unit: its own counts, drawn to ``usual`` as far as units are alike.
 
-    Dirichlet-multinomial; the concentration by marginal likelihood.
+    Dirichlet-multinomial; the concentration by marginal likelihood, with strays as in :func:`pooled_rates`.
 
     Args:
         counts: (N, P) events of each kind, may be fractional.
         usual: (N, P) or (P,) shares, positive.
     """
-    usual = np.broadcast_to(usual, counts.shape)
-    some = counts.sum(axis=1) > 0
-    seen, mean = _some(counts[some]), _some(usual[some])
-    total = seen.sum(axis=1)
+    usual = np.broadcast_to(np.asarray(usual, float), counts.shape)
+    total = counts.sum(axis=1)
+    some = total > 0
+    seen, mean = counts[some], usual[some]
+    shape, _ = _alike(partial(_shares_likelihood, _some(seen), _some(mean)), np.ones(len(_some(seen)), bool))
+    log = [_shares_likelihood(seen, mean, np.array([a]))[:, 0] for a in (STRAY_SHAPE, shape)]
+    stray = np.zeros(len(counts))
+    stray[some] = special.expit(special.logit(STRAYS) + log[0] - log[1])
+    weight = (1.0 - stray) * total / (total + shape) + stray * total / (total + STRAY_SHAPE)
+    own = np.divide(counts, total[:, None], where=total[:, None] > 0, out=np.zeros_like(usual))
+    found: Array = weight[:, None] * own + (1.0 - weight[:, None]) * usual
+    return found
 
-    def likelihood(rows: slice) -> Array:
-        found: Array = special.gammaln(SHAPES) - special.gammaln(SHAPES + total[rows, None])
-        for kind in range(seen.shape[1]):
-            a = mean[rows, kind, None] * SHAPES
-            found = found + special.gammaln(a + seen[rows, kind, None]) - special.gammaln(a)
-        return found
 
-    alike = _likeliest(likelihood, SHAPES, total > 0, None, 1)[0]
-    found: Array = (counts + alike * usual) / (counts.sum(axis=1) + alike)[:, None]
+def _shares_likelihood(seen: Array, mean: Array, shapes: Array) -> Array:
+    """(N, K) log-likelihood of counts whose shares are Dirichlet around ``mean`` with (K,) concentrations."""
+    found: Array = special.gammaln(shapes) - special.gammaln(shapes + seen.sum(axis=1)[:, None])
+    for kind in range(seen.shape[1]):
+        a = mean[:, kind, None] * shapes
+        found = found + special.gammaln(a + seen[:, kind, None]) - special.gammaln(a)
     return found
 
 

@@ -223,6 +223,45 @@ def test_posts_to_come_follow_posts_so_far_and_those_who_are_gone_post_no_more(r
     assert numbers(found, "alive_views_to_come").sum() == pytest.approx(numbers(alive, "views_to_come").sum())
 
 
+def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on_and_chance_is_no_change(review: Review) -> None:
+    steady = exposure._changed(np.full(4, 1.0), np.full(4, 20.0), np.array([2.0, 3.0, 4.0, 5.0]), np.full(4, 3.0))
+    np.testing.assert_allclose(steady, 1.0, atol=0.1)
+    more, less = exposure._changed(np.full(2, 2.0), np.full(2, 20.0), np.array([24.0, 0.0]), np.full(2, 3.0))
+    assert more > 6.0
+    assert less < 1.9
+    world = World()
+    contents = world.evidence(review).query("SELECT * FROM contents")
+    burst = pa.table({
+        "content_id": [f"w{i}" for i in range(12)], "creator_id": ["c007"] * 12, "market": ["ID"] * 12,
+        "category": ["beauty"] * 12, "tier": ["nano"] * 12, "kind": ["video"] * 12,
+        "published_at": NOW - np.arange(2, 62, 5) * HOUR,
+    })  # fmt: skip
+    traffic = world.evidence(review).query("SELECT * FROM traffic")
+    both = pa.concat_tables([contents.select(burst.schema.names).cast(burst.schema), burst])
+    e = Evidence.of_tables(DAY, review, contents=both, traffic=traffic)
+    posts = numbers(exposure.creators(e), "posts_to_come")
+    assert posts[7] > 20
+    assert np.delete(posts, 7) == pytest.approx(np.full(CREATORS - 1, 7.0), rel=0.2)
+
+
+def test_moderation_lets_through_what_labelled_violations_were_watched_in_spite_of_it(
+    marketplace: Catalog, twin_folder: Path
+) -> None:
+    for e in of_files(marketplace, twin_folder, [TWIN_LAST - dt.timedelta(days=5)]):
+        found = exposure.passing(e, exposure.learn(e))
+        assert set(found) <= set(e.review.severity)
+        assert all(0.05 <= share <= 1.0 for share in found.values())
+        assert np.mean(list(found.values())) < 0.9
+        cut = e.query("SELECT * REPLACE (0 AS views) FROM traffic JOIN (SELECT DISTINCT content_id FROM labels "
+                      "WHERE violation AND severity = 'moderate') USING (content_id)")  # fmt: skip
+        rest = e.query("SELECT * FROM traffic ANTI JOIN cut USING (content_id)", cut=cut)
+        tables = {name: e.query(f"SELECT * FROM {name}") for name in ("contents", "labels")}
+        again = Evidence.of_tables(
+            e.day, e.review, traffic=pa.concat_tables([rest, cut.select(rest.schema.names).cast(rest.schema)]), **tables
+        )
+        assert exposure.passing(again, exposure.learn(again))["moderate"] < 0.5 * found["moderate"]
+
+
 def test_without_any_evidence_there_is_nothing_to_expect(review: Review) -> None:
     e = Evidence.of_tables(DAY, review)
     assert exposure.contents(e).num_rows == 0

@@ -15,6 +15,7 @@ from scipy import special, stats
 from health_pipeline.catalog.model import Catalog, Review
 from health_pipeline.catalog.roles import ROLES
 from health_pipeline.risks import propensity
+from health_pipeline.risks.columns import codes
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.propensity import NOBODY, Learned
 
@@ -244,17 +245,51 @@ def test_what_a_cohort_does_more_than_it_used_to_is_extra_to_all_of_it() -> None
     n = 4000
     creator = np.repeat(np.arange(200), 20)
     market = np.where(creator < 100, "ID", "TH")
+    large = creator % 4 == 0
+    tier = np.where(large, "mega", "nano")
     week = np.tile(np.r_[np.zeros(5, int), np.full(15, propensity.WEEKS)], 200)
-    same = {name: pa.array(["x"] * n) for name in ("cluster", "kind", "category", "tier")}
-    units, cohorts = propensity._units(pa.table(same | {"market": market}), creator, week)
-    chance = np.where((market == "ID") & (week == 0), 0.4, 0.05)
-    usual, now = propensity._usual(chance, np.ones(n), units, cohorts)
+    same = {name: pa.array(["x"] * n) for name in ("cluster", "kind", "category")}
+    rows = pa.table(same | {"market": market, "tier": tier})
+    units, cohorts = propensity._units(rows, creator, week)
+    alike = codes(propensity._weekly(rows, week), *propensity.ALIKE)
     wave = (market == "ID") & (week == 0)
-    np.testing.assert_allclose(usual.of(1.0)[wave], 0.4, rtol=0.2)
+    chance = np.where(large, 0.01, 0.06) + np.where(wave, 0.35, 0.0)
+    usual, now = propensity._usual(chance, np.ones(n), units, cohorts, alike)
+    np.testing.assert_allclose(usual.of(1.0)[wave & ~large], 0.41, rtol=0.2)
     np.testing.assert_allclose(usual.of(0.0)[wave], 0.35, rtol=0.3)
     assert (usual.of(0.0)[~wave] < 0.02).all()
-    np.testing.assert_allclose(now.of(1.0)[market == "ID"], 0.4, rtol=0.2)
+    np.testing.assert_allclose(now.of(1.0)[market == "ID"], 0.38, rtol=0.25)
     assert (now.of(1.0)[market == "TH"] < 0.1).all()
+    assert (now.of(1.0)[(market == "TH") & large] < 0.03).all(), "the large break fewer rules where there is no wave"
+
+
+def test_what_a_cluster_began_to_do_lately_is_extra_to_its_members() -> None:
+    n = 4000
+    creator = np.repeat(np.arange(200), 20)
+    week = np.tile(np.r_[np.zeros(5, int), np.full(15, propensity.WEEKS)], 200)
+    member = creator < 8
+    same = {name: pa.array(["x"] * n) for name in ("market", "kind", "category", "tier")}
+    rows = pa.table(same | {"cluster": pa.array(np.where(member, "k", ""), mask=~member)})
+    units, cohorts = propensity._units(rows, creator, week)
+    alike = codes(propensity._weekly(rows, week), *propensity.ALIKE)
+    chance = np.where(member & (week == 0), 0.9, 0.05)
+    _, now = propensity._usual(chance, np.ones(n), units, cohorts, alike)
+    assert (now.of(0.1)[member] > 0.6).all(), "whatever they did before"
+    assert (now.of(1.0)[~member] < 0.1).all()
+
+
+def test_what_will_be_violated_is_what_a_wave_violates_and_counts_as_far_as_it_gets_through(
+    evidence: Evidence, learned: Learned
+) -> None:
+    """The twin's wave is of counterfeits, which are severe."""
+    plain = propensity.creators(evidence, NOBODY, learned)
+    wave = (pc.field("market") == "ID") & (pc.field("category") == "beauty")
+    inside, outside = (numbers(plain.filter(x), "severity") for x in (wave, ~wave))
+    assert inside.mean() > 1.25 * outside.mean()
+    half = propensity.creators(evidence, NOBODY, learned, dict.fromkeys(evidence.review.severity, 0.5))
+    np.testing.assert_allclose(numbers(half, "severity"), numbers(plain, "severity") / 2)
+    without = propensity.creators(evidence, NOBODY, learned, {"severe": 0.1})
+    assert (numbers(without, "severity") < numbers(plain, "severity")).all()
 
 
 def test_a_wave_over_a_cohort_makes_nobody_a_repeater() -> None:

@@ -168,6 +168,24 @@ def test_few_steps_from_a_gamma_predict_no_worse_than_the_likeliest_distribution
     assert np.mean((smooth.mean - rates) ** 2) < 1.01 * np.mean((sharp.mean - rates) ** 2)
 
 
+def test_one_cohort_unlike_all_others_keeps_its_own_rate_and_shares() -> None:
+    rng = np.random.default_rng(18)
+    cohort = np.repeat(np.arange(100), 20)
+    rate = np.where(cohort == 7, 3.0, 0.2)
+    counts = rng.poisson(rate).astype(float)
+    usual = pooled_rates(counts, np.ones(2000), [cohort])
+    assert usual[cohort == 7][0] > 2.0
+    others = usual[cohort != 7]
+    assert others.min() > 0.1 and others.max() < 0.35, "the others are drawn together as without it"
+
+    mix = np.array([0.5, 0.3, 0.2])
+    seen = np.stack([rng.multinomial(30, mix) for _ in range(200)]).astype(float)
+    seen[11] = [0.0, 2.0, 28.0]
+    shares = pooled_shares(seen, mix)
+    np.testing.assert_allclose(shares[11], seen[11] / 30, atol=0.05)
+    assert np.abs(np.delete(shares, 11, axis=0) - mix).mean() < 0.02
+
+
 def test_a_gamma_on_a_grid_has_its_mean_and_spread() -> None:
     fine = np.geomspace(1e-4, 60.0, 400)
     on_grid = Gridded(fine, gamma_weights(fine, 0.8)[None])
@@ -226,7 +244,8 @@ def test_shares_of_kinds_follow_the_unit_where_units_differ_and_the_usual_where_
     usual = np.array([0.5, 0.3, 0.2])
     alike = np.stack([rng.multinomial(20, usual) for _ in range(500)]).astype(float)
     own = np.stack([rng.multinomial(20, rng.dirichlet(usual)) for _ in range(500)]).astype(float)
-    np.testing.assert_allclose(pooled_shares(alike, usual), np.tile(usual, (500, 1)), atol=0.05)
+    drawn = np.abs(pooled_shares(alike, usual) - usual)
+    assert drawn.mean() < 0.005 and drawn.max() < 0.1
     assert np.abs(pooled_shares(own, usual) - own / 20).max() < 0.06
     nothing = pooled_shares(np.zeros((2, 3)), usual)
     np.testing.assert_allclose(nothing, np.tile(usual, (2, 1)))
