@@ -188,7 +188,7 @@ def incident_content(catalog: Catalog, incident: Incident, about: About) -> Cont
         kit.Part(3, (kit.context(["Chart in the thread"]),) if about.chart else ()),
         kit.Part(1, tuple(kit.link_line(others))),
         kit.Part(0, tuple(buttons)),
-        kit.Part(5, tuple(_record(about.record)) if is_so else ()),
+        kit.Part(5, tuple(_record(incident, about.record)) if is_so else ()),
     ]
     note = kit.said(" ".join(["There is more than a message holds.", *[kit.link(*x) for x in list(links.items())[:1]]]))
     if about.notice == RETRACTED:  # else the sentence tells what it was about
@@ -206,13 +206,8 @@ def change_content(
         about: as it is after the change; its ``mention`` is rendered of what is overdue or raised.
         by: who changed it; by default whom the standing names.
     """
-    links = kit.web_links(about.links)
-    words, shown = _change(catalog, incident, about, what, by)
-    if about.mention and what in _URGENT:
-        shown = f"{_mentions(about)} {shown}"
-    title = wording.title(catalog, incident)
-    text = escape(f"{words} {title}" if what in _BY_PEOPLE else words, 2_000)
-    return Content(kit.with_link(text, links), (kit.said(shown),))
+    text, blocks = (_by_people if what in _BY_PEOPLE else _by_itself)(catalog, incident, about, what, by)
+    return Content(kit.with_link(escape(text, 2_000), kit.web_links(about.links)), blocks)
 
 
 def withdrawn_content(told: Content, *, reply: bool = False) -> Content:
@@ -378,11 +373,47 @@ def _verdict(standing: Standing) -> str:
 
 
 _URGENT: tuple[Change, ...] = ("overdue", "raised")
-_BY_PEOPLE: tuple[Change, ...] = ("acknowledged", "assigned", "verdict", "snoozed", "overdue")
+_BY_PEOPLE: tuple[Change, ...] = ("acknowledged", "assigned", "verdict", "snoozed")
 
 
-def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by: By | None) -> tuple[str, str]:
-    """(for the text, for the block as mrkdwn)."""
+def _by_itself(
+    catalog: Catalog, incident: Incident, about: About, what: Change, by: By | None
+) -> tuple[str, tuple[Block, ...]]:
+    """Text and blocks of a change that nobody made, or that is told as anew."""
+    mentions = _mentions(about) if what in _URGENT else ""
+    title, told = wording.title(catalog, incident), story(catalog, incident, about)
+    if what == "overdue":
+        within = _within(catalog, about)
+        words = "Nobody has acknowledged this yet."
+        if about.told_at is not None and within is not None:
+            due = _clock_time(about.told_at + dt.timedelta(minutes=within), about.told_at)
+            words += f" It was due by {due}."
+        return f"{words} {title}", (kit.said(f"{mentions} {words}".lstrip()),)
+    if what == "snoozed":
+        return f"Snooze lifted. {told}", (kit.said(f"Snooze lifted{_by(by)}."), kit.section(told, 800))
+    start = {"reopened": "Flared up again", "raised": f"Now {about.severity}"}.get(what) or STATES[what]
+    if what == "merged":
+        words = f"{start}. {_merged(incident)}"
+        return f"{words} {title}", (kit.section(words, 800),)
+    words = told if told.startswith(start) else f"{start}. {told}"
+    return words, (*([kit.said(mentions)] if mentions else []), kit.section(words, 800))
+
+
+def _by_people(
+    catalog: Catalog, incident: Incident, about: About, what: Change, by: By | None
+) -> tuple[str, tuple[Block, ...]]:
+    """Text and blocks of what somebody decided, or took back. Who it was stands in the blocks alone: a text is read out
+    as it is, and no screen reader makes a name of an ID.
+    """
+    standing = about.standing
+    if what == "snoozed" and standing.snooze is None:
+        return _by_itself(catalog, incident, about, what, by)
+    words, who = _decision(about, what, by)
+    return f"{words} {wording.title(catalog, incident)}", (kit.said(who),)
+
+
+def _decision(about: About, what: Change, by: By | None) -> tuple[str, str]:
+    """What was decided, without and with who decided it; the second as mrkdwn."""
     standing = about.standing
     if what == "acknowledged":
         seen = standing.acknowledged
@@ -402,24 +433,9 @@ def _change(catalog: Catalog, incident: Incident, about: About, what: Change, by
             return "The verdict was taken back.", f"The verdict was taken back{_by(by)}."
         judge = _by(by or standing.judged)
         return f"Verdict: {VERDICTS[standing.verdict].lower()}.", f"Verdict{judge}: {_verdict(standing)}."
-    if what == "snoozed":
-        if standing.snooze is None:
-            return "Snooze lifted.", f"Snooze lifted{_by(by)}."
-        until = f"Snoozed until {wording.day(standing.snooze.until)}"
-        return f"{until}.", f"{until}{_by(by or standing.snooze.by)}."
-    if what == "overdue":
-        within = _within(catalog, about)
-        due = ""
-        if about.told_at is not None and within is not None:
-            due = f" It was due by {_clock_time(about.told_at + dt.timedelta(minutes=within), about.told_at)}."
-        return f"Nobody has acknowledged this yet.{due}", f"Nobody has acknowledged this yet.{due}"
-    start = {"reopened": "Flared up again", "raised": f"Now {about.severity}"}.get(what) or STATES[what]
-    if what == "merged":
-        words = f"{start}. {_merged(incident)}"
-    else:
-        told = story(catalog, incident, about)
-        words = told if told.startswith(start) else f"{start}. {told}"
-    return words, escape(words, 1_000)
+    assert standing.snooze is not None
+    until = f"Snoozed until {wording.day(standing.snooze.until)}"
+    return f"{until}.", f"{until}{_by(by or standing.snooze.by)}."
 
 
 # ── Numbers, evidence, causes ────────────────────────────────────────────────────────────────────────────────────────
@@ -600,18 +616,16 @@ def _snoozes(catalog: Catalog, incident: Incident) -> dict[str, list[tuple[str, 
     }
 
 
-def _record(record: TrackRecord | None) -> list[Block]:
+def _record(incident: Incident, record: TrackRecord | None) -> list[Block]:
     """How often incidents of this metric were what they seemed to be; nothing when none was judged."""
     if record is None or not record.judged:
         return []
-    were = "was" if record.judged == 1 else "were"
+    of = "incident" if incident.kind == "shift" else "hole"
+    where = "of this metric" if incident.kind == "shift" else "in the data"
+    were, real = ("was" if number == 1 else "were" for number in (record.judged, record.real))
     low, high = (f"{100 * end:.0f}" for end in (record.low, record.high))
-    return [
-        kit.context(
-            [
-                f"Of {wording.count(record.judged, 'incident')} of this metric that {were} judged, {record.real:,} "
-                f"{'was' if record.real == 1 else 'were'} real (precision {100 * record.precision:.0f} %, 95 % CI "
-                f"{low} to {high} %)"
-            ]
-        )
-    ]
+    told = (
+        f"Of {wording.count(record.judged, of)} {where} that {were} judged, {record.real:,} {real} real "
+        f"(precision {100 * record.precision:.0f} %, 95 % CI {low} to {high} %)"
+    )
+    return [kit.context([told])]
