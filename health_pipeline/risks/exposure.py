@@ -140,7 +140,8 @@ class Audience:
 
     Attributes:
         curve: (kinds, markets, 24, H + 1) share of the views that has come by an age, by first hours to midnight.
-        known: (kinds, markets, 24, H + 1) share of the views that can be known now at that age; of it,
+        known: (kinds, markets, 24, S + 1) share of the views that can be known now at that age, S the hours of four
+            weeks: a day that is missing is missing from the lives of those who lived then; of it,
         recent: the part of the last hours.
         prior: size of each content by its creator's *other* contents.
         creator: (creators,) log audience of a creator against the cohort, and its variance.
@@ -285,11 +286,11 @@ def learn(e: Evidence) -> Audience:
     course = _course(e)
     hours = e.review.alive_days * 24
     density = _curves(e, course, hours)
-    arrived = _arrival(e, course, hours)
+    arrived = _arrival(e, course)
     curve, known, recent = _shares(density, arrived)
     lived = _lived(course, hours)
     burst = _burst(course, curve, lived)
-    observable = known[course.kind, course.market, course.first - 1, np.minimum(course.age, hours)]
+    observable = known[course.kind, course.market, course.first - 1, np.minimum(course.age, SPAN_DAYS * 24)]
     telling = ~course.stopped & (observable > 0)
     whole = lived if lived.any() else telling & (observable > 0.3)
     observed = np.log((course.views + 0.5) / np.maximum(observable, 0.3)) + np.log1p(burst[course.tier]) / 2
@@ -396,8 +397,8 @@ def _curves(e: Evidence, course: Course, hours: int) -> Array:
     return np.asarray(found / found.sum(axis=-1, keepdims=True))
 
 
-def _arrival(e: Evidence, course: Course, hours: int) -> Array:
-    """(markets, H) share that is known of the traffic of 1, 2, ... hours ago."""
+def _arrival(e: Evidence, course: Course) -> Array:
+    """(markets, S) share that is known of the traffic of 1, 2, ... hours ago, back to where traffic is read."""
     rows = e.query(
         f"""
         SELECT date_diff('hour', t.hour, {_now(e)}) AS back, k.market, count(*) AS rows
@@ -408,7 +409,7 @@ def _arrival(e: Evidence, course: Course, hours: int) -> Array:
     )  # fmt: skip
     counted = np.zeros((course.markets, SPAN_DAYS * 24))
     counted[rows["market"].to_numpy(), rows["back"].to_numpy() - 1] = numbers(rows, "rows")
-    known = np.ones((course.markets, hours))
+    known = np.ones((course.markets, SPAN_DAYS * 24))
     by_day = counted.reshape(course.markets, SPAN_DAYS, 24)
     daily = by_day.sum(axis=2)
     habit = np.median(daily, axis=1, keepdims=True)
@@ -426,17 +427,19 @@ def _arrival(e: Evidence, course: Course, hours: int) -> Array:
         level = max(seen[settled].sum() / expected[settled].sum(), 1e-3)
         share = isotonic_regression(seen / (expected * level), weights=expected).x
         known[:, :ARRIVAL_HOURS] = np.clip(share / max(share[-1], 1e-9), 0.0, 1.0)
-    return np.asarray(known * np.repeat(there[:, : hours // 24], 24, axis=1))
+    return np.asarray(known * np.repeat(there, 24, axis=1))
 
 
 def _shares(density: Array, arrived: Array) -> tuple[Array, Array, Array]:
-    """(kinds, markets, 24, H + 1) each, by hours of age: share that has come, that is known, and the recent part."""
+    """(kinds, markets, 24, H + 1) share come by hours of age; (..., S + 1) share known, and the recent part of it."""
     kinds, markets, firsts, hours = density.shape
     curve = np.zeros((kinds, markets, firsts, hours + 1))
     curve[..., 1:] = np.cumsum(density, axis=-1)
-    known, recent = np.zeros_like(curve), np.zeros_like(curve)
-    for age in range(1, hours + 1):
-        late = density[..., :age] * arrived[None, :, None, :age][..., ::-1]  # the hour of birth is `age` hours ago
+    span = arrived.shape[1]
+    known, recent = np.zeros((2, kinds, markets, firsts, span + 1))
+    for age in range(1, span + 1):
+        # The hour of birth is `age` hours ago.
+        late = density[..., :age] * arrived[None, :, None, max(age - hours, 0) : age][..., ::-1]
         known[..., age] = late.sum(axis=-1)
         recent[..., age] = late[..., max(age - RECENT_HOURS, 0) :].sum(axis=-1)
     return curve, known, recent

@@ -156,6 +156,16 @@ def test_a_market_without_data_for_a_day_is_not_taken_for_one_without_an_audienc
     assert others == pytest.approx(1, abs=0.05)
 
 
+def test_a_missing_day_says_nothing_of_the_audience_of_those_whose_lives_were_over(review: Review) -> None:
+    world = World()
+    there = (world.hour < NOW - 168 * HOUR) | (world.hour >= NOW - 144 * HOUR) | (world.market[world.content] != "TH")
+    whole = exposure.creators(world.evidence(review))
+    holed = exposure.creators(world.evidence(review, there))
+    ratio = numbers(holed, "views_per_post") / numbers(whole, "views_per_post")
+    assert np.median(ratio[::3]) == pytest.approx(1.0, abs=0.1), "of Thailand, where a day is missing"
+    assert np.median(np.delete(ratio, np.s_[::3])) == pytest.approx(1.0, abs=0.1)
+
+
 def test_velocity_is_high_where_the_last_hours_outrun_age_and_audience_and_low_elsewhere(review: Review) -> None:
     world = World()
     running = np.flatnonzero((world.published < NOW - 30 * HOUR) & (world.published > NOW - 100 * HOUR))[:20]
