@@ -229,19 +229,22 @@ class _Planner:
         self.undrawn: dict[str, Incident] = {}
 
     def plan(self) -> Plan:
-        retold, kept = [], []
-        for story in [self._story(told) for told in self.rows.values() if told.form != "none"]:
-            if story.is_gone:
-                self._withdraw(story)
-            elif self._deserves_a_post(story):
-                retold.append(story)
-                continue
-            else:
-                self._keep(story)
-            kept.append(story.told.first_key)
+        stories = [self._story(told) for told in self.rows.values() if told.form != "none"]
+        retold = [story for story in stories if self._deserves_a_post(story)]
+        kept = [story for story in stories if story not in retold]
         chosen, withheld = self._choose()
-        self._tell_at_once([i for i in chosen if self._severity(i).at_once], retold)
-        waiting = self._digest([i for i in chosen if not self._severity(i).at_once], kept)
+        at_once = [incident for incident in chosen if self._severity(incident).at_once]
+        digests, waiting = self._digests([i for i in chosen if i not in at_once], kept)
+        in_digest = {first_key for lines in digests.values() for _, first_key in lines}
+        for story in kept:
+            is_told = story.told.first_key in in_digest
+            if story.is_gone:
+                self._withdraw(story, is_told)
+            else:
+                self._keep(story, is_told)
+        self._tell_at_once(at_once, retold)
+        for channel, lines in digests.items():
+            self._tell_digest(channel, lines)
         self._look_ahead()
         before = {told.first_key: told for told in self.known.told}
         rollups = [intent for post, thread in self.rollups.items() for intent in (self._rollup(post, thread), *thread)]
@@ -278,8 +281,8 @@ class _Planner:
         urgent = story.told.form == "line" and story.is_whole and not story.is_snoozed and is_raised(self.alerts, story)
         return urgent and self.alerts.severity(story.severity).at_once
 
-    def _keep(self, story: Story) -> None:
-        """Keep its message true, and say in its thread what happened."""
+    def _keep(self, story: Story, in_digest: bool) -> None:
+        """Keep its message true, and say in its thread what happened; of a line, the digest says it."""
         is_same = story.told.finished and story.phase == story.told.phase == story.said.phase and is_judged_alike(story)
         if story.incident is None or (is_same and story.told.said):
             self._remember(story)
@@ -289,12 +292,14 @@ class _Planner:
         if story.told.form == "own":
             replies = self._replies(story, news)
             after = people_said(story) if story.is_snoozed else all_said(self.alerts, story, self.now)
+        elif in_digest:
+            after = all_said(self.alerts, story, self.now)
         elif news is None:
             after = snooze_said(story)
             if not story.is_snoozed:
                 after = replace(after, phase=story.phase)
         else:
-            after = story.said  # until the next digest
+            after = story.said
         told = replace(story, said=after)
         if self._is_overdue(told) and not after.overdue:
             replies.append(("overdue", None))
@@ -340,9 +345,11 @@ class _Planner:
             told = replace(told, day=day, last=told.last if repr(told.last) == repr(last) else last)
         self.rows[told.first_key] = told
 
-    def _withdraw(self, story: Story) -> None:
+    def _withdraw(self, story: Story, in_digest: bool) -> None:
         """The days on which it was reported were judged anew, and do not show it."""
         told = story.told
+        if in_digest:
+            story = replace(story, said=all_said(self.alerts, story, self.now))
         if told.phase == "retracted" and told.finished:
             self._remember(story)
             return
@@ -489,39 +496,45 @@ class _Planner:
 
     # ── The digest ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _digest(self, new: Sequence[Incident], kept: Sequence[str]) -> tuple[DigestLine, ...]:
-        """Tell what waits for the digest, where its time has come; else return what waits."""
+    def _digests(
+        self, new: Sequence[Incident], stories: Sequence[Story]
+    ) -> tuple[dict[str, list[tuple[DigestLine, str]]], tuple[DigestLine, ...]]:
+        """The lines of every channel whose digest is due, with ``first_key`` of those told before; and what waits."""
         channels: dict[str, list[tuple[DigestLine, str]]] = defaultdict(list)
+        reasons = set()
         for incident in new:
             severity = self._severity(incident).name
+            channel = self._channel(incident, severity)
             about = self._about_of(incident, severity, self._standing(incident))
-            channels[self._channel(incident, severity)].append((DigestLine(incident, about, "new"), ""))
-        reasons = dict.fromkeys(channels, True)
-        for first_key in kept:
-            story = self._story(self.rows[first_key])
+            channels[channel].append((DigestLine(incident, about, "new"), ""))
+            reasons.add(channel)
+        for story in stories:
             if story.told.form != "line" or story.incident is None or story.is_snoozed:
                 continue
-            news = by_itself(self.alerts, story)
-            people = by_people(story, self.known.decisions)
+            news, people = by_itself(self.alerts, story), by_people(story, self.known.decisions)
             if news is not None or people:
                 line = DigestLine(story.incident, self._about(story), news or people[0][0])
-                channels[story.told.channel].append((line, first_key))
-                reasons[story.told.channel] = reasons.get(story.told.channel, False) or news is not None
+                channels[story.told.channel].append((line, story.told.first_key))
+            if news is not None:
+                reasons.add(story.told.channel)
+        due: dict[str, list[tuple[DigestLine, str]]] = {}
         waiting: list[DigestLine] = []
-        for channel in sorted(channel for channel, is_reason in reasons.items() if is_reason):
+        for channel in sorted(reasons):
             lines = sorted(channels[channel], key=lambda found: self._urgency(found[0]))
-            key = kit.key(self.catalog.name, DIGEST, channel, self.today.isoformat())
-            due = digest_at(self.alerts, self.today)
-            if key in self.known.posts:
-                due = digest_at(self.alerts, self.today + dt.timedelta(days=1))
-            elif due <= self.now or self.digest_now:
-                self._tell_digest(key, channel, lines)
-                continue
-            self.times.append(due)
-            waiting += [line for line, _ in lines]
-        return tuple(waiting)
+            at = digest_at(self.alerts, self.today)
+            if self._digest_key(channel) in self.known.posts:
+                at = digest_at(self.alerts, self.today + dt.timedelta(days=1))
+            if at <= self.now or (self.digest_now and at == digest_at(self.alerts, self.today)):
+                due[channel] = lines
+            else:
+                self.times.append(at)
+                waiting += [line for line, _ in lines]
+        return due, tuple(waiting)
 
-    def _tell_digest(self, key: str, channel: str, lines: Sequence[tuple[DigestLine, str]]) -> None:
+    def _digest_key(self, channel: str) -> str:
+        return kit.key(self.catalog.name, DIGEST, channel, self.today.isoformat())
+
+    def _tell_digest(self, channel: str, lines: Sequence[tuple[DigestLine, str]]) -> None:
         open_ = [i for i in self.incidents.values() if i.is_open]
         here = [i for i in open_ if self._channel(i, self._severity(i).name) == channel]
         content = digest_content(
@@ -532,12 +545,10 @@ class _Planner:
             open_count=len(here),
             links=self._links(self.known.newest),
         )
+        key = self._digest_key(channel)
         self.digests.append(Intent(key, channel, text=content.text, blocks=content.blocks, not_before=self.quiet))
         for line, first_key in lines:
-            if first_key:
-                story = self._story(self.rows[first_key])
-                self._remember(replace(story, said=all_said(self.alerts, story, self.now)))
-            else:
+            if not first_key:
                 row = self._row_of(line.incident)
                 self.digests += self._tell(row, line.incident, row.first_key, key, channel, self.quiet or self.now)
 
