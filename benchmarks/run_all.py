@@ -15,6 +15,7 @@ STUDIES = (
     "benchmarks.prevalence",
     "benchmarks.clusters",
     "benchmarks.trends",
+    "benchmarks.risk_ranking",
     "benchmarks.real_data",
     "benchmarks.performance",
 )
