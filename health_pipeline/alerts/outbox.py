@@ -288,9 +288,10 @@ def claim(
     ecosystem: str | None = None,
     skip: Collection[str] = (),
 ) -> Claim | None:
-    """Take the oldest row that is due and commit it as ``sending``; ``None`` when none is due.
+    """Take a row that is due and commit it as ``sending``; ``None`` when none is due.
 
-    Of several callers at once, in whatever processes, one gets the row.
+    The oldest, but what people notice before edits that nothing else waits for: there may be minutes of those. Of
+    several callers at once, in whatever processes, one gets the row.
 
     Args:
         patience: how long after its latest attempt a ``sending`` row may still be at work in another
@@ -306,7 +307,8 @@ def claim(
         sa.and_(_C.state == "sending", _C.attempted_at <= at - patience),
     )
     rested = sa.or_(CHANNELS.c.resting_until.is_(None), CHANNELS.c.resting_until <= at)
-    query = _unblocked(list(OUTBOX.columns), at, ecosystem, skip).where(due, rested).order_by(_C.id).limit(1)
+    query = _unblocked(list(OUTBOX.columns), at, ecosystem, skip).where(due, rested)
+    query = query.order_by(_is_silent(at), _C.id).limit(1)
     with engine.begin() as connection:
         row = connection.execute(query.with_for_update(skip_locked=True, of=OUTBOX)).mappings().first()
         if row is None:
@@ -474,6 +476,13 @@ def entries(
         return [_entry(row) for row in connection.execute(query).mappings()]
 
 
+def waiting(engine: sa.Engine, *, ecosystem: str) -> list[Intent]:
+    """What is to be sent or in doubt, in the order queued, with the bytes of files."""
+    query = sa.select(OUTBOX).where(_C.state.in_(_WAITING), *_scope(ecosystem)).order_by(_C.id)
+    with reading(engine) as connection:
+        return [_intent(row) for row in connection.execute(query).mappings()]
+
+
 def counts(engine: sa.Engine, *, ecosystem: str | None = None) -> dict[State, int]:
     """How many rows are in each state; a state without rows counts 0."""
     query = sa.select(_C.state, sa.func.count()).where(*_scope(ecosystem)).group_by(_C.state)
@@ -590,13 +599,28 @@ def _unblocked(
     return query.where(_C.channel.not_in(skip)) if skip else query
 
 
+def _is_silent(at: dt.datetime) -> sa.ColumnElement[int]:
+    """1 for an edit that holds up nothing due in its thread, else 0."""
+    later = OUTBOX.alias("later")
+    due = sa.or_(later.c.not_before.is_(None), later.c.not_before <= at)
+    behind = sa.exists().where(
+        later.c.parent == _C.parent, later.c.id > _C.id, later.c.kind != "edit", later.c.state == "pending", due
+    )
+    return sa.case((sa.and_(_C.kind == "edit", ~behind), 1), else_=0)
+
+
 def _supersede(connection: sa.Connection, edit: Intent) -> None:
-    """The edit replaces what waits of the edits before it."""
+    """The edit replaces what waits of the edits before it; of those at their end, only the sentence is kept."""
     connection.execute(
         OUTBOX.update()
         .where(_C.parent == edit.of, _C.kind == "edit", _C.key != edit.key, _C.state == "pending")
         .values(state="superseded", last_error="A newer edit replaced it.")
     )
+    ended = (_C.parent == edit.of, _C.kind == "edit", _C.key != edit.key, _C.state.in_(("sent", "superseded")))
+    whole = sa.select(_C.id, _C.payload).where(*ended, _C.payload.not_like('%"blocks": []%'))
+    for row in connection.execute(whole).all():
+        payload = json.dumps({"text": json.loads(row.payload)["text"], "blocks": []})
+        connection.execute(OUTBOX.update().where(_C.id == row.id).values(payload=payload))
 
 
 def _take_along(connection: sa.Connection, reply: Intent) -> None:

@@ -17,10 +17,8 @@ from health_pipeline.alerts import outbox
 from health_pipeline.alerts import told as told_of
 from health_pipeline.alerts.decisions import history
 from health_pipeline.alerts.deliver import Delivery, deliver, left
-from health_pipeline.alerts.message import Message, incident_message
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.plan import DIGEST, ROLLUP, Known, Plan, Ranked, plan
-from health_pipeline.alerts.select import newsworthy
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.alerts.told import Planned, Told
 from health_pipeline.alerts.trust import RECENT_DAYS, trust
@@ -110,13 +108,20 @@ def refresh(
     engine = open_state(state_url)
     try:
         newest, planned = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
-        if deliver_now:
-            delivery = deliver(engine, Slack.from_environment(), ecosystem=catalog.name, max_age=STALE)
-        else:
-            delivery = left(engine, ecosystem=catalog.name)
+        if not deliver_now:
+            return Posted(newest, planned, left(engine, ecosystem=catalog.name))
+        delivery = _deliver(engine, catalog)
+        if delivery.sent:  # from when Slack has it on, people can be late to acknowledge it
+            _, more = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
+            if more.intents:
+                delivery = delivery.then(_deliver(engine, catalog))
     finally:
         engine.dispose()
     return Posted(newest, planned, delivery)
+
+
+def _deliver(engine: sa.Engine, catalog: Catalog) -> Delivery:
+    return deliver(engine, Slack.from_environment(), ecosystem=catalog.name, max_age=STALE)
 
 
 def preview(
@@ -124,6 +129,7 @@ def preview(
     sources: Sources,
     state_url: str | None,
     *,
+    draw: Draw | None = None,
     now: dt.datetime | None = None,
     digest_now: bool = False,
 ) -> Plan:
@@ -131,20 +137,25 @@ def preview(
 
     Args:
         state_url: without, as if nobody had been told of anything yet.
+        draw: as in :func:`refresh`.
         digest_now: as if the hour of the digest had come.
     """
     at = now or outbox.now()
     if not sources.incidents.days():
         return Plan()
-    if state_url is None:
-        return _draft(catalog, sources, _nothing_told(sources), at, digest_now=digest_now)[1]
-    engine = open_state(state_url)
-    try:
-        with reading(engine) as connection:
-            known, _ = _known(connection, catalog, sources, at)
-        return _draft(catalog, sources, known, at, digest_now=digest_now)[1]
-    finally:
-        engine.dispose()
+    known = _nothing_told(sources)
+    if state_url is not None:
+        engine = open_state(state_url)
+        try:
+            with reading(engine) as connection:
+                known, _ = _known(connection, catalog, sources, at)
+        finally:
+            engine.dispose()
+    known, draft = _draft(catalog, sources, known, at, digest_now=digest_now)
+    if draw is None or not draft.undrawn:
+        return draft
+    drawn = replace(known, pictures=_draw(draw, draft.undrawn))
+    return plan(catalog, drawn, at, actions=answers_clicks(), url=base_url(), digest_now=digest_now)
 
 
 class _OvertakenError(Exception):
@@ -289,29 +300,3 @@ def _past(
 def _last_days(sources: Sources) -> dict[str, dt.date]:
     rows = sources.incidents.read(None, ["id", "day"])
     return dict(zip(rows["id"].to_pylist(), rows["day"].to_pylist(), strict=True))  # in the order of the days
-
-
-# ── What the run's summary shows until it shows the plan ─────────────────────────────────────────────────────────────
-
-
-def newest_messages(catalog: Catalog, incidents: LakeTable, risks: LakeTable) -> tuple[dt.date | None, list[Message]]:
-    """Messages about the newest incidents, the most important first. Pure reading: nothing is queued."""
-    days = incidents.days()
-    if not days:
-        return None, []
-    newest = days[-1]
-    ranked = {row["incident"]: row for row in risks.read([newest]).to_pylist()}
-    found = from_table(incidents.read([newest]))
-    messages = []
-    for incident in newsworthy(catalog.alerts, newest, found, {k: r["score"] for k, r in ranked.items()}):
-        row = ranked.get(incident.id)
-        messages.append(
-            incident_message(
-                catalog,
-                incident,
-                score=row["score"] if row else None,
-                rank=row["rank"] if row else None,
-                links={"Open in Dagster": f"{base_url()}/assets/{catalog.name}/incidents?partition={newest}"},
-            )
-        )
-    return newest, messages

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import zoneinfo
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from health_pipeline.alerts.blocks import Block, Element
+from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.picture import Picture
 
 APP_NAME = "Health pipeline"
@@ -65,6 +67,52 @@ class Part:
     heading: str
     messages: tuple[Shown, ...]
     about: str = ""
+
+
+def arranged(intents: Iterable[Intent], *, at: str = "", zone: str = "UTC") -> list[Part]:
+    """What is to be done in Slack as it will stand there, channel by channel, in the order done.
+
+    An edit is shown as what the message becomes. What follows a message that is not among them stands by itself, with a
+    note that says so.
+
+    Args:
+        at: when, in words, beside each message's name.
+        zone: IANA time zone of the instants in notes.
+    """
+    channels: dict[str, list[str]] = {}
+    shown: dict[str, Shown] = {}
+    threads: dict[str, list[str]] = {}
+    for intent in intents:
+        message = Shown(intent.text, intent.blocks, at, note=_held(intent, zone))
+        match intent.kind:
+            case "edit" if intent.of in shown:
+                before = shown[intent.of]
+                shown[intent.of] = replace(before, text=message.text, blocks=message.blocks)
+                continue
+            case "edit":
+                message = replace(
+                    message, is_edited=True, note=" ".join(["An earlier message becomes this.", message.note])
+                )
+            case "upload":
+                picture = Picture(intent.file, intent.alt, intent.filename)
+                message = replace(message, pictures=(picture,), blocks=())
+        shown[intent.key] = message
+        if intent.kind in ("reply", "upload") and intent.of in shown:
+            threads.setdefault(intent.of, []).append(intent.key)
+            continue
+        if intent.kind in ("reply", "upload"):
+            note = " ".join(["In the thread of an earlier message.", message.note])
+            shown[intent.key] = replace(message, note=note)
+        channels.setdefault(intent.channel, []).append(intent.key)
+
+    def whole(key: str) -> Shown:
+        replies = tuple(whole(reply) for reply in threads.get(key, ()))
+        return replace(shown[key], note=shown[key].note.strip(), replies=replies)
+
+    return [
+        Part(channel if channel.startswith("#") else f"Channel {channel}", tuple(map(whole, keys)))
+        for channel, keys in channels.items()
+    ]
 
 
 def page(
@@ -182,6 +230,13 @@ def _groups(element: Element) -> list[tuple[str, list[Element]]]:
     if "option_groups" in element:
         return [(_unescaped(group["label"]["text"]), group["options"]) for group in element["option_groups"]]
     return [("", element.get("options", []))]
+
+
+def _held(intent: Intent, zone: str) -> str:
+    """Until when it waits; "" for what goes out at once."""
+    if intent.not_before is None:
+        return ""
+    return f"Waits until {intent.not_before.astimezone(zoneinfo.ZoneInfo(zone)):%H:%M} {zone}: quiet hours."
 
 
 def _data_uri(picture: Picture) -> str:

@@ -173,6 +173,11 @@ class Slack:
             return None
         return cls(token, base_url=os.environ.get("SLACK_API_URL") or WebClient.BASE_URL)
 
+    @property
+    def web_client(self) -> WebClient:
+        """Slack's own client, for what is not in the outbox."""
+        return self._client
+
     def identify(self) -> Identity:
         """Ask Slack who the token is: a check that posts nothing.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +20,20 @@ from rich.text import Text
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
 from health_pipeline.incidents import wording
+from health_pipeline.terminal.typed import as_typed
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from health_pipeline.alerts.outbox import Entry, State
+    from health_pipeline.alerts.outbox import Channel, Entry, Intent, State
+    from health_pipeline.alerts.plan import Plan
+    from health_pipeline.alerts.preview import Shown
     from health_pipeline.alerts.setup import Check
+    from health_pipeline.catalog.model import Catalog
 
 BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET"
+SILENT_SHOWN = 10
+NOUNS = {"post": "message", "reply": "reply", "edit": "edit", "upload": "chart"}
 SIGNS = {"good": "[green]✓[/]", "bad": "[red]✗[/]", "optional": "[yellow]–[/]"}
 
 
@@ -103,6 +111,53 @@ def check_setup(ecosystem: str, channels: Sequence[str], test: bool, yes: bool, 
         )
 
 
+def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console) -> None:
+    """Print, or write as a page, what Slack would be told now, the digest's hour supposed to have come.
+
+    Args:
+        anew: as if nobody had been told of anything yet, and nothing waited.
+
+    Raises:
+        UserError: nothing was judged yet, or the page can't be written.
+    """
+    from health_pipeline.alerts import outbox, post
+    from health_pipeline.alerts.preview import arranged, page
+    from health_pipeline.charts_incident import incident_drawing
+    from health_pipeline.pipeline import Pipeline
+
+    pipeline = Pipeline.of(ecosystem, Home.from_environment())
+    catalog = pipeline.catalog
+    days = pipeline.tables.incidents.days()
+    if not days:
+        raise UserError("No incident was judged yet.", f"Run `{as_typed(catalog, 'run')}` first.")
+    state_url = None if anew or not _has_state(pipeline.home) else pipeline.home.state_url
+    waiting: list[Intent] = []
+    if state_url is not None:
+        engine = open_existing_state()
+        waiting = outbox.waiting(engine, ecosystem=catalog.name)
+        engine.dispose()
+    draw = incident_drawing(catalog, pipeline.series_sources) if html else None
+    plan = post.preview(catalog, pipeline.alert_sources, state_url, draw=draw, digest_now=True)
+    parts = arranged([*waiting, *plan.intents], zone=catalog.alerts.digest.time_zone)
+    told = [(wording.title(catalog, w.incident), w.reason) for w in plan.withheld]
+    about = _about(catalog, days[-1], plan, waiting, anew)
+    if html is not None:
+        text = page(f"What Slack would be told: {catalog.ecosystem.title}", parts, about=about, silent=told)
+        try:
+            html.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"Can't write {html}: {error.strerror}.") from None
+        console.print(f"[green]✓[/] {html}", highlight=False, soft_wrap=True)
+        return
+    console.print(about, highlight=False, soft_wrap=True)
+    for part in parts:
+        console.print()
+        console.rule(f"[bold]{part.heading}[/]", align="left")
+        for message in part.messages:
+            _print_message(message, console)
+    _print_silent(told, console)
+
+
 def show_outbox(ecosystem: str, state: State | None, limit: int, as_csv: bool, console: Console) -> None:
     """Print rows of the outbox, the newest first, and how deliveries to each channel stand."""
     from health_pipeline.alerts import outbox
@@ -121,42 +176,13 @@ def show_outbox(ecosystem: str, state: State | None, limit: int, as_csv: bool, c
         return
     total = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number) or "nothing yet"
     console.rule(f"[bold]Outbox of {catalog.name}[/]: {total}", align="left")
-    if entries:
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for heading in ("queued (UTC)", "kind", "state", "channel", "key"):
-            table.add_column(heading, overflow="fold")
-        for entry in entries:
-            key = Text(entry.intent.key)
-            if entry.state == "pending" and entry.not_before:
-                key.append(f"\nnot before {entry.not_before:%Y-%m-%d %H:%M} UTC", "dim")
-            if entry.last_error:
-                key.append(f"\n{entry.last_error}", "dim")
-            table.add_row(
-                f"{entry.created_at:%Y-%m-%d %H:%M}", entry.intent.kind, entry.state, entry.intent.channel, key
-            )
-        console.print(table)
+    for entry in entries:
+        _print_entry(entry, console)
     if channels:
         console.print()
         console.rule("[bold]Channels[/]", align="left")
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for heading in (
-            "channel",
-            "waiting",
-            "in doubt",
-            "held",
-            "waits since",
-            "last sent",
-            "rests until",
-            "last error",
-        ):
-            table.add_column(heading, overflow="fold")
-        for channel in channels:
-            instants = (channel.oldest_pending, channel.last_sent, channel.resting_until)
-            table.add_row(
-                channel.channel, str(channel.pending), str(channel.doubtful), str(channel.held),
-                *(f"{at:%Y-%m-%d %H:%M}" if at else "" for at in instants), channel.last_error or "",
-            )  # fmt: skip
-        console.print(table)
+    for channel in channels:
+        console.print(Text(_standing(channel)), soft_wrap=True)
 
 
 def requeue(key: str, console: Console) -> None:
@@ -205,15 +231,20 @@ def open_existing_state() -> sa.Engine:
     Raises:
         UserError: nothing was written to it yet.
     """
-    import sqlalchemy as sa
-
     from health_pipeline.storage.state import open_state
 
     home = Home.from_environment()
-    url = sa.make_url(home.state_url)
-    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+    if not _has_state(home):
         raise UserError("Nothing was queued or decided yet.", "Run `health-pipeline run` first.")
     return open_state(home.state_url)
+
+
+def _has_state(home: Home) -> bool:
+    """Whether there is a state database; one on a server is taken to be there."""
+    import sqlalchemy as sa
+
+    url = sa.make_url(home.state_url)
+    return url.get_backend_name() != "sqlite" or not url.database or Path(url.database).exists()
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:
@@ -225,6 +256,75 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     sys.stdout.write(text.getvalue().replace("\r\n", "\n"))
+
+
+def _about(catalog: Catalog, newest: dt.date, plan: Plan, waiting: Sequence[Intent], anew: bool) -> str:
+    """What a preview shows, in a sentence or two."""
+    counts: Counter[str] = Counter(intent.kind for intent in (*waiting, *plan.intents))
+    parts = [wording.count(counts[kind], noun) for kind, noun in NOUNS.items() if counts[kind]]
+    digest = catalog.alerts.digest
+    said = f"{', '.join(parts)}." if parts else "Nothing new is to be told."
+    if waiting:
+        said += f" {len(waiting)} of this waits in the outbox already."
+    if anew:
+        said += " As if nobody had been told of anything yet."
+    return (
+        f"By the incidents of {wording.day(newest)}: {said} A digest is posted at {digest.at:%H:%M} "
+        f"{digest.time_zone}, when there is something for it."
+    )
+
+
+def _print_entry(entry: Entry, console: Console) -> None:
+    intent = entry.intent
+    line = Text(
+        f"{entry.created_at:%Y-%m-%d %H:%M}  {intent.kind:<6}  {entry.state:<10}  {intent.channel}  {intent.key}"
+    )
+    if entry.state == "pending" and entry.not_before:
+        line.append(f"\n    not before {entry.not_before:%Y-%m-%d %H:%M} UTC", "dim")
+    if entry.last_error:
+        line.append(f"\n    {entry.last_error}", "dim")
+    console.print(line, soft_wrap=True)
+
+
+def _standing(channel: Channel) -> str:
+    """How deliveries to a channel stand, in a line; instants are UTC."""
+    parts = [f"{channel.pending} waiting", f"{channel.doubtful} in doubt", f"{channel.held} held"]
+    if channel.oldest_pending:
+        parts[0] += f" since {channel.oldest_pending:%Y-%m-%d %H:%M}"
+    if channel.last_sent:
+        parts.append(f"last sent {channel.last_sent:%Y-%m-%d %H:%M}")
+    if channel.resting_until:
+        parts.append(f"rests until {channel.resting_until:%H:%M:%S}")
+    error = f". {channel.last_error}" if channel.last_error else ""
+    return f"{channel.channel}: {', '.join(parts)} (UTC){error}"
+
+
+def _print_message(message: Shown, console: Console, indent: int = 0) -> None:
+    from rich.padding import Padding
+    from rich.panel import Panel
+
+    from health_pipeline.alerts.blocks import Content, as_plain_text
+
+    text = as_plain_text(Content(message.text, message.blocks)) if message.blocks else message.text
+    body = "\n".join(filter(None, [text, *(f"[picture: {p.alt}]" for p in message.pictures)]))
+    if message.note:
+        console.print(Padding(Text(message.note, "dim"), (0, 0, 0, indent)))
+    console.print(Padding(Panel(Text(body), border_style="dim", expand=False), (0, 0, 0, indent)))
+    for reply in message.replies:
+        _print_message(reply, console, indent + 4)
+
+
+def _print_silent(silent: Sequence[tuple[str, str]], console: Console) -> None:
+    if not silent:
+        return
+    console.print()
+    console.rule("[bold]Not told[/]", align="left")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for title, reason in silent[:SILENT_SHOWN]:
+        table.add_row(Text(title), Text(reason, "dim"))
+    console.print(table)
+    if len(silent) > SILENT_SHOWN:
+        console.print(f"[dim]and {len(silent) - SILENT_SHOWN} more[/]", highlight=False)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

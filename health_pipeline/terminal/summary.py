@@ -1,10 +1,11 @@
-"""What a run found: headlines with sparklines, the ranked list, the first message, seconds, next steps."""
+"""What a run found: headlines with sparklines, the ranked list, what Slack is told, seconds, next steps."""
 
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from health_pipeline import charts
-from health_pipeline.alerts.message import as_plain_text
-from health_pipeline.alerts.post import newest_messages
+from health_pipeline.alerts.blocks import Content, as_plain_text
+from health_pipeline.alerts.post import preview
+from health_pipeline.alerts.preview import arranged
 from health_pipeline.incidents import wording
 from health_pipeline.report.load import load_report
 from health_pipeline.report.report import Headline, ReportTables, build_report, write_report
@@ -41,7 +43,7 @@ def summarise(pipeline: Pipeline, days: int, seconds: dict[str, float], started:
     _headlines(pipeline, tables, console)
     _ranked(pipeline, tables, console)
     _data(pipeline, tables, console)
-    _message(pipeline, console)
+    _slack(pipeline, console)
     html = build_report(pipeline.catalog, tables, dt.datetime.now(dt.UTC), seconds)
     write_report(path, html)
     seconds["report"] = time.perf_counter() - begun
@@ -132,19 +134,27 @@ def _data(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
         console.print(f"[dim]and {len(holes) - 6} more in the report[/]")
 
 
-def _message(pipeline: Pipeline, console: Console) -> None:
-    newest, messages = newest_messages(pipeline.catalog, pipeline.tables.incidents, pipeline.tables.risks)
+def _slack(pipeline: Pipeline, console: Console) -> None:
+    """What these incidents deserve to be told, one message of it, and where it goes."""
+    catalog = pipeline.catalog
     console.print()
     console.rule("[bold]Slack[/]", align="left")
+    plan = preview(catalog, pipeline.alert_sources, None, digest_now=True)
+    parts = arranged(plan.intents)
+    messages = [message for part in parts for message in part.messages]
+    withheld = wording.count(len(plan.withheld), "open incident")
     if not messages:
-        console.print(f"No incident of {newest} deserves a message.", highlight=False)
-        return
-    console.print(f"{_count(messages)} for {messages[0].channel}. The first:", highlight=False)
-    console.print(Panel(Text(as_plain_text(messages[0])), border_style="dim", expand=False))
-
-
-def _count(messages: Sequence[object]) -> str:
-    return f"{len(messages)} message{'s' if len(messages) != 1 else ''}"
+        console.print(f"No incident deserves a message; {withheld} stay in the list.", highlight=False)
+    else:
+        channels = ", ".join(part.heading for part in parts)
+        digests = [message for message in messages if message.replies]
+        lines = sum(len([r for r in message.replies if r.blocks]) for message in digests)
+        at_once = len(messages) - len(digests)
+        told = [f"{wording.count(at_once, 'message')} at once"] if at_once else []
+        told += [f"a digest of {wording.count(lines, 'incident')}"] if digests else []
+        console.print(f"{' and '.join(told)} for {channels}; {withheld} not told. The first:", highlight=False)
+        console.print(Panel(Text(as_plain_text(Content(messages[0].text, messages[0].blocks))), border_style="dim",
+                            expand=False))  # fmt: skip
 
 
 def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: float, console: Console) -> None:
@@ -156,6 +166,10 @@ def _end(pipeline: Pipeline, path: Path, seconds: Mapping[str, float], total: fl
     if pipeline.tables.lists is not None:
         console.print(f"Review lists     {as_typed(pipeline.catalog, 'risks')}", highlight=False)
     console.print(f"Dagster UI       make up  (or {as_typed(pipeline.catalog, 'up')})", highlight=False)
+    page = f"{as_typed(pipeline.catalog, 'slack preview')} --html slack.html"
+    console.print(f"As Slack shows   {page}", highlight=False, soft_wrap=True)
+    if not os.environ.get("SLACK_BOT_TOKEN"):
+        console.print("Connect Slack    health-pipeline slack manifest  (docs/slack.md: five minutes)", highlight=False)
     console.print(f"Your own data    drop files into {pipeline.inbox}", highlight=False, soft_wrap=True)
     ask = f'{as_typed(pipeline.catalog, "sql")} "FROM incidents.incidents LIMIT 5"'
     console.print(f"Ask the lake     {ask}", highlight=False, soft_wrap=True)

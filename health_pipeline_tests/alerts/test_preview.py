@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from health_pipeline.alerts import blocks as kit
+from health_pipeline.alerts.outbox import Intent, Kind
 from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.preview import Part, Shown, page, said
+from health_pipeline.alerts.preview import Part, Shown, arranged, page, said
 
 Markdown = Callable[[str], str]
 VOID = {"meta", "img", "br", "hr", "rect", "path", "link", "input"}
@@ -97,7 +100,7 @@ def test_plain_text_is_left_alone() -> None:
 def test_whatever_a_text_holds_it_stays_text(text: str) -> None:
     for kind in ("mrkdwn", "plain_text"):
         html = str(said({"type": kind, "text": text}, {}))
-        assert not re.search(r"</?(?!(?:b|i|s|a|code|pre|blockquote|span)\b)", html)
+        assert not re.search(r"<(?!/?(?:b|i|s|a|code|pre|blockquote|span)\b)", html)
         assert not re.search(r"<a (?!href=\"https?://)", html)
         Page(html)
 
@@ -153,6 +156,38 @@ def test_a_thread_with_a_picture_and_a_note() -> None:
     (image,) = seen.all("img")
     assert image["alt"] == 'A line that "rises".'
     assert image["src"] == f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+
+
+def intent(key: str, kind: Kind = "post", of: str = "", *, channel: str = "#ops", **more: Any) -> Intent:
+    return Intent(key, channel, kind, of, text=key.capitalize(), blocks=(kit.section(f"It says {key}.", 100),), **more)
+
+
+def test_what_is_to_be_done_is_shown_as_it_will_stand() -> None:
+    parts = arranged(
+        [
+            intent("a"),
+            intent("chart", "upload", "a", file=b"png", filename="a.png", alt="A line."),
+            intent("b", channel="C0123"),
+            intent("a2", "edit", "a"),
+            intent("reply", "reply", "a"),
+            intent("reply2", "edit", "reply"),
+        ]
+    )
+    assert [part.heading for part in parts] == ["#ops", "Channel C0123"]
+    [a] = parts[0].messages
+    assert (a.text, a.note, a.is_edited) == ("A2", "", False)
+    chart, reply = a.replies
+    assert chart.pictures == (Picture(b"png", "A line.", "a.png"),) and chart.blocks == ()
+    assert (reply.text, reply.note) == ("Reply2", "")
+
+
+def test_what_follows_an_earlier_message_stands_by_itself_and_says_so() -> None:
+    at = dt.datetime(2026, 1, 5, 23, tzinfo=dt.UTC)
+    edit, reply = arranged(
+        [intent("a2", "edit", "a"), intent("r", "reply", "a", not_before=at)], zone="Asia/Singapore"
+    )[0].messages  # fmt: skip
+    assert (edit.note, edit.is_edited) == ("An earlier message becomes this.", True)
+    assert reply.note == "In the thread of an earlier message. Waits until 07:00 Asia/Singapore: quiet hours."
 
 
 def test_a_page_stands_by_itself_and_holds_no_script() -> None:
