@@ -257,9 +257,10 @@ def link(label: str, url: str) -> str:
     return f"<{escape(url)}|{label}>"
 
 
-def link_line(usable: Mapping[str, str]) -> list[Block]:
-    """Text links, which need no app to answer them; nothing when there are none."""
-    return [said("  ·  ".join(link(label, url) for label, url in usable.items()))] if usable else []
+def link_line(usable: Mapping[str, str], *before: str) -> list[Block]:
+    """Text links, which need no app to answer them, after words of ours; nothing when there are neither."""
+    shown = [*before, *(link(label, url) for label, url in usable.items())]
+    return [said("  ·  ".join(shown))] if shown else []
 
 
 def with_link(text: str, usable: Mapping[str, str]) -> str:

@@ -68,7 +68,8 @@ def digest_content(
     body, left = _body(told)
     if not body:
         body = [kit.section("A calm morning: nothing is new, nothing has changed, nothing has ended.", 200)]
-    blocks = (kit.header(title), kit.context([*happened, *standing]), *body, *_rest(left + more, usable))
+    where = ["the new ones in full in the thread"] if any(line.what == "new" for line in lines) else []
+    blocks = (kit.header(title), kit.context([*happened, *standing, *where]), *body, *_rest(left + more, usable))
     first = next((line for group in told.values() for line in group), "nothing is new, nothing has changed.")
     text = f"{title}: {', '.join([*happened, *standing])}. {first[:1].upper()}{first[1:]}"
     return Content(kit.with_link(kit.escape(text, 1_000), usable), blocks)
@@ -126,13 +127,13 @@ def _line(catalog: Catalog, line: DigestLine, day: dt.date) -> str:
 def _what(line: DigestLine) -> list[str]:
     """What happened to it, where the group does not say so. Whoever did it is not named: a name would be pinged."""
     standing = line.about.standing
-    told = {"new": "", "reopened": "flared up again", "raised": f"now {line.about.severity}", "overdue": "overdue"}
+    told = {"new": "", "reopened": "flared up again", "raised": "more urgent", "overdue": "overdue"}
     if line.what == "acknowledged":
         told["acknowledged"] = "acknowledged" if standing.acknowledged else "no longer acknowledged"
     elif line.what == "assigned":
         told["assigned"] = "assigned" if standing.assignee else "unassigned"
     elif line.what == "verdict":
-        told["verdict"] = VERDICTS[standing.verdict].lower() if standing.verdict else "verdict taken back"
+        told["verdict"] = f"judged {VERDICTS[standing.verdict].lower()}" if standing.verdict else "verdict taken back"
     elif line.what == "snoozed":
         told["snoozed"] = "snoozed" if standing.snooze else "snooze lifted"
     said = told.get(line.what, STATES.get(line.what, "").lower())

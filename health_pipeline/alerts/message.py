@@ -185,8 +185,7 @@ def incident_content(catalog: Catalog, incident: Incident, about: About) -> Cont
         *(_findings(catalog, incident) if is_so else ()),
         kit.Part(2, (kit.context([_judged(incident), *(about.trust[:TRUST_SHOWN] if is_so else ())], 260),)),
         *(_nearby(incident.events) if is_so else ()),
-        kit.Part(3, (kit.context(["Chart in the thread"]),) if about.chart else ()),
-        kit.Part(1, tuple(kit.link_line(others))),
+        kit.Part(1, tuple(kit.link_line(others, *(["Chart in the thread"] if about.chart else [])))),
         kit.Part(0, tuple(buttons)),
         kit.Part(5, tuple(_record(incident, about.record)) if is_so else ()),
     ]
@@ -316,7 +315,7 @@ def _decided(catalog: Catalog, incident: Incident, about: About) -> list[str]:
     if standing.assignee:
         parts.append(f"Assigned to {kit.mention(standing.assignee)}")
     if standing.verdict:
-        parts.append(f"Verdict: {_verdict(standing)}{_by(standing.judged)}")
+        parts.append(f"Verdict{_by(standing.judged)}: {_verdict(standing)}")
     if standing.snooze and not is_over(incident, about):
         parts.append(f"Snoozed until {wording.day(standing.snooze.until)}{_by(standing.snooze.by)}")
     return [part for part in parts if part]

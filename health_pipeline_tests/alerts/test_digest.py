@@ -75,7 +75,7 @@ def test_a_digest_tells_what_is_new_what_changed_and_what_ended(catalog: Catalog
     content = digest_content(catalog, MORNING, lines, snoozed=2, open_count=12, links=LINKS)
     assert said(content) == [
         "Morning digest, 4 July",
-        "1 new · 1 changed · 1 ended · 12 open · 2 snoozed",
+        "1 new · 1 changed · 1 ended · 12 open · 2 snoozed · the new ones in full in the thread",
         "New (1)",
         "P2 · X has delivered nothing, since 1 July",
         "Changed (1)",
@@ -120,13 +120,13 @@ def test_a_line_tells_since_when(catalog: Catalog, day: dict[str, object], told:
     ("what", "standing", "told"),
     [
         ("reopened", Standing(), "flared up again"),
-        ("raised", Standing(), "now P3"),
+        ("raised", Standing(), "more urgent"),
         ("overdue", Standing(), "overdue"),
         ("acknowledged", Standing(acknowledged=ANALYST), "acknowledged"),
         ("acknowledged", Standing(), "no longer acknowledged"),
         ("assigned", Standing(assignee=ANALYST.user), "assigned"),
         ("assigned", Standing(), "unassigned"),
-        ("verdict", Standing(verdict="false_alarm"), "false alarm"),
+        ("verdict", Standing(verdict="false_alarm"), "judged false alarm"),
         ("verdict", Standing(), "verdict taken back"),
         ("snoozed", Standing(), "snooze lifted"),
         ("merged", Standing(), "merged"),

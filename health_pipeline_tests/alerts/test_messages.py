@@ -278,7 +278,7 @@ def test_decisions_of_people_stand_in_one_line(catalog: Catalog) -> None:
     assert line.split("  ·  ") == [
         "Acknowledged by @U012AB3CD after 12 min",
         "Assigned to @W0LEAD0001",
-        "Verdict: real, abuse by @W0LEAD0001",
+        "Verdict by @W0LEAD0001: real, abuse",
     ]
 
 
