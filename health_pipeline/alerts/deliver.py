@@ -54,6 +54,16 @@ class Delivery:
     held: int = 0
     problems: tuple[str, ...] = ()
 
+    def then(self, later: Delivery) -> Delivery:
+        """Both passes, with what the later one left."""
+        return replace(
+            later,
+            sent=self.sent + later.sent,
+            found=self.found + later.found,
+            failed=self.failed + later.failed,
+            problems=tuple(dict.fromkeys((*self.problems, *later.problems))),
+        )
+
     def __str__(self) -> str:
         parts = [f"{self.sent} sent", f"{self.pending} pending"]
         parts += [f"{n} {name}" for name, n in (("doubtful", self.doubtful), ("held", self.held)) if n]

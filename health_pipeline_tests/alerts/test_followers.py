@@ -148,6 +148,39 @@ def test_a_newer_edit_replaces_one_that_waits(
     assert states(engine) == {"a": "sent", "a2": "superseded", "a3": "superseded", "a4": "sent"}
 
 
+def test_of_an_edit_that_a_newer_one_followed_only_the_sentence_is_kept(
+    engine: sa.Engine, slack: Slack, server: FakeSlack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a")
+    queue("edit", "a2")
+    run(engine, slack)
+    for key in ("a3", "a4"):
+        queue("edit", key)
+    kept = {e.intent.key: (e.intent.text, len(e.intent.blocks)) for e in outbox.entries(engine)}
+    assert kept == {
+        "a": ("A sentence.", 1),
+        "a2": ("Text of a2.", 0),
+        "a3": ("Text of a3.", 0),
+        "a4": ("Text of a4.", 1),
+    }
+
+
+def test_what_people_notice_overtakes_the_edits_of_other_messages(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a", "b", "c")
+    run(engine, slack)
+    for of in "abc":
+        queue("edit", f"{of}2", of=of)
+    queue("reply", "r", of="c")
+    put("urgent")
+    del server.requests[:]
+    run(engine, slack)
+    assert server.requests[:3] == ["chat.update", "chat.postMessage", "chat.postMessage"]
+    assert [e["text"] for e in server.edits] == ["Text of c2.", "Text of a2.", "Text of b2."]
+    assert server.keys[-2:] == ["r", "urgent"]
+
+
 def test_an_edit_that_slack_refused_for_now_gives_way_to_a_newer_one(
     engine: sa.Engine, put: Put, queue: Callable[..., Intent], slack: Slack, server: FakeSlack
 ) -> None:

@@ -1,95 +1,135 @@
-"""What was told and is no longer so is taken back, once."""
+"""What was told and is not in the record any more is taken back, once."""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
-from health_pipeline.alerts.message import Message, as_plain_text, incident_message, violations
-from health_pipeline.alerts.post import post_newest, withdrawals
+from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.incidents.model import INCIDENTS, Incident, to_table
-from health_pipeline.risks.schema import RISKS
-from health_pipeline.storage.lake import Lake, LakeTable
-from health_pipeline_tests.alerts.by_hand import incident
+from health_pipeline.incidents.model import Incident
+from health_pipeline_tests.alerts.follow import DAY, NOON, ONE_DAY, fall, kinds, with_alerts
+from health_pipeline_tests.alerts.record import Record
 
-DAY = dt.date(2025, 7, 3)
-NAME = "tiktok-statements-2025-07-01"
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake", "eu_dsa")
+ADA = fall("Ada")
+KEY = f"{ADA.id}:open"
 
 
 @pytest.fixture
-def incidents(lake: Lake) -> LakeTable:
-    return lake.table("incidents", "incidents", INCIDENTS)
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "lake")
 
 
-def record(table: LakeTable, *rows: Incident, day: dt.date = DAY) -> None:
-    table.publish(day, to_table([dataclasses.replace(row, day=day) for row in rows]))
+@pytest.fixture
+def told(catalog: Catalog, record: Record, state_url: str) -> list[dt.datetime]:
+    """Ada was told at noon, and Slack has it; holds the time of the next look."""
+    record.judge(DAY, ADA)
+    look(catalog, record, state_url, NOON)
+    send(state_url)
+    return [NOON]
 
 
-def told(catalog: Catalog, *rows: Incident) -> list[Message]:
-    return [incident_message(catalog, row) for row in rows]
+def look(catalog: Catalog, record: Record, state_url: str, now: dt.datetime) -> Posted:
+    return refresh(with_alerts(catalog), record.sources, state_url, deliver_now=False, now=now)
 
 
-def keys(messages: Sequence[Message]) -> list[str]:
-    return [message.key for message in messages]
-
-
-def test_an_incident_in_the_record_is_not_taken_back_open_or_over(catalog: Catalog, incidents: LakeTable) -> None:
-    record(incidents, incident(id=NAME), day=DAY - dt.timedelta(days=90))
-    record(incidents, incident(id="other-statements-2025-07-01"))
-    assert withdrawals(catalog, incidents, told(catalog, incident(id=NAME))) == []
-
-
-def test_a_retracted_incident_is_taken_back_when_it_was_told(catalog: Catalog, incidents: LakeTable) -> None:
-    record(incidents, incident(id=NAME, state="retracted", ended=DAY))
-    found = withdrawals(catalog, incidents, told(catalog, incident(id=NAME)))
-    assert keys(found) == [f"eu_dsa:incident:{NAME}:retracted"]
-    text = as_plain_text(found[0])
-    assert "Withdrawn: the data as they are now no longer show that this fell on 1 July 2025" in text
-    assert withdrawals(catalog, incidents, []) == []
-
-
-def test_an_incident_that_vanished_from_the_record_is_taken_back(catalog: Catalog, incidents: LakeTable) -> None:
-    record(incidents, incident(id="ebay-statements-2025-07-01"))
-    (message,) = withdrawals(catalog, incidents, told(catalog, incident(id=NAME)))
-    assert message.key == f"eu_dsa:incident:{NAME}:retracted"
-    assert as_plain_text(message).splitlines()[0] == "Withdrawn · TikTok: statements filed down 49 %"
-    assert not violations(message)
-
-
-@pytest.mark.parametrize(
-    ("other", "kept"),
-    [("2025-07-09", True), ("2025-07-09-2", True), ("2025-08-01", False)],
-)
-def test_an_incident_told_by_another_onset_is_still_there(
-    catalog: Catalog, incidents: LakeTable, other: str, kept: bool
-) -> None:
-    record(incidents, incident(id=f"tiktok-statements-{other}"))
-    assert (withdrawals(catalog, incidents, told(catalog, incident(id=NAME))) == []) is kept
-
-
-def test_it_is_taken_back_once_and_only_if_it_was_sent(
-    catalog: Catalog, lake: Lake, incidents: LakeTable, engine: sa.Engine, state_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
-    risks = lake.table("risks", "risks", RISKS)
-    record(incidents)
-    (message,) = told(catalog, incident(id=NAME))
-    outbox.enqueue(engine, message, ecosystem="eu_dsa")
-    assert post_newest(catalog, incidents, risks, state_url).messages == []
+def send(state_url: str) -> None:
+    engine = sa.create_engine(state_url)
     with engine.begin() as connection:
-        connection.execute(outbox.OUTBOX.update().values(state="sent"))
-    assert [post_newest(catalog, incidents, risks, state_url).queued for _ in range(2)] == [1, 0]
-    assert {e.message.key for e in outbox.entries(engine)} == {message.key, f"eu_dsa:incident:{NAME}:retracted"}
+        sent = outbox.OUTBOX.update().where(outbox.OUTBOX.c.state == "pending")
+        connection.execute(sent.values(state="sent", sent_at=NOON, attempts=1))
+    engine.dispose()
+
+
+def judged(record: Record, days: int, *incidents: Incident) -> dt.datetime:
+    """So many days go by, with these incidents on each of them."""
+    for n in range(1, days + 1):
+        record.judge(DAY + n * ONE_DAY, *incidents)
+    return NOON + days * ONE_DAY
+
+
+def test_what_is_long_over_is_not_taken_back(
+    catalog: Catalog, record: Record, state_url: str, told: list[dt.datetime]
+) -> None:
+    record.judge(DAY + ONE_DAY, fall("Ada", state="recovered", ended=DAY + ONE_DAY))
+    look(catalog, record, state_url, NOON + ONE_DAY)
+    for n in (2, 30, 80):
+        record.judge(DAY + n * ONE_DAY, fall("Bob", first_reported=DAY - 99 * ONE_DAY))
+        assert look(catalog, record, state_url, NOON + n * ONE_DAY).plan.intents == ()
+
+
+def test_an_incident_that_vanished_is_taken_back_once(
+    catalog: Catalog, record: Record, state_url: str, told: list[dt.datetime]
+) -> None:
+    record.judge(DAY)
+    assert kinds(look(catalog, record, state_url, NOON).plan.intents) == [
+        ("edit", f"{KEY}:edit:1"),
+        ("reply", f"{KEY}:retracted:1"),
+    ]
+    assert look(catalog, record, state_url, NOON).plan.is_empty
+
+
+def test_so_is_one_that_was_over_when_its_days_were_judged_anew(
+    catalog: Catalog, record: Record, state_url: str, told: list[dt.datetime]
+) -> None:
+    record.judge(DAY + ONE_DAY, fall("Ada", state="recovered", ended=DAY + ONE_DAY))
+    look(catalog, record, state_url, NOON + ONE_DAY)
+    now = judged(record, 9)
+    assert look(catalog, record, state_url, now).plan.is_empty, "a day still has it"
+    record.judge(DAY)
+    plan = look(catalog, record, state_url, now).plan
+    assert [kind for kind, _ in kinds(plan.intents)] == ["edit", "reply"]
+
+
+def test_its_end_is_told_when_nobody_looked_while_it_was_in_the_record(
+    catalog: Catalog, record: Record, state_url: str, told: list[dt.datetime]
+) -> None:
+    record.judge(DAY + ONE_DAY, fall("Ada", state="recovered", ended=DAY + ONE_DAY))
+    for n in range(2, 9):
+        record.judge(DAY + n * ONE_DAY)
+    plan = look(catalog, record, state_url, NOON + 9 * ONE_DAY).plan
+    assert kinds(plan.intents) == [("edit", f"{KEY}:edit:1"), ("reply", f"{KEY}:recovered:1")]
+
+
+def test_an_incident_is_followed_when_its_days_are_judged_anew_with_another_onset(
+    catalog: Catalog, record: Record, state_url: str, told: list[dt.datetime]
+) -> None:
+    moved = fall("Ada", onset=DAY - 4 * ONE_DAY)
+    record.judge(DAY, moved)
+    assert kinds(look(catalog, record, state_url, NOON).plan.intents) == [("edit", f"{KEY}:edit:1")]
+    record.judge(DAY + ONE_DAY, fall("Ada", id=moved.id, onset=moved.onset, state="recovered", ended=DAY + ONE_DAY))
+    plan = look(catalog, record, state_url, NOON + ONE_DAY).plan
+    assert kinds(plan.intents) == [("edit", f"{KEY}:edit:2"), ("reply", f"{KEY}:recovered:2")]
+
+
+def test_one_that_is_only_in_older_days_under_another_onset_is_not_taken_back(
+    catalog: Catalog, record: Record, state_url: str, told: list[dt.datetime]
+) -> None:
+    record.judge(DAY + ONE_DAY, fall("Ada", state="recovered", ended=DAY + ONE_DAY))
+    look(catalog, record, state_url, NOON + ONE_DAY)
+    moved = fall("Ada", onset=DAY - 4 * ONE_DAY)
+    record.judge(DAY, moved)
+    record.judge(DAY + ONE_DAY, fall("Ada", id=moved.id, onset=moved.onset, state="recovered", ended=DAY + ONE_DAY))
+    record.judge(DAY + 9 * ONE_DAY)
+    plan = look(catalog, record, state_url, NOON + 9 * ONE_DAY).plan
+    assert plan.intents == ()
+
+
+def test_it_never_leaves_when_it_was_taken_back_before(
+    catalog: Catalog, record: Record, engine: sa.Engine, state_url: str
+) -> None:
+    record.judge(DAY, ADA)
+    look(catalog, record, state_url, NOON)
+    record.judge(DAY)
+    assert look(catalog, record, state_url, NOON).plan.intents == ()
+    (entry,) = outbox.entries(engine)
+    assert (entry.state, entry.last_error) == (
+        "superseded",
+        "The days on which it was reported were judged anew, and do not show it.",
+    )
+    record.judge(DAY, ADA)
+    assert kinds(look(catalog, record, state_url, NOON).plan.intents) == [("post", f"{KEY}:2")]
