@@ -465,9 +465,9 @@ def _positions(column_: pa.ChunkedArray, names: list[str]) -> Codes:
 
 
 def _sum(values: Array, groups: Codes) -> Array:
-    found = np.zeros((int(groups.max(initial=-1)) + 1, values.shape[1]))
-    np.add.at(found, groups, values)
-    return found
+    """(groups, P) sums of the rows of (N, P) values."""
+    count = int(groups.max(initial=-1)) + 1
+    return np.stack([np.bincount(groups, of_kind, count) for of_kind in values.T], axis=1).astype(float)
 
 
 def _mean(values: Array, groups: Codes) -> Array:
