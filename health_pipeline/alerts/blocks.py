@@ -304,11 +304,6 @@ def _is_too_much(blocks: Sequence[Block]) -> bool:
     return len(blocks) > MAX_BLOCKS or size(blocks) > MAX_BLOCKS_JSON
 
 
-def mentioned(text: str) -> list[str]:
-    """IDs of whom a mrkdwn text pings."""
-    return [user or group for user, group in _MENTION.findall(text)]
-
-
 def as_plain_text(message: Message | Content) -> str:
     """The message for a terminal, one part a line. Holds no control characters but line ends."""
     lines = []

@@ -29,13 +29,6 @@ from health_pipeline.catalog.model import Catalog, Metric
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident
 
-SEVERITIES = (("P1", 10.0), ("P2", 5.0))
-"""Smallest score of a severity; what scores less is P3. A doubling (size 1) that concerns 100,000 more cases
-a day (exposure 5), surely and in the harmful direction, scores 5; a fourfold rise, 10."""
-
-DATA_SEVERITIES = {"missing": "P2", "empty": "P2", "partial": "P3", "settling": "P3", "backlog": "P3"}
-"""A hole in the data has no score: without data nothing is judged, with part of it some of it is."""
-
 MEMBERS_SHOWN = 3
 SUSPECTS_SHOWN = 3
 EVENTS_SHOWN = 3
@@ -115,55 +108,6 @@ class About:
     actions: bool = False
     notice: str = ""
     chart: bool = False
-
-
-def severity(incident: Incident, score: float | None) -> str:
-    """``P1``, ``P2`` or ``P3``: by :data:`SEVERITIES`, or by :data:`DATA_SEVERITIES` for kind ``data``."""
-    if incident.kind == "data":
-        return DATA_SEVERITIES[incident.shape]
-    return next((name for name, least in SEVERITIES if score is not None and score >= least), "P3")
-
-
-def incident_message(
-    catalog: Catalog,
-    incident: Incident,
-    *,
-    score: float | None = None,
-    rank: int | None = None,
-    links: Mapping[str, str] | None = None,
-    trust: Sequence[str] = (),
-) -> Message:
-    """The message about one incident: one while it is open, one for each way in which it can end.
-
-    Args:
-        score, rank: of the incident in the prioritised list of ``incident.day``; ``None`` when it has none.
-        links: label -> http(s) URL, the most useful first; only that one is repeated in the text.
-        trust: sentences about the data behind it, for instance failed checks.
-    """
-    about = About(severity(incident, score), score, rank, links=links or {}, trust=tuple(trust))
-    content = incident_content(catalog, incident, about)
-    return Message(
-        key=incident_key(catalog.name, incident.id, "open" if incident.is_open else incident.state),
-        channel=catalog.alerts.channel,
-        text=content.text,
-        blocks=content.blocks,
-    )
-
-
-def withdrawal_message(catalog: Catalog, told: Message) -> Message:
-    """The message about an incident that was told and is not in the record any more: its days were judged anew.
-
-    Args:
-        told: the message that told it.
-    """
-    content = withdrawn_content(Content(told.text, told.blocks))
-    ending = told.key.removesuffix(OPEN)
-    return Message(
-        key=f"{ending}:retracted" if len(ending) < MAX_KEY - 10 else kit.key(catalog.name, "retracted", told.key),
-        channel=told.channel,
-        text=content.text,
-        blocks=content.blocks,
-    )
 
 
 def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
@@ -315,7 +259,8 @@ def _decided(catalog: Catalog, incident: Incident, about: About) -> list[str]:
     if standing.assignee:
         parts.append(f"Assigned to {kit.mention(standing.assignee)}")
     if standing.verdict:
-        parts.append(f"Verdict{_by(standing.judged)}: {_verdict(standing)}")
+        judge = f" ({_by(standing.judged).lstrip()})" if standing.judged else ""  # not: abuse by somebody
+        parts.append(f"Verdict: {_verdict(standing)}{judge}")
     if standing.snooze and not is_over(incident, about):
         parts.append(f"Snoozed until {wording.day(standing.snooze.until)}{_by(standing.snooze.by)}")
     return [part for part in parts if part]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from typing import Any
 
 import pytest
 
-from health_pipeline.alerts.blocks import Block, Message, as_plain_text, mentioned, texts, violations
+from health_pipeline.alerts.blocks import Block, Message, as_plain_text, texts, violations
 from health_pipeline.alerts.message import (
     CHANGES,
     About,
@@ -61,7 +62,7 @@ def elements(content: Content) -> dict[str, Any]:
 
 def pinged(content: Content) -> list[str]:
     parts = [text["text"] for block in content.blocks for text in texts(block) if text["type"] == "mrkdwn"]
-    return [user for part in parts for user in mentioned(part)]
+    return [user for part in parts for user in re.findall(r"<(?:@|!subteam\^)([^<>]*)>", part)]
 
 
 # ── In every situation ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -278,7 +279,7 @@ def test_decisions_of_people_stand_in_one_line(catalog: Catalog) -> None:
     assert line.split("  ·  ") == [
         "Acknowledged by @U012AB3CD after 12 min",
         "Assigned to @W0LEAD0001",
-        "Verdict by @W0LEAD0001: real, abuse",
+        "Verdict: real, abuse (by @W0LEAD0001)",
     ]
 
 

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 
 from health_pipeline.alerts import outbox, told
-from health_pipeline.alerts.message import incident_message
+from health_pipeline.alerts.message import About, Message, incident_content, incident_key
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.alerts.told import Planned, Said, Told
 from health_pipeline.catalog.model import Catalog
@@ -102,7 +102,9 @@ def before(state_url: str, catalog: Catalog) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "0002")
         for incident in [*incidents, fall("Eve", state="retracted", ended=DAY)]:
-            message = incident_message(catalog, incident)
+            key = incident_key("eu_dsa", incident.id, "open" if incident.is_open else incident.state)
+            content = incident_content(catalog, incident, About("P2"))
+            message = Message(key, catalog.alerts.channel, content.text, content.blocks)
             outbox.add(connection, message, ecosystem="eu_dsa")
         sent = sa.update(outbox.OUTBOX).values(state="sent", sent_at=NOON, channel_id="C1", ts=outbox.OUTBOX.c.id)
         connection.execute(sent)
