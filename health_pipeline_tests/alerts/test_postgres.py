@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -12,11 +14,16 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import outbox, told
 from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.post import refresh
 from health_pipeline.alerts.slack import Slack
+from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import METADATA, open_state, reading
+from health_pipeline_tests.alerts.follow import DAY, NOON, fall
+from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.alerts.test_followers import intent, run, states
+from health_pipeline_tests.alerts.test_post_newest import check_two_planners
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 from health_pipeline_tests.raw.servers import PASSWORD, run_postgres
 
@@ -72,3 +79,37 @@ def test_held_followers_are_freed_with_their_post(engine: sa.Engine, server: Fak
     assert outbox.supersede(engine, "h", "Retracted.")
     held, dropped = outbox.entries(engine, ecosystem="marketplace")
     assert (held.state, held.last_error, dropped.state) == ("held", "Its post is held: Retracted.", "superseded")
+
+
+def test_processes_that_plan_at_the_same_time_tell_everything_once(
+    engine: sa.Engine, tmp_path: Path, state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    with engine.begin() as connection:
+        connection.execute(outbox.OUTBOX.delete())
+    check_two_planners(tmp_path / "lake", state_url)
+
+
+def test_a_plan_whose_message_leaves_in_the_instant_in_which_it_is_dropped_is_made_anew(
+    engine: sa.Engine, tmp_path: Path, state_url: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    with engine.begin() as connection:
+        connection.execute(told.TOLD.delete())
+        connection.execute(outbox.OUTBOX.delete())
+    record = Record(tmp_path / "lake")
+    record.judge(DAY, fall("Ada"))
+    refresh(catalog, record.sources, state_url, now=NOON)
+    record.judge(DAY)
+    drop = outbox.drop
+
+    def overtaken(connection: sa.Connection, key: str, why: str) -> bool:
+        claimed = outbox.claim(engine, patience=dt.timedelta(hours=1), interval=dt.timedelta(0))
+        if claimed is not None:  # on the first try: then it is under way
+            assert outbox.begin(engine, claimed)
+        return drop(connection, key, why)
+
+    monkeypatch.setattr(outbox, "drop", overtaken)
+    posted = refresh(catalog, record.sources, state_url, now=NOON)
+    assert [intent.kind for intent in posted.plan.intents] == ["edit", "reply"]
+    assert states(engine)[f"eu_dsa:incident:{fall('Ada').id}:open"] == "sending"

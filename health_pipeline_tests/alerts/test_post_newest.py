@@ -1,0 +1,259 @@
+"""From the record to the channel: a real lake, a real state database, Slack over real sockets."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from health_pipeline.alerts import decisions, outbox, told
+from health_pipeline.alerts.blocks import Content, as_plain_text
+from health_pipeline.alerts.decisions import Decision
+from health_pipeline.alerts.picture import Picture
+from health_pipeline.alerts.post import preview, refresh
+from health_pipeline.alerts.standing import By
+from health_pipeline.catalog.alerts import Severity
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.incidents.model import Incident
+from health_pipeline.storage.state import open_state, reading
+from health_pipeline_tests.alerts.follow import DAY, EARLY, HOUR, MORNING, NOON, ONE_DAY, P1, P3, fall, with_alerts
+from health_pipeline_tests.alerts.record import Record
+from health_pipeline_tests.fake_slack import TOKEN, FakeSlack, Message
+
+ADA, BOB = fall("Ada"), fall("Bob")
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+ROUTINE = (Severity(name="P1", minimum_score=10, at_once=True), Severity(name="P3"))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "lake")
+
+
+@pytest.fixture
+def connected(server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
+    monkeypatch.setenv("SLACK_API_URL", server.url)
+    return server
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+
+
+@pytest.fixture
+def catalog(catalog: Catalog) -> Catalog:
+    return with_alerts(catalog, severities=ROUTINE)
+
+
+def shown(message: Message) -> str:
+    return as_plain_text(Content(message["text"], tuple(message["blocks"])))
+
+
+def test_an_incident_is_one_message_that_changes_with_it(
+    catalog: Catalog, record: Record, state_url: str, connected: FakeSlack
+) -> None:
+    record.judge(DAY, ADA)
+    for _ in range(2):
+        refresh(catalog, record.sources, state_url, now=NOON)
+    (post,) = connected.messages
+    assert shown(post).startswith("New · P1 · Ada: statements filed")
+    record.judge(DAY + ONE_DAY, fall("Ada", state="worsening", worsened_on=DAY + ONE_DAY, observed=321_000.0))
+    refresh(catalog, record.sources, state_url, now=NOON + ONE_DAY)
+    record.judge(DAY + 2 * ONE_DAY, fall("Ada", state="recovered", ended=DAY + 2 * ONE_DAY))
+    posted = refresh(catalog, record.sources, state_url, now=NOON + 2 * ONE_DAY)
+    assert (posted.newest, posted.delivery.pending, posted.delivery.problems) == (DAY + 2 * ONE_DAY, 0, ())
+    assert connected.messages[0] is post
+    assert shown(post).startswith("Recovered · P1 · Ada: statements filed")
+    thread = [shown(reply).split(".")[0] for reply in connected.thread(post["ts"])]
+    assert [words.split()[0] for words in thread] == ["Worsening", "Recovered"]
+
+
+def test_a_digest_has_each_message_in_its_thread_and_edits_reach_it_there(
+    catalog: Catalog, record: Record, state_url: str, connected: FakeSlack
+) -> None:
+    record.judge(DAY, ADA, BOB, scores=P3)
+    assert refresh(catalog, record.sources, state_url, now=EARLY).plan.next_at == MORNING
+    assert connected.messages == []
+    refresh(catalog, record.sources, state_url, now=MORNING)
+    digest, ada, bob = connected.messages
+    assert shown(digest).startswith("Morning digest, 4 July")
+    assert ada["thread_ts"] == bob["thread_ts"] == digest["ts"]
+    record.judge(DAY, fall("Ada", observed=321_000.0), BOB, scores=P3)
+    refresh(catalog, record.sources, state_url, now=MORNING + HOUR)
+    assert len(connected.messages) == 3
+    assert "321 k" in shown(ada) and "321 k" not in shown(bob)
+
+
+def test_without_a_token_everything_is_planned_and_waits(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None
+) -> None:
+    record.judge(DAY, ADA, BOB, scores={ADA.id: P1, BOB.id: P3})
+    first = refresh(catalog, record.sources, state_url, now=EARLY)
+    assert [line.incident.id for line in first.plan.waiting] == [BOB.id]
+    assert refresh(catalog, record.sources, state_url, now=MORNING).delivery.pending == 3
+    assert refresh(catalog, record.sources, state_url, now=MORNING + HOUR).plan.is_empty
+    assert {entry.state for entry in outbox.entries(engine)} == {"pending"}
+
+
+def test_an_empty_record_is_no_error(catalog: Catalog, record: Record, state_url: str, alone: None) -> None:
+    posted = refresh(catalog, record.sources, state_url)
+    assert (posted.newest, posted.plan.is_empty) == (None, True)
+    assert preview(catalog, record.sources, state_url).is_empty
+
+
+def test_a_decision_is_shown_by_the_next_pass_and_by_no_later_one(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, connected: FakeSlack
+) -> None:
+    record.judge(DAY, ADA)
+    refresh(catalog, record.sources, state_url, now=NOON)
+    by = By("UANA", NOON + HOUR)
+    decided = Decision("eu_dsa", ADA.id, "verdict", by, "slack", "1", "statements", "platform=Ada", verdict="real")
+    decisions.record(engine, decided)
+    assert len(refresh(catalog, record.sources, state_url, now=NOON + HOUR).plan.intents) == 2
+    post, reply = connected.messages
+    assert "Verdict: real" in shown(post) and reply["thread_ts"] == post["ts"]
+    assert refresh(catalog, record.sources, state_url, now=NOON + HOUR).plan.is_empty
+    with reading(engine) as connection:
+        planned = told.planned(connection, "eu_dsa")
+    assert planned is not None and planned.decision == decisions.latest(engine, "eu_dsa") > 0
+
+
+def test_charts_go_into_the_thread_and_one_that_fails_stops_nothing(
+    catalog: Catalog, record: Record, state_url: str, connected: FakeSlack, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = {ADA.id: True, BOB.id: False}
+
+    def draw(incident: Incident) -> Picture | None:
+        if not works[incident.id]:
+            raise RuntimeError("no pencil")
+        return Picture(PNG, f"{incident.unit} falls.", "series.png")
+
+    record.judge(DAY, ADA, BOB)
+    with caplog.at_level(logging.WARNING, "health_pipeline.alerts"):
+        refresh(catalog, record.sources, state_url, draw=draw, now=NOON)
+    assert f"The chart of {BOB.id} can't be drawn" in caplog.text and "no pencil" in caplog.text
+    posts = {shown(m).split("·")[2].split(":")[0].strip(): m for m in connected.messages if not m["thread_ts"]}
+    (file,) = connected.files.values()
+    assert (file["data"], file["alt_txt"]) == (PNG, "Ada falls.")
+    assert connected.thread(posts["Ada"]["ts"])[0]["files"]
+    assert "Chart in the thread" in shown(posts["Ada"]) and "Chart" not in shown(posts["Bob"])
+    works[BOB.id] = True
+    refresh(catalog, record.sources, state_url, draw=draw, now=NOON)
+    assert len(connected.files) == 2 and "Chart in the thread" in shown(posts["Bob"])
+
+
+def test_a_deadline_runs_from_when_slack_has_it_and_is_planned_for_at_once(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, connected: FakeSlack
+) -> None:
+    urgent = (Severity(name="P1", at_once=True, acknowledge_within_minutes=60),)
+    catalog = with_alerts(catalog, severities=urgent)
+    record.judge(DAY, ADA)
+    long_ago = outbox.now() - 5 * HOUR
+    refresh(catalog, record.sources, state_url, now=long_ago)
+    with reading(engine) as connection:
+        planned = told.planned(connection, "eu_dsa")
+    assert planned is not None and planned.next_at is not None
+    assert dt.timedelta(minutes=55) < planned.next_at - outbox.now() < dt.timedelta(minutes=65)
+    late = refresh(catalog, record.sources, state_url, now=planned.next_at).plan.intents
+    assert [intent.key.split(":")[-2] for intent in late] == ["edit", "overdue"]
+
+
+def test_a_preview_reads_only(catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None) -> None:
+    record.judge(DAY, ADA, BOB, scores={ADA.id: P1, BOB.id: P3})
+    for url in (None, state_url):
+        made = preview(catalog, record.sources, url, now=EARLY)
+        assert [i.kind for i in made.intents] == ["post"]
+        ahead = preview(catalog, record.sources, url, now=EARLY, digest_now=True)
+        assert [i.kind for i in ahead.intents] == ["post", "post", "reply"]
+    assert outbox.entries(engine) == []
+    planned = refresh(catalog, record.sources, state_url, now=EARLY).plan
+    assert planned.intents == preview(catalog, record.sources, None, now=EARLY).intents
+    assert preview(catalog, record.sources, state_url, now=EARLY).is_empty
+
+
+def test_slack_that_is_down_is_no_error_and_nothing_is_lost(
+    catalog: Catalog, record: Record, state_url: str, connected: FakeSlack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record.judge(DAY, ADA)
+    monkeypatch.setenv("SLACK_API_URL", "http://127.0.0.1:9/api/")
+    posted = refresh(catalog, record.sources, state_url, now=NOON)
+    assert posted.delivery.pending == 1 and "reach" in posted.delivery.problems[0]
+    monkeypatch.setenv("SLACK_API_URL", connected.url)
+    refresh(catalog, record.sources, state_url, now=NOON)
+    assert connected.keys == [f"eu_dsa:incident:{ADA.id}:open"]
+
+
+PLANNERS = """
+import datetime as dt, sys
+from pathlib import Path
+from health_pipeline.alerts.post import refresh
+from health_pipeline.catalog.loader import load_catalog
+from health_pipeline_tests.alerts.follow import with_alerts
+from health_pipeline_tests.alerts.record import Record
+
+catalog = with_alerts(load_catalog("eu_dsa"), per_hour=3)
+print("ready", flush=True)
+for line in sys.stdin:
+    now = dt.datetime.fromisoformat(line.strip())
+    posted = refresh(catalog, Record(Path(sys.argv[1])).sources, sys.argv[2], deliver_now=False, now=now)
+    print(len(posted.plan.intents), flush=True)
+"""
+
+
+def planners(record: Path, url: str, count: int) -> list[subprocess.Popen[str]]:
+    made = [
+        subprocess.Popen(
+            [sys.executable, "-c", PLANNERS, str(record), url],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ,
+        )
+        for _ in range(count)
+    ]  # fmt: skip
+    for process in made:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return made
+
+
+def plan_at_once(processes: list[subprocess.Popen[str]], now: dt.datetime) -> list[int]:
+    """How much each of them queued, all looking at the same instant."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(f"{now.isoformat()}\n")
+        process.stdin.flush()
+    return [int(process.stdout.readline()) for process in processes if process.stdout is not None]
+
+
+def check_two_planners(record: Path, url: str) -> None:
+    """Several processes plan the same at the same time, several times: everything is queued once."""
+    days = Record(record)
+    incidents = [fall(f"Unit{n}") for n in range(8)]
+    processes = planners(record, url, 3)
+    try:
+        days.judge(DAY, *incidents)
+        assert sorted(plan_at_once(processes, NOON)) == [0, 0, 9], "three posts, a roll-up, five replies"
+        for n in range(1, 4):
+            days.judge(DAY + n * ONE_DAY, *(fall(i.unit, worsened_on=DAY + n * ONE_DAY) for i in incidents))
+            assert sorted(plan_at_once(processes, NOON + n * ONE_DAY)) == [0, 0, 12], "edits, replies, a digest"
+    finally:
+        for process in processes:
+            process.communicate(timeout=30)
+    engine = open_state(url)
+    keys = [entry.intent.key for entry in outbox.entries(engine, ecosystem="eu_dsa", limit=500)]
+    with reading(engine) as connection:
+        rows = told.read(connection, "eu_dsa")
+    engine.dispose()
+    assert max(Counter(keys).values()) == 1
+    assert sorted(row.incident for row in rows) == sorted(i.id for i in incidents)
+    assert all(row.version == 3 for row in rows)
+
+
+def test_processes_that_plan_at_the_same_time_tell_everything_once(tmp_path: Path, state_url: str, alone: None) -> None:
+    check_two_planners(tmp_path / "lake", state_url)
