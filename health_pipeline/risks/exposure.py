@@ -14,6 +14,10 @@ Views to come of a content follow from its age, from the views it has, and from 
 * **Calibration**: the same prediction is replayed at each past midnight of the contents whose life is over; the factor
   on the mean and the width of the interval that this shows, by kind and age, are used for the contents of today.
 
+A creator's posts to come follow from their pace over weeks, or, where the last three days hardly fit it, from these:
+creators are restricted, rings begin. What is expected is what comes if nobody acts; moderation does, and
+:func:`passing` says how much of violations it lets through.
+
 Velocity compares the last hours with what was expected before them: 0 at the usual pace or below, 0.5 at double the
 pace, towards 1 the faster, and shrunk to 0 as far as a few bursts say little.
 """

@@ -8,7 +8,8 @@ A case is scored by the harm that dealing with it averts per minute of review::
 with every term in a column of :data:`REVIEWS`. A case of several parts (a creator's contents, and the posts to come)
 has the sum of its parts' harm; its terms are means over the views, so that the formula holds for it too. Repeat is the
 creator's confirmed violations of 90 days over six, at most 1: six times in 90 days may cost permission. Velocity is
-that of :mod:`health_pipeline.risks.exposure`.
+that of :mod:`health_pipeline.risks.exposure`. Of what is yet to be posted only what moderation lets through can be
+averted: severity has that share in it. How much harm the order averts: docs/risk-ranking.md.
 
 Lists are filled one after another (:mod:`health_pipeline.stats.allocation`): clusters, whose members are then dealt
 with; creators, each with those of their contents that are worth the minutes; contents and products that no listed case
