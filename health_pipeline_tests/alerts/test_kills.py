@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import itertools
 import os
 import random
@@ -11,12 +13,19 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import outbox, told
 from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.post import preview
+from health_pipeline.catalog.alerts import Severity
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.storage.state import reading
 from health_pipeline_tests.alerts.conftest import TIMEOUT
+from health_pipeline_tests.alerts.follow import DAY, MORNING, ONE_DAY, fall, with_alerts
+from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 
 INCIDENTS = 25
@@ -131,3 +140,127 @@ def test_kills_neither_double_nor_lose_nor_disorder_anything(
     assert {m["metadata"]["event_payload"]["key"]: m["ts"] for m in server.messages if m["metadata"]} == {
         key: e.ts for key, e in final.items() if e.intent.kind in ("post", "reply")
     }
+
+
+REFRESHERS = f"""
+import datetime as dt, os, sys
+from pathlib import Path
+from health_pipeline.alerts import post
+from health_pipeline.alerts.deliver import deliver
+from health_pipeline.alerts.slack import Slack
+from health_pipeline.catalog.loader import load_catalog
+from health_pipeline_tests.alerts.test_kills import watched
+from health_pipeline_tests.alerts.record import Record
+
+def at_pace(engine, catalog):
+    slack = Slack({TOKEN!r}, base_url=os.environ["SLACK_API_URL"], timeout={TIMEOUT})
+    return deliver(engine, slack, ecosystem=catalog.name, interval=dt.timedelta(milliseconds=2))
+
+post._deliver = at_pace  # a message a second and a patience of 30 s would take this test minutes
+catalog = watched(load_catalog("eu_dsa"))
+sources = Record(Path(os.environ["RECORD"])).sources
+print("ready", flush=True)
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        post.refresh(catalog, sources, os.environ["STATE_URL"], now=dt.datetime.fromisoformat(line.strip()))
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+STEPS = 8
+
+
+def watched(catalog: Catalog) -> Catalog:
+    """Half of the incidents have posts of their own, the others lines of a digest."""
+    severities = (Severity(name="P1", minimum_score=10, at_once=True), Severity(name="P2"))
+    return with_alerts(catalog, severities=severities, per_hour=4, per_day=40, newest_days=40)
+
+
+def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_in_the_end(
+    engine: sa.Engine, server: FakeSlack, state_url: str, tmp_path: Path, catalog: Catalog
+) -> None:
+    server.latency = 0.005
+    record = Record(tmp_path / "lake")
+    refreshers = subprocess.Popen(
+        [sys.executable, "-c", REFRESHERS],
+        env=os.environ | {"SLACK_API_URL": server.url, "STATE_URL": state_url, "RECORD": str(tmp_path / "lake")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert refreshers.stdin is not None and refreshers.stdout is not None
+    assert refreshers.stdout.readline() == "ready\n"
+
+    reached = threading.Event()
+    server.on_request = lambda method: reached.set()
+
+    def refresh(now: dt.datetime, killed_after: float | None, *, in_delivery: bool = False) -> float:
+        """Seconds that it took; killed so many seconds after its begin, or that of its first request."""
+        assert refreshers.stdin is not None and refreshers.stdout is not None
+        refreshers.stdin.write(f"{now.isoformat()}\n")
+        refreshers.stdin.flush()
+        pid, begun = int(refreshers.stdout.readline()), time.monotonic()
+        if killed_after is not None:
+            reached.clear()
+            if in_delivery:
+                reached.wait(5)
+            time.sleep(killed_after)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert int(refreshers.stdout.readline()) in (0, -signal.SIGKILL if killed_after is not None else 0)
+        return time.monotonic() - begun
+
+    def judge(step: int) -> dt.datetime:
+        """Two incidents more on each day; the others grow, and every third one ends."""
+        day = DAY + step * ONE_DAY
+        rows = []
+        for n in range(2 * (step + 1)):
+            first = DAY + n // 2 * ONE_DAY
+            over = n % 3 == 0 and step > n // 2
+            changes = {"state": "recovered", "ended": first + ONE_DAY} if over else {"observed": 1e4 * (step + n)}
+            if not over and step > n // 2:
+                changes |= {"state": "worsening", "worsened_on": day}
+            rows.append(fall(f"Unit{n}", onset=DAY, first_reported=first, **changes))
+        record.judge(day, *rows, scores={row.id: 20.0 if n % 2 else 6.0 for n, row in enumerate(rows)})
+        return MORNING + step * ONE_DAY
+
+    outcomes = Counter[str]()
+    usual = refresh(judge(0), None)
+    planning = [(usual * (n + random.random()) / STEPS, False) for n in range(STEPS)]
+    delivering = [(4 * server.latency * (n + random.random()) / STEPS, True) for n in range(STEPS)]
+    moments = random.sample([*planning, *delivering], 2 * STEPS)
+    for step in range(1, STEPS + 1):
+        now = judge(step)
+        for _ in range(2):
+            before = len(outbox.entries(engine, limit=1_000))
+            moment, in_delivery = moments.pop()
+            refresh(now, moment, in_delivery=in_delivery)
+            rows = outbox.entries(engine, limit=1_000)
+            planned, waits = len(rows) > before, any(e.state in ("pending", "sending") for e in rows)
+            outcomes["before the plan" if not planned else "while delivering" if waits else "at the end"] += 1
+            with reading(engine) as connection:
+                remembered = told.read(connection, "eu_dsa")
+            keys = {e.intent.key for e in rows}
+            assert {t.key for t in remembered} | {t.shown for t in remembered} | {t.post for t in remembered} <= keys
+            messages = {k for k in keys if k.endswith(":open")}
+            assert messages == {t.key for t in remembered}, "a plan and what is remembered of it are one"
+    assert sum(outcomes.values()) >= 14
+    assert outcomes["before the plan"] and outcomes["while delivering"], f"{outcomes}: this run proves nothing"
+    time.sleep(4 * TIMEOUT)  # what is in doubt is looked for
+    for _ in range(2):
+        refresh(now, None)
+    refreshers.communicate(timeout=10)
+
+    rows = outbox.entries(engine, limit=1_000)
+    assert {e.state for e in rows} <= {"sent", "superseded"}, "something was lost"
+    assert max(Counter(server.keys).values()) == 1, "something came twice"
+    with reading(engine) as connection:
+        remembered = told.read(connection, "eu_dsa")
+    assert preview(watched(catalog), record.sources, state_url, now=now).is_empty, "everything is said as it is now"
+    assert {row.key for row in remembered} == {key for key in server.keys if key.endswith(":open")}
+    assert len(remembered) > STEPS
+    for row in remembered:
+        message = next(m for m in server.messages if m["metadata"]["event_payload"]["key"] == row.key)
+        last = [e for e in rows if e.intent.key == row.shown]
+        assert [e.intent.text for e in last] == [message["text"]], "the last edit is what Slack shows"
