@@ -509,7 +509,8 @@ def _nearby(events: Sequence[str]) -> list[kit.Part]:
 def _actions(catalog: Catalog, incident: Incident, about: About, links: Mapping[str, str]) -> list[Block]:
     """Buttons and menus, when somebody answers clicks: Slack shows a warning beside the button of an app that does not.
 
-    Of an incident that is over only the link is left.
+    Of an incident that is over the verdict is left: a spike is often over before anyone has looked at it, and would be
+    missing in its metric's track record. Of one that was none, or is part of another, only the link.
     """
     if not about.actions:
         return []
@@ -519,7 +520,9 @@ def _actions(catalog: Catalog, incident: Incident, about: About, links: Mapping[
         if standing.acknowledged is None:
             elements.append(kit.button(ACKNOWLEDGE, "Acknowledge", style="primary"))
         elements.append(kit.users_select(ASSIGN, "Assign", standing.assignee))
+    if _state(incident, about) not in _NOT_SO:
         elements.append(_verdict_menu(catalog, standing))
+    if not is_over(incident, about):
         elements.append(kit.static_select(SNOOZE, "Snooze", _snoozes(catalog, incident)))
     elements += [kit.link_button(LINK, label, url) for label, url in list(links.items())[:1]]
     return [kit.actions(kit.reference(catalog.name, incident.id), elements)] if elements else []

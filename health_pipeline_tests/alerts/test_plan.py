@@ -475,7 +475,7 @@ def test_an_incident_with_a_far_onset_is_another_one(catalog: Catalog, days: int
     here.vanishes(id_of("Ada"))
     here.happens(fall("Ada", onset=DAY - days * ONE_DAY), score=P1)
     posts = [k for kind, k in kinds(here.follow(hours=1)) if kind == "post"]
-    assert posts == [] if same else [f"ada-statements-{DAY - days * ONE_DAY}:open"]
+    assert posts == ([] if same else [f"ada-statements-{DAY - days * ONE_DAY}:open"])
 
 
 def test_of_two_that_vanished_the_nearer_one_is_renamed_and_the_other_withdrawn(catalog: Catalog) -> None:
