@@ -234,7 +234,7 @@ def snoozes_of(decisions: Iterable[Decision]) -> list[Snooze]:
     found: dict[tuple[str, str | None], Snooze] = {}
     for decision in counting(decisions):
         if decision.kind == "unsnooze":
-            found = {at: snooze for at, snooze in found.items() if not _ends(decision, snooze)}
+            found = {at: snooze for at, snooze in found.items() if not ends(decision, snooze)}
         elif decision.snooze is not None:
             found[decision.snooze.metric, decision.snooze.segment] = decision.snooze
     return list(found.values())
@@ -318,7 +318,7 @@ def _changes_nothing(decisions: Sequence[Decision], new: Decision) -> bool:
         before = counting(decisions)
         return counting([*decisions, _with_id(new, decisions)]) == before
     if new.kind == "unsnooze":
-        return not any(_ends(new, snooze) for snooze in snoozes_of(decisions))
+        return not any(ends(new, snooze) for snooze in snoozes_of(decisions))
     if new.snooze is not None:
         asked = (new.snooze.metric, new.snooze.segment, new.until, new.by.user)
         return any((s.metric, s.segment, s.until, s.by.user) == asked for s in snoozes_of(decisions))
@@ -331,7 +331,7 @@ def _with_id(new: Decision, decisions: Sequence[Decision]) -> Decision:
     return dataclasses.replace(new, id=max(d.id for d in decisions) + 1)
 
 
-def _ends(unsnooze: Decision, snooze: Snooze) -> bool:
+def ends(unsnooze: Decision, snooze: Snooze) -> bool:
     """Whether a snooze silences what somebody wants to hear again."""
     return snooze.covers(unsnooze.metric, unsnooze.segment, dt.date.min)
 

@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from health_pipeline.alerts.decisions import Decision, Kind, counting
+from health_pipeline.alerts.decisions import Decision, Kind, counting, ends
 from health_pipeline.alerts.message import Change
-from health_pipeline.alerts.standing import By, Standing
+from health_pipeline.alerts.standing import DELIVERY, By, Snooze, Standing
 from health_pipeline.alerts.told import Phase, Said, Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.incidents.model import Incident
@@ -100,14 +100,14 @@ def by_people(story: Story, decisions: Sequence[Decision]) -> list[News]:
     standing, said = story.standing, story.said
     now = _prints(standing)
     found: list[News] = []
-    kinds: tuple[tuple[Change, By | None, str, str], ...] = (
-        ("verdict", standing.judged, said.judged, now[2]),
-        ("assigned", standing.assigned, said.assigned, now[1]),
-        ("acknowledged", standing.acknowledged, said.acknowledged, now[0]),
+    kinds: tuple[tuple[Change, Kind, By | None, str, str], ...] = (
+        ("verdict", "verdict", standing.judged, said.judged, now[2]),
+        ("assigned", "assign", standing.assigned, said.assigned, now[1]),
+        ("acknowledged", "acknowledge", standing.acknowledged, said.acknowledged, now[0]),
     )
-    for what, by, before, after in kinds:
+    for what, kind, by, before, after in kinds:
         if before != after:
-            found.append((what, by if after else who_took_back(story, decisions, ("undo",))))
+            found.append((what, by if after else _who_took_back(story, decisions, kind)))
     snooze = standing.snooze
     if snooze is not None and story.is_open and snooze.until != said.snoozed:
         names = story.told.names
@@ -116,10 +116,43 @@ def by_people(story: Story, decisions: Sequence[Decision]) -> list[News]:
     return found
 
 
-def who_took_back(story: Story, decisions: Sequence[Decision], kinds: Sequence[Kind]) -> By | None:
-    """Who decided last of this incident that something should not hold any more."""
+def who_lifted(story: Story, decisions: Sequence[Decision]) -> By | None:
+    """Who ended the snooze that was told; ``None`` when nobody did.
+
+    Args:
+        decisions: as of :func:`by_people`.
+    """
+    told = [d for d in decisions if d.snooze and d.snooze.until == story.said.snoozed and _covers(d.snooze, story)]
+    for decision in reversed(decisions):
+        if decision.kind == "undo" and _undone(decision, decisions) in told:
+            return decision.by
+        if decision.kind == "unsnooze" and any(ends(decision, d.snooze) for d in told if d.snooze):
+            return decision.by
+    return None
+
+
+def _covers(snooze: Snooze, story: Story) -> bool:
+    """Whether a snooze silences an incident; of a hole in the data, whether it may."""
+    incident = story.incident
+    if incident is None or incident.kind != "shift":
+        return snooze.metric in ("", DELIVERY)
+    return snooze.covers(incident.metric, incident.segment, dt.date.min)
+
+
+def _who_took_back(story: Story, decisions: Sequence[Decision], kind: Kind) -> By | None:
+    """Who was the last to take back a decision of this incident of a kind."""
     names = story.told.names
-    return next((d.by for d in reversed(decisions) if d.kind in kinds and d.incident in names), None)
+    undos = (d for d in reversed(decisions) if d.kind == "undo" and d.incident in names)
+    return next((undo.by for undo in undos if _undone(undo, decisions).kind == kind), None)
+
+
+def _undone(undo: Decision, decisions: Sequence[Decision]) -> Decision:
+    """The decision that an undo is about in the end: it may undo an undo."""
+    known = {d.id: d for d in decisions}
+    found = undo
+    while found.undoes is not None:
+        found = known[found.undoes]
+    return found
 
 
 def all_said(alerts: Alerts, story: Story, now: dt.datetime) -> Said:

@@ -49,7 +49,7 @@ from health_pipeline.alerts.news import (
     phase_of,
     place,
     snooze_said,
-    who_took_back,
+    who_lifted,
 )
 from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.picture import Picture
@@ -311,7 +311,7 @@ class _Planner:
         if news is None:
             return found
         early = news == "snoozed" and story.said.snoozed is not None and story.said.snoozed > self.today
-        return [(news, who_took_back(story, self.known.decisions, ("unsnooze", "undo")) if early else None), *found]
+        return [(news, who_lifted(story, self.known.decisions) if early else None), *found]
 
     def _show(self, story: Story, replies: Sequence[News]) -> None:
         """Edit its message if it would be written differently now; reply; add a chart where one is due."""

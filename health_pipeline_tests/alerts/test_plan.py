@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -701,6 +702,51 @@ def test_a_snooze_lifted_by_somebody_says_who(catalog: Catalog) -> None:
     here.decides("unsnooze", id_of("Ada"), user="ULEA")
     _, reply = here.follow(minutes=1)
     assert "Snooze lifted by @ULEA" in texts([reply])
+
+
+def test_whoever_lifts_a_snooze_at_a_terminal_is_named_and_not_who_undid_something_else(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    judged = here.decides("verdict", id_of("Ada"), verdict="real")
+    here.follow(minutes=1)
+    here.decides("undo", id_of("Ada"), user="UBEN", undoes=judged.id)
+    here.follow(minutes=1)
+    snooze(here, "Ada")
+    here.follow(minutes=1)
+    ada = here.record[id_of("Ada")]
+    lifted = here.decides("unsnooze", id_of("Ada"), user="cli:lea")
+    here.decisions[-1] = replace(lifted, incident="", metric=ada.metric, segment=ada.segment)  # it names no incident
+    _, reply = here.follow(minutes=1)
+    assert "Snooze lifted by lea" in texts([reply])
+
+
+def test_a_snooze_that_is_undone_is_lifted_by_who_undid_it(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    snooze(here, "Ada")
+    here.follow(minutes=1)
+    here.decides("undo", id_of("Ada"), user="UBEN", undoes=1)
+    here.decides("undo", id_of("Ada"), user="UCLEO", undoes=2)  # it is snoozed again
+    assert here.follow(minutes=1) == []
+    here.decides("undo", id_of("Ada"), user="ULEA", undoes=3)
+    _, reply = here.follow(minutes=1)
+    assert "Snooze lifted by @ULEA" in texts([reply])
+
+
+def test_two_decisions_taken_back_at_once_name_each_their_own(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("verdict", id_of("Ada"), verdict="real")
+    here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=1)
+    here.decides("undo", id_of("Ada"), user="UBEN", undoes=1)
+    here.decides("undo", id_of("Ada"), user="UCLEO", undoes=2)
+    said = texts(here.follow(minutes=1)[1:])
+    assert "The verdict was taken back by @UBEN" in said
+    assert "No longer acknowledged: taken back by @UCLEO" in said
 
 
 def test_a_snooze_of_a_metric_is_said_in_one_thread_and_silences_all_it_covers(catalog: Catalog) -> None:
