@@ -475,7 +475,7 @@ class _Planner:
             row,
             form="own" if key == post else "line",
             incident=incident.id, channel=channel, key=key, post=post, shown=key, day=incident.day, told_at=self.now,
-            due_at=due, charts=0, version=row.version + (row.form != "none"),
+            due_at=due, charts=0,
         )  # fmt: skip
         first = Story(told, Said("open", severity), incident, True, False, "open", severity, self._standing(incident))
         story = replace(first, said=all_said(self.alerts, first, self.now))

@@ -195,6 +195,16 @@ def test_what_is_over_before_anybody_was_told_is_not_told(catalog: Catalog) -> N
     assert here.follow() == []
 
 
+def test_what_is_no_news_any_more_when_the_digest_comes_is_not_in_it(catalog: Catalog) -> None:
+    here = desk(catalog, minimum_score=0.5)
+    here.now = EARLY
+    here.happens(fall("Ada"), fall("Bob"), score=P3)
+    here.follow()
+    here.scores[id_of("Bob")] = 0.1
+    here.now = MORNING
+    assert [i.key for i in here.follow()] == [digest(MORNING.date()), key("Ada")]
+
+
 # ── Not too many ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -250,6 +260,23 @@ def test_what_quiet_hours_hold_counts_in_the_hour_in_which_it_goes_out(catalog: 
     here.happens(fall("Cleo"), score=P1)
     post = here.follow(hours=1)[0]
     assert (post.key, post.not_before) == (key("Cleo"), None), "what is critical has its hour for itself"
+
+
+def test_a_roll_up_of_critical_and_other_incidents_leaves_at_once_and_only_the_critical_replies_do(
+    catalog: Catalog,
+) -> None:
+    quiet = QuietHours(start=dt.time(22), end=dt.time(7, 30))
+    here = desk(catalog, per_hour=1, severities=BOTH_AT_ONCE, quiet_hours=quiet)
+    here.now = dt.datetime(2025, 7, 4, 7, 10, tzinfo=dt.UTC)
+    here.happens(fall("Ada"), fall("Bob"), score=P1)
+    here.happens(fall("Cleo"), score=P2)
+    opens = dt.datetime(2025, 7, 4, 7, 30, tzinfo=dt.UTC)
+    assert [(i.key, i.not_before) for i in here.follow()] == [
+        (key("Ada"), None),
+        (f"eu_dsa:rollup:{MAIN}:2025-07-04T07", None),
+        (key("Bob"), None),
+        (key("Cleo"), opens),
+    ]
 
 
 # ── Quiet hours, clocks ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -788,6 +815,19 @@ def test_a_snoozed_incident_takes_no_place_and_is_counted_in_the_digest(catalog:
     post, reply = here.follow()
     assert "2 open, 1 snoozed" in texts([post]).replace(" · ", ", ")
     assert "Ada" not in texts([post]) and reply.key == key("Bob")
+
+
+def test_what_people_decide_of_a_snoozed_line_is_in_no_digest(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    snooze(here, "Ada", days=9)
+    here.decides("verdict", id_of("Ada"), verdict="expected")
+    here.follow(hours=1)
+    here.happens(fall("Bob"), score=P3)
+    here.now = MORNING + ONE_DAY
+    assert "Ada" not in texts(here.follow()[:1])
 
 
 # ── Charts ───────────────────────────────────────────────────────────────────────────────────────────────────────────

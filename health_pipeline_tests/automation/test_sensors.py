@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import socket
@@ -12,7 +13,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import decisions, outbox, told
+from health_pipeline.alerts.decisions import Decision
+from health_pipeline.alerts.standing import By
 from health_pipeline.storage.state import open_state
 from health_pipeline_tests.conftest import LAST, Deployment, Run, scaled, spoilt
 
@@ -181,6 +184,69 @@ def test_messages_that_wait_for_slack_are_tried_again(
     [request] = result.run_requests
     assert request.run_key is not None and request.run_key.startswith("alerts:waiting:")
     assert result.cursor == cursor
+
+
+@pytest.fixture
+def planned(deployment: Deployment) -> Deployment:
+    """Messages were planned; nothing has come due since."""
+    assert deployment.run("alert").success
+    return deployment
+
+
+def cursor_of(deployment: Deployment) -> str | None:
+    return tick(deployment, "alerts").cursor
+
+
+def replan(deployment: Deployment, next_at: dt.datetime | None) -> None:
+    """As if the last plan had said so."""
+    engine = open_state(deployment.home.state_url)
+    with engine.begin() as connection:
+        before = told.planned(connection, "little")
+        assert before is not None
+        told.mark_planned(connection, "little", dataclasses.replace(before, next_at=next_at))
+    engine.dispose()
+
+
+def test_what_has_come_due_is_looked_at_and_what_has_not_is_not(planned: Deployment) -> None:
+    cursor = cursor_of(planned)
+    replan(planned, outbox.now() + dt.timedelta(minutes=1))
+    assert "nothing has come due" in skipped(planned, "alerts", cursor)
+    due = outbox.now() - dt.timedelta(seconds=1)
+    replan(planned, due)
+    request = requested(planned, "alerts", cursor)
+    assert request.run_key is not None and request.run_key.startswith(f"alerts:due:{due:%Y%m%dT%H%M%S}:")
+    assert planned.execute("little_alert", {}).success
+    skipped(planned, "alerts", cursor)
+
+
+def test_a_decision_is_looked_at_once(planned: Deployment) -> None:
+    cursor = cursor_of(planned)
+    skipped(planned, "alerts", cursor)
+    engine = open_state(planned.home.state_url)
+    by = By("cli:ana", outbox.now())
+    decisions.record(engine, Decision("little", "tiktok-statements-2025-09-01", "acknowledge", by, "cli", "1"))
+    engine.dispose()
+    request = requested(planned, "alerts", cursor)
+    assert request.run_key is not None and request.run_key.startswith("alerts:decision:")
+    assert planned.execute("little_alert", {}).success
+    skipped(planned, "alerts", cursor)
+
+
+def test_what_quiet_hours_hold_is_no_reason_to_run(planned: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = cursor_of(planned)
+    replan(planned, None)
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-test")
+    engine = open_state(planned.home.state_url)
+    with engine.begin() as connection:
+        connection.execute(outbox.OUTBOX.update().values(state="sent"))
+    later = outbox.now() + dt.timedelta(hours=8)
+    night = outbox.Intent("night", "#ecosystem-health", text="x", not_before=later)
+    assert outbox.enqueue(engine, night, ecosystem="little")
+    skipped(planned, "alerts", cursor)
+    assert outbox.enqueue(engine, outbox.Intent("day", "#ecosystem-health", text="x"), ecosystem="little")
+    request = requested(planned, "alerts", cursor)
+    assert request.run_key is not None and request.run_key.startswith("alerts:waiting:")
+    engine.dispose()
 
 
 def fail(deployment: Deployment) -> Run:
