@@ -680,6 +680,23 @@ def test_the_clock_runs_anew_from_a_raised_severity(catalog: Catalog) -> None:
     assert [k.split(":")[-2] for _, k in kinds(here.follow(minutes=30))] == ["edit", "overdue"]
 
 
+def test_the_clock_runs_anew_when_it_flares_up_and_when_a_snooze_ends(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.ends(id_of("Ada"))
+    here.follow(minutes=10)
+    here.changes(id_of("Ada"), state="ongoing", ended=None)
+    here.scores[id_of("Ada")] = P1
+    assert [k.split(":")[-2] for _, k in kinds(here.follow(hours=30))] == ["edit", "reopened"]
+    assert here.plan().next_at == here.now + HOUR
+    here.decides("snooze", id_of("Ada"), scope="here", until=DAY + 5 * ONE_DAY)
+    here.follow(minutes=1)
+    here.now = dt.datetime(2025, 7, 8, tzinfo=dt.UTC)
+    assert [k.split(":")[-2] for _, k in kinds(here.follow())] == ["edit", "snoozed"]
+    assert [k.split(":")[-2] for _, k in kinds(here.follow(hours=1))] == ["edit", "overdue"]
+
+
 # ── Snoozes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
