@@ -6,13 +6,14 @@ import datetime as dt
 import getpass
 import uuid
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from health_pipeline.alerts import decisions
+from health_pipeline.alerts import decisions, told
 from health_pipeline.alerts.blocks import Content, as_plain_text, said
 from health_pipeline.alerts.clicks import Subject, answer, today
 from health_pipeline.alerts.decisions import TERMINAL, Decision, Kind, Scope
@@ -24,10 +25,11 @@ from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
 from health_pipeline.incidents import wording
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import open_state, reading
 from health_pipeline.terminal.slack import open_existing_state, print_csv
 
 if TYPE_CHECKING:
+    from health_pipeline.alerts.told import Told
     from health_pipeline.incidents.model import Incident
     from health_pipeline.pipeline import Pipeline
 
@@ -49,8 +51,12 @@ def decide(ecosystem: str, incident: str, what: What, value: str | None, cause: 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
     engine = open_state(pipeline.home.state_url)
     try:
-        before = decisions.history(engine, pipeline.catalog.name, incident)
-        subject = _subject(pipeline, incident, before)
+        with reading(engine) as connection:
+            row = told.find(connection, pipeline.catalog.name, lambda name: name == incident)
+        names = row.names if row else (incident,)
+        every = decisions.history(engine, pipeline.catalog.name)
+        before = [d for d in every if d.incident in names]
+        subject = _subject(pipeline, names[0], row, before)
         given: dict[str, Any] = {}
         match what:
             case "assign":
@@ -58,17 +64,19 @@ def decide(ecosystem: str, incident: str, what: What, value: str | None, cause: 
             case "verdict":
                 given = {"verdict": value, "cause": cause}
             case "undo":
-                given = {"undoes": _undone(before, incident, value)}
+                undone = _undone(before, incident, value)
+                given = {"undoes": undone.id}
+                subject = replace(subject, incident=undone.incident)  # as it was called then
         decision = _decision(pipeline.catalog, subject, what, **given)
         if not decisions.record(engine, decision):
             raise UserError("You have decided this already; nothing changes.")
     finally:
         engine.dispose()
     if decision.undoes is not None:
-        words = next(_words(pipeline.catalog, d) for d in before if d.id == decision.undoes)
+        words = next(_words(pipeline.catalog, d) for d in every if d.id == decision.undoes)
         console.print(Text.from_markup("[green]✓[/] ").append(f"Taken back: {words}."), soft_wrap=True)
     else:
-        standing = decisions.standings_of(before).get(incident, Standing())
+        standing = decisions.standings_of(before, dict.fromkeys(names, names[0])).get(names[0], Standing())
         _say(answer(pipeline.catalog, decision, standing), console)
     _refresh(pipeline, console)
 
@@ -205,10 +213,10 @@ def _track_records(catalog: Catalog, every: list[Decision], console: Console) ->
     console.print("[dim]Precision: the share of those judged that was no false alarm.[/]", highlight=False)
 
 
-def _subject(pipeline: Pipeline, name: str, before: list[Decision]) -> Subject:
-    """What a decision about an incident is about; an incident that is in the record, or was decided of before."""
+def _subject(pipeline: Pipeline, name: str, row: Told | None, before: list[Decision]) -> Subject:
+    """What a decision about an incident is about; one that was told, is in the record, or was decided of before."""
     catalog = pipeline.catalog
-    incident = _incident(pipeline, name)
+    incident = row.last if row is not None and row.last is not None else _incident(pipeline, name)
     if incident is not None:
         return Subject(catalog.name, name, *silenced_as(catalog, incident))
     if before:
@@ -227,23 +235,25 @@ def _incident(pipeline: Pipeline, name: str) -> Incident | None:
     found = [i for i in from_table(table.read(days[-1:])) if i.id == name] if days else []
     if not found and days:
         ids = table.read(days, ["day", "id"])
-        told = [day for day, id_ in zip(ids["day"].to_pylist(), ids["id"].to_pylist(), strict=True) if id_ == name]
-        found = [i for i in from_table(table.read([max(told)])) if i.id == name] if told else []
+        on = [day for day, id_ in zip(ids["day"].to_pylist(), ids["id"].to_pylist(), strict=True) if id_ == name]
+        found = [i for i in from_table(table.read([max(on)])) if i.id == name] if on else []
     return found[0] if found else None
 
 
-def _undone(before: list[Decision], incident: str, number: str | None) -> int:
+def _undone(before: list[Decision], incident: str, number: str | None) -> Decision:
+    """The decision to take back, by its number or the latest that counts."""
     if number is None:
-        last = decisions.last_of(before, incident)
-        if last is None:
+        last = decisions.counting(before)[-1:]
+        if not last:
             raise UserError(f"Nothing that counts was decided about {incident}.")
-        return last.id
-    if not number.isdigit() or int(number) not in {d.id for d in before}:
+        return last[0]
+    found = next((d for d in before if str(d.id) == number), None)
+    if found is None:
         raise UserError(
             f"There is no decision {number} about {incident}.",
             f"`health-pipeline slack decisions {incident}` lists them with their numbers.",
         )
-    return int(number)
+    return found
 
 
 def _decision(catalog: Catalog, subject: Subject, kind: Kind, **given: Any) -> Decision:

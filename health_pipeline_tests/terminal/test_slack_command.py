@@ -24,10 +24,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import decisions, outbox
 from health_pipeline.alerts.app import PATH
+from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.message import Message
 from health_pipeline.alerts.setup import SCOPES
+from health_pipeline.alerts.standing import By
+from health_pipeline.alerts.told import TOLD
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents import wording
 from health_pipeline.storage.state import open_state
@@ -404,6 +407,13 @@ class Desk:
         return found
 
     @property
+    def decisions(self) -> list[Decision]:
+        engine = open_state(self.deployment.home.state_url)
+        found = decisions.history(engine, "little")
+        engine.dispose()
+        return found
+
+    @property
     def replies(self) -> list[str]:
         return [m["text"] for m in self.server.thread(self.message["ts"]) if not m["files"]]
 
@@ -458,6 +468,22 @@ def test_a_decision_can_be_taken_back_by_its_number_or_the_latest(told_desk: Des
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert nothing.stderr == f"✗ Nothing that counts was decided about {told_desk.incident}.\n"
     assert "There is no decision 99 about" in told_desk.decide("undo", "99").stderr
+
+
+def test_an_incident_is_found_by_the_name_it_had_before(told_desk: Desk) -> None:
+    """Its days were judged anew, and it is told by another onset; what was decided under the old name stands."""
+    old = f"{told_desk.incident[:-2]}01"
+    engine = open_state(told_desk.deployment.home.state_url)
+    with engine.begin() as connection:
+        connection.execute(TOLD.update().values(aliases=json.dumps([old])))
+        by, at = By("U00000002", dt.datetime.now(dt.UTC)), "1.1"
+    decisions.record(engine, Decision("little", old, "acknowledge", by, "slack", at, metric="statements", segment=""))
+    engine.dispose()
+    assert told_desk("decide", old, "verdict", "real").returncode == 0
+    assert told_desk.says("Acknowledged by <@U00000002>") and told_desk.says("Verdict: real")
+    assert [d.incident for d in told_desk.decisions] == [old, told_desk.incident]
+    assert told_desk.decide("undo", "1").returncode == 0
+    assert not told_desk.says("Acknowledged by")
 
 
 def test_the_same_decision_twice_is_one(told_desk: Desk) -> None:
