@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from health_pipeline.alerts import blocks as kit
@@ -94,7 +94,7 @@ class Known:
         delivered: outbox key -> how far the message of what was told has come.
         posts: keys of the digests and roll-ups that there are, of these days.
         contents: outbox key -> what it says, of what is gone.
-        trust: incident id -> sentences on how far its data can be trusted.
+        trust: looks up sentences on how far an incident's data can be trusted; asked of what is rendered.
         pictures: incident id -> its chart; of those that are to get one, as far as drawn.
     """
 
@@ -109,7 +109,7 @@ class Known:
     delivered: Mapping[str, Delivered] = field(default_factory=dict)
     posts: frozenset[str] = frozenset()
     contents: Mapping[str, Content] = field(default_factory=dict)
-    trust: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trust: Callable[[Incident], tuple[str, ...]] = lambda incident: ()
     pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
@@ -132,7 +132,6 @@ class Plan:
         withheld: open incidents that are not told, the most important first.
         waiting: what the next digest will say, as far as it is known now.
         next_at: when there will be something to do though nothing new happens; ``None`` when there will not.
-        shown: every incident of which something is rendered, for who looks up ``trust``.
         undrawn: incidents that are to get a chart, and that have no picture in :class:`Known`.
     """
 
@@ -142,7 +141,6 @@ class Plan:
     withheld: tuple[Withheld, ...] = ()
     waiting: tuple[DigestLine, ...] = ()
     next_at: dt.datetime | None = None
-    shown: tuple[Incident, ...] = ()
     undrawn: tuple[Incident, ...] = ()
 
     @property
@@ -225,7 +223,6 @@ class _Planner:
         self.changes: list[Intent] = []
         self.dropped: dict[str, str] = {}
         self.times: list[dt.datetime] = []
-        self.shown: dict[str, Incident] = {}
         self.undrawn: dict[str, Incident] = {}
 
     def plan(self) -> Plan:
@@ -255,7 +252,6 @@ class _Planner:
             withheld=tuple(sorted(withheld, key=lambda w: self._importance(w.incident))),
             waiting=waiting,
             next_at=min((at for at in self.times if at > self.now), default=None),
-            shown=tuple(self.shown.values()),
             undrawn=tuple(self.undrawn.values()),
         )
 
@@ -608,7 +604,6 @@ class _Planner:
         )
 
     def _about_of(self, incident: Incident, severity: str, standing: Standing) -> About:
-        self.shown[incident.id] = incident
         ranked = self.known.ranked.get(incident.id) if incident.day == self.known.newest else None
         return About(
             severity,
@@ -616,7 +611,7 @@ class _Planner:
             ranked.rank if ranked else None,
             standing,
             self.records.get(silenced_as(self.catalog, incident)[0]),
-            trust=self.known.trust.get(incident.id, ()),
+            trust=self.known.trust(incident),
             links=self._links(incident.day),
             actions=self.actions,
         )
@@ -668,6 +663,8 @@ class _Planner:
     def _picture(self, story: Story) -> Picture | None:
         """A chart is drawn when an incident is told, and again when it has worsened."""
         if not story.is_open or not story.is_whole or story.is_snoozed or story.incident is None:
+            return None
+        if story.incident.kind == "data":  # it has no series
             return None
         if story.told.charts and not has_worsened(story, story.said.charted):
             return None

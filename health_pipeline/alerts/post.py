@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +38,8 @@ REJUDGED = dt.timedelta(days=90)
 """What was told and is over for longer stays as it was told, whatever becomes of the record."""
 OF_LATE = dt.timedelta(days=3)
 """Digests and roll-ups of so long ago are not added to any more."""
+REDRAWN = dt.timedelta(hours=1)
+"""A chart that could not be drawn is tried again after so long, or when there is something else to tell."""
 TRIES = 5
 
 Draw = Callable[[Incident], Picture | None]
@@ -151,11 +153,15 @@ def preview(
                 known, _ = _known(connection, catalog, sources, at)
         finally:
             engine.dispose()
-    known, draft = _draft(catalog, sources, known, at, digest_now=digest_now)
-    if draw is None or not draft.undrawn:
-        return draft
-    drawn = replace(known, pictures=_draw(draw, draft.undrawn))
-    return plan(catalog, drawn, at, actions=answers_clicks(), url=base_url(), digest_now=digest_now)
+    known = replace(known, trust=_Trust(catalog, sources))
+
+    def planned(known: Known) -> Plan:
+        return plan(catalog, known, at, actions=answers_clicks(), url=base_url(), digest_now=digest_now)
+
+    made = planned(known)
+    if draw is None or not made.undrawn:
+        return made
+    return planned(replace(known, pictures=_draw(draw, made.undrawn)))
 
 
 class _OvertakenError(Exception):
@@ -167,21 +173,31 @@ def _plan_and_queue(
 ) -> tuple[dt.date | None, Plan]:
     if not sources.incidents.days():
         return None, Plan()
-    pictures: dict[str, Picture] = {}
+    trusted, pictures = _Trust(catalog, sources), dict[str, Picture]()
+
+    def planned(known: Known) -> Plan:
+        known = replace(known, trust=trusted, pictures=pictures)
+        return plan(catalog, known, now, actions=answers_clicks(), url=base_url())
+
     for attempt in range(TRIES):
-        # What takes long is done first, for what will be told as far as can be seen: nobody waits for it.
+        # What takes long is done before, for what will be told as far as can be seen: nobody waits for it.
         with reading(engine) as connection:
-            known, _ = _known(connection, catalog, sources, now)
-        known, draft = _draft(catalog, sources, known, now)
-        pictures |= _draw(draw, [i for i in draft.undrawn if i.id not in pictures])
+            known, decision = _known(connection, catalog, sources, now)
+            before = told_of.planned(connection, catalog.name)
+        draft = planned(known)
+        rests = before is not None and now - before.planned_at < REDRAWN
+        if draft.is_empty and before is not None and (rests or not draft.undrawn):
+            if (before.next_at, before.decision) == (draft.next_at, decision):
+                return known.newest, draft
+        else:
+            pictures |= _draw(draw, [i for i in draft.undrawn if i.id not in pictures])
         try:
             with engine.begin() as connection:
                 told_of.lock(connection, catalog.name)
-                fresh, decision = _known(connection, catalog, sources, now)
-                fresh = replace(fresh, trust=known.trust, pictures=pictures)
-                planned = plan(catalog, fresh, now, actions=answers_clicks(), url=base_url())
-                _queue(connection, catalog.name, planned, Planned(now, planned.next_at, decision))
-                return fresh.newest, planned
+                known, decision = _known(connection, catalog, sources, now)
+                made = planned(known)
+                _queue(connection, catalog.name, made, Planned(now, made.next_at, decision))
+                return known.newest, made
         except _OvertakenError:
             if attempt == TRIES - 1:
                 raise
@@ -198,30 +214,32 @@ def _queue(connection: sa.Connection, ecosystem: str, planned: Plan, mark: Plann
     told_of.mark_planned(connection, ecosystem, mark)
 
 
-def _draft(
-    catalog: Catalog, sources: Sources, known: Known, now: dt.datetime, *, digest_now: bool = False
-) -> tuple[Known, Plan]:
-    """What is known, with how far the data of what is shown can be trusted; and the plan that follows."""
+class _Trust:
+    """How far the data of incidents can be trusted; each day of a table is read once."""
 
-    def planned(known: Known) -> Plan:
-        return plan(catalog, known, now, actions=answers_clicks(), url=base_url(), digest_now=digest_now)
+    def __init__(self, catalog: Catalog, sources: Sources) -> None:
+        self._catalog, self._sources = catalog, sources
+        self._rows: dict[dt.date, tuple[pa.Table, pa.Table]] = {}
+        self._found: dict[tuple[str, dt.date], tuple[str, ...]] = {}
 
-    known = replace(known, trust=_trust(catalog, sources, planned(known).shown))
-    return known, planned(known)
+    def __call__(self, incident: Incident) -> tuple[str, ...]:
+        if incident.kind != "shift":
+            return ()
+        key = incident.id, incident.day
+        if key not in self._found:
+            maturity, deliveries = self._rows_of(incident.day)
+            self._found[key] = trust(self._catalog, incident, maturity, deliveries, self._receipts)
+        return self._found[key]
 
+    def _rows_of(self, day: dt.date) -> tuple[pa.Table, pa.Table]:
+        if day not in self._rows:
+            recent = [day - dt.timedelta(days=n) for n in range(RECENT_DAYS)]
+            self._rows[day] = (self._sources.maturity.read([day]), self._sources.deliveries.read(recent))
+        return self._rows[day]
 
-def _trust(catalog: Catalog, sources: Sources, incidents: Iterable[Incident]) -> dict[str, tuple[str, ...]]:
-    by_day: dict[dt.date, list[Incident]] = defaultdict(list)
-    for incident in incidents:
-        if incident.kind == "shift":
-            by_day[incident.day].append(incident)
-    receipts = {table.name: list(sources.receipts(table.name)) for table in catalog.tables} if by_day else {}
-    found: dict[str, tuple[str, ...]] = {}
-    for day, some in by_day.items():
-        maturity = sources.maturity.read([day]).to_pylist()
-        deliveries = sources.deliveries.read(day - dt.timedelta(days=n) for n in range(RECENT_DAYS)).to_pylist()
-        found |= {i.id: trust(catalog, i, maturity, deliveries, receipts) for i in some}
-    return found
+    @cached_property
+    def _receipts(self) -> dict[str, list[Receipt]]:
+        return {table.name: list(self._sources.receipts(table.name)) for table in self._catalog.tables}
 
 
 def _draw(draw: Draw | None, incidents: Iterable[Incident]) -> dict[str, Picture]:

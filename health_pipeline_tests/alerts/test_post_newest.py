@@ -147,7 +147,9 @@ def test_charts_go_into_the_thread_and_one_that_fails_stops_nothing(
     assert connected.thread(posts["Ada"]["ts"])[0]["files"]
     assert "Chart in the thread" in shown(posts["Ada"]) and "Chart" not in shown(posts["Bob"])
     works[BOB.id] = True
-    refresh(catalog, record.sources, state_url, draw=draw, now=NOON)
+    refresh(catalog, record.sources, state_url, draw=draw, now=NOON + HOUR / 2)
+    assert len(connected.files) == 1, "not tried again at every look"
+    refresh(catalog, record.sources, state_url, draw=draw, now=NOON + 2 * HOUR)
     assert len(connected.files) == 2 and "Chart in the thread" in shown(posts["Bob"])
 
 
