@@ -25,6 +25,7 @@ from health_pipeline.marketplace.samples import draw
 from health_pipeline.marketplace.scenario import load_scenario
 from health_pipeline.marketplace.simulate import simulate
 from health_pipeline.risks.prevalence import WINDOW_DAYS, estimates
+from health_pipeline.shifts.panel import effective_draws
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.hajek import Shares, Sums, composite, known_size, shares
 
@@ -34,6 +35,7 @@ DAYS = 40
 LAST = START + dt.timedelta(days=DAYS - 1)
 LOWEST, HIGHEST = 0.93, 0.97
 FEW = 30
+ONE_BY_ONE = 12
 HEAVY = 1.25
 SEEDS = (11, 12, 13)
 Key = tuple[str, str, str]
@@ -93,16 +95,17 @@ def views_of(folder: Path) -> Views:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draws of the window: rows of :class:`Views`, and with what expectation each was drawn in its arm."""
+    """Draws of the window: rows of :class:`Views`, and with what expectation each was drawn in its arm and the other."""
 
     row: NDArray[np.int64]
     uniform: NDArray[np.bool_]
     chance: Array
+    other: Array
 
 
 def sampled(made: Views, rng: np.random.Generator, times: float = 1.0) -> Sample:
     """A sample of every day, with ``times`` the draws of 1,000 creators."""
-    rows, arms, expected = [], [], []
+    rows, arms, expected, other = [], [], [], []
     sizes = round(DEFAULT.sample_weighted * times), round(DEFAULT.sample_uniform * times)
     for day in range(DAYS - WINDOW_DAYS, DAYS):
         first, end = np.searchsorted(made.day, (day, day + 1))
@@ -111,7 +114,8 @@ def sampled(made: Views, rng: np.random.Generator, times: float = 1.0) -> Sample
         rows.append(first + drawn.burst)
         arms.append(drawn.arm == 1)
         expected.append(drawn.chance)
-    return Sample(np.concatenate(rows), np.concatenate(arms), np.concatenate(expected))
+        other.append(drawn.other)
+    return Sample(np.concatenate(rows), np.concatenate(arms), np.concatenate(expected), np.concatenate(other))
 
 
 def labelled(made: Views, sample: Sample, rng: np.random.Generator) -> pa.Table:
@@ -305,6 +309,39 @@ def _ways(
     yield "both arms as one, symmetric interval", Shares(one.share, one.share - error, one.share + error, one.kish)
 
 
+def daily(made: Views, samples: int, seed: int) -> list[tuple[str, float, float, float, float, float]]:
+    """What a day's sample knows as a daily metric, in the total and each market, on the last day of the window: labelled
+    draws; and by both chances, and by a draw's own, how many draws of a simple random sample would err as much (mean
+    squared error against the day's share) and how many the panel takes them for (median)."""
+    keys = [("", "", ""), *((str(m), "", "") for m in np.unique(made.market))]
+    positive, last = made.positive(("", "", "")), made.day == DAYS - 1
+    truth = np.array(
+        [made.views[made.inside(k) & positive & last].sum() / made.views[made.inside(k) & last].sum() for k in keys]
+    )
+    found = np.zeros((samples, 2, len(keys), 3))
+    for number in range(samples):
+        sample = sampled(made, np.random.default_rng([seed, number, 2]))
+        day, y = made.day[sample.row] - (DAYS - WINDOW_DAYS), positive[sample.row].astype(float)
+        for way, w in enumerate((1 / (sample.chance + sample.other), 0.5 / sample.chance)):
+            for cell, key in enumerate(keys):
+                inside = made.inside(key)[sample.row].astype(float)
+                wx, wy = w * inside, w * inside * y
+                x, v, xx, vv, vx = (
+                    np.bincount(day, part, WINDOW_DAYS)[None, :] for part in (wx, wy, wx * wx, wy * wy, wy * wx)
+                )
+                with np.errstate(invalid="ignore"):
+                    share = v / x
+                told = effective_draws(share, x, {"numerator_sq": vv, "denominator_sq": xx, "product": vx})
+                found[number, way, cell] = share[0, -1], told[0, -1], inside[day == WINDOW_DAYS - 1].sum()
+    with np.errstate(divide="ignore"):
+        real = truth * (1 - truth) / np.nanmean((found[..., 0] - truth) ** 2, axis=0)
+    told = np.nanmedian(found[..., 1], axis=0)
+    drawn = found[:, 0, :, 2].mean(axis=0)
+    return [
+        (label(k), drawn[i], real[0, i], told[0, i], real[1, i], told[1, i]) for i, k in enumerate(keys) if truth[i] > 0
+    ]
+
+
 GROUPS: dict[str, Callable[[Key], bool]] = {
     "total": lambda k: k == ("", "", ""),
     "by market": lambda k: bool(k[0]) and not k[1] and not k[2],
@@ -367,6 +404,11 @@ def main() -> None:
         *table(["", "effective draws", "mean width", "covered: labelled share", "true share"],
                [[label(k), f"{np.mean(t.effective):,.0f}", percent(t.width, 2), percent(t.covered), percent(t.covered_true)]
                 for k, t in large.items() if GROUPS["total"](k) or GROUPS["by kind"](k)]), "",
+        f"**One day**, as the daily metrics know it: the draws of a simple random sample that would err as much (*real*), and how many the detector takes "
+        f"them for (*told*), over the last {ONE_BY_ONE} days of the window and {samples} samples of the first twin. With both chances a view weighs 1 / their sum; with a "
+        "draw's own alone, each arm makes half of the estimate.", "",
+        *table(["", "draws", "both chances: real", "told", "own chance alone: real", "told"],
+               [[name, *(f"{value:,.0f}" for value in values)] for name, *values in daily(twins[seeds[0]], samples, seeds[0])]), "",
         "**Other ways**, from the same samples with all labels there and right; mean over the total, the markets and the kinds:", "",
         *table(["", "root mean squared error, relative", "covered", "lowest of a cell"],
                [[name, f"{error:.2f}", percent(mean), percent(least)] for name, (error, mean, least) in ways.items()]),

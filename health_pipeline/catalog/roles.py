@@ -59,9 +59,9 @@ ROLES: dict[str, Role] = {
         {
             "draw_id": TEXT, **_WHO, **_WHERE, "kind": TEXT, "surface": TEXT, "arm": TEXT, "draw_probability": NUMBER,
             "drawn_at": TIME, "labelled_at": TIME, "violation": BOOLEAN, "policy": TEXT, "views": INTEGER,
-            "actioned": BOOLEAN, "rule": TEXT,
+            "actioned": BOOLEAN, "rule": TEXT, "other_probability": NUMBER,
         },
-        ("surface", "rule"),
+        ("surface", "rule", "other_probability"),
     ),
     "products": Role(
         {

@@ -36,11 +36,12 @@ TOPICS = ("satisfaction", "recommend", "enforcement_fairness")
 
 @dataclass
 class Draws(Records):
-    """Viewed impressions that were drawn: a burst of the traffic, and the chance of the view."""
+    """Viewed impressions that were drawn: a burst of the traffic, and the view's chance in its arm and in the other."""
 
     burst: Array
     arm: Array
     chance: Array
+    other: Array
 
 
 def model_score(logit: Array, floor: float) -> Array:
@@ -53,8 +54,8 @@ def draw(views: Array, score: Array, weighted: int, uniform: int, rng: np.random
     """Draw views with replacement.
 
     A view of a content with score s is drawn n s / Σ(views x s) times on average in the weighted arm, n / Σ views in
-    the uniform arm; that expected number is ``chance``. So Σ 1/chance over an arm estimates all views, and the Hájek
-    estimate Σ y/chance / Σ 1/chance the share of views with y.
+    the uniform arm; that expected number is ``chance``, and ``other`` the same of the arm that it was not drawn in. So
+    Σ 1/chance over an arm estimates all views, and so does Σ 1/(chance + other) over both, which is much surer.
 
     Args:
         views: (bursts,) views of each burst.
@@ -62,16 +63,20 @@ def draw(views: Array, score: Array, weighted: int, uniform: int, rng: np.random
         weighted: number of draws n of the arm.
         uniform: the same.
     """
+    if not len(views) or views.sum() <= 0:
+        return Draws(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0), np.zeros(0))
+    sizes, measures = (weighted, uniform), (score, np.ones(len(views)))
+    masses = [np.cumsum(views * measure) for measure in measures]
+
+    def chance(arm: int, at: Array) -> Array:
+        expected: Array = np.minimum(sizes[arm] * measures[arm][at] / masses[arm][-1], 1.0)
+        return expected
+
     parts = []
-    for arm, size, measure in ((WEIGHTED, weighted, score), (UNIFORM, uniform, np.ones(len(views)))):
-        mass = np.cumsum(views * measure)
-        if not len(mass) or mass[-1] <= 0:
-            continue
-        at = np.searchsorted(mass, rng.random(size) * mass[-1], side="right")
-        at = np.minimum(at, len(mass) - 1)
-        parts.append((at, np.full(size, arm, np.int8), np.minimum(size * measure[at] / mass[-1], 1.0)))
-    if not parts:
-        return Draws(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0))
+    for arm in (WEIGHTED, UNIFORM):
+        at = np.searchsorted(masses[arm], rng.random(sizes[arm]) * masses[arm][-1], side="right")
+        at = np.minimum(at, len(views) - 1)
+        parts.append((at, np.full(sizes[arm], arm, np.int8), chance(arm, at), chance(1 - arm, at)))
     return Draws(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
 
@@ -93,6 +98,7 @@ def write_samples(
         instant=instant,
         arm=drawn.arm,
         chance=drawn.chance,
+        other=drawn.other,
         views=today[at],
         surface=surface,
         policy=contents.policy[at],
@@ -110,6 +116,7 @@ def write_samples(
         instant=decided.decided[chosen],
         arm=np.full(wanted, DECISIONS, np.int8),
         chance=np.full(wanted, wanted / max(len(eligible), 1)),
+        other=np.zeros(wanted),
         views=decided.views[chosen],
         surface=np.where(decided.kind[chosen] == 1, SURFACES.index("live_square"), 0).astype(np.int8),
         policy=decided.true_policy[chosen],
@@ -130,6 +137,7 @@ class _Sample:
     instant: Array
     arm: Array
     chance: Array
+    other: Array
     views: Array
     surface: Array
     policy: Array
@@ -154,6 +162,7 @@ class _Sample:
             "arm": names(ARMS, self.arm[at]),
             "drawn_at": instants(self.instant[at]),
             "draw_probability": pa.array(self.chance[at]),
+            "other_probability": pa.array(self.other[at]),
             "views": pa.array(self.views[at]),
             "recommended": pa.array(np.isin(self.surface[at], RECOMMENDED)),
             "rater": identifiers("x", np.where(known, rater[at], NOBODY), 4),

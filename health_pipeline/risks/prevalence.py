@@ -9,9 +9,10 @@ that have a label, as if labelling had been a second draw: it must not depend on
 ``LEAST_LABELLED`` is labelled count for less than their views, rather than for the few draws there are.
 
 **Both arms as one sample.** A view that could have been drawn in either arm stands for 1 / (sum of its chances) views
-(:mod:`health_pipeline.stats.hajek`). The chance in the uniform arm is the day's; the chance in the weighted arm is
-proportional to the content's score, down to a floor. That is not taken on trust: the weighted arm's own draws must
-show it (``SAME``). If they do not, or a content's score is not known, the arms are averaged instead.
+(:mod:`health_pipeline.stats.hajek`). Where the chance in the other arm was not logged with the draw it is inferred: in
+the uniform arm it is the day's; in the weighted arm it is proportional to the content's score, down to a floor. That is
+not taken on trust: the weighted arm's own draws must show it (``SAME``). If they do not, or a content's score is not
+known, the arms are averaged instead.
 
 What raters would label is estimated: their own errors are not corrected. Scores only spread the draws; they are no
 labels.
@@ -27,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from health_pipeline.risks.columns import coded
+from health_pipeline.risks.columns import coded, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import PREVALENCE
 from health_pipeline.stats.arrays import Array
@@ -52,6 +53,7 @@ class Draws:
         uniform: (n,) of the uniform arm; else of the weighted.
         day: (n,) days before the last, from 0.
         chance: (n,) expected number of draws of the view in its arm.
+        other: (n,) the same in the other arm, as logged; NaN where it was not.
         score: (n,) of the content; NaN where not known.
         labelled, violation: (n,).
         market, kind, policy: (n,) codes; policy of a violation, −1 for none.
@@ -60,6 +62,7 @@ class Draws:
     uniform: NDArray[np.bool_]
     day: NDArray[np.int64]
     chance: Array
+    other: Array
     score: Array
     labelled: NDArray[np.bool_]
     violation: NDArray[np.bool_]
@@ -74,7 +77,8 @@ def prevalence(e: Evidence) -> pa.Table:
     first = e.day - dt.timedelta(days=WINDOW_DAYS - 1)
     draws = e.query(
         f"""
-        SELECT s.draw_id, s.arm, s.drawn_at, s.draw_probability, s.market, s.kind, s.violation, s.policy, c.model_score
+        SELECT s.draw_id, s.arm, s.drawn_at, s.draw_probability, s.other_probability, s.market, s.kind, s.violation,
+            s.policy, c.model_score
         FROM samples s LEFT JOIN (
             SELECT content_id, any_value(model_score) AS model_score FROM contents GROUP BY content_id
         ) c USING (content_id)
@@ -93,7 +97,8 @@ def estimates(draws: pa.Table, policies: Sequence[str], day: dt.date) -> pa.Tabl
     """The same from draws.
 
     Args:
-        draws: arm, drawn_at, draw_probability, market, kind, violation (null: not labelled), policy, model_score.
+        draws: arm, drawn_at, draw_probability, other_probability (may be left out), market, kind, violation (null: not
+            labelled), policy, model_score.
         policies: to be told apart; of one that was never met there is still an upper bound to tell.
         day: last day of the window.
     """
@@ -104,10 +109,12 @@ def estimates(draws: pa.Table, policies: Sequence[str], day: dt.date) -> pa.Tabl
     drawn = draws["drawn_at"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32()).to_numpy()
     last = (day - dt.date(1970, 1, 1)).days
     policy = np.array([number.get(p, -1) for p in draws["policy"].to_pylist()], dtype=np.int64)
+    logged = "other_probability" in draws.schema.names
     sample = Draws(
         uniform=np.array(draws["arm"].to_pylist(), dtype=object) == "uniform",
         day=(last - drawn).astype(np.int64),
         chance=draws["draw_probability"].to_numpy().astype(float),
+        other=numbers(draws, "other_probability") if logged else np.full(draws.num_rows, np.nan),
         score=draws["model_score"].cast(pa.float64()).to_numpy(zero_copy_only=False),
         labelled=~draws["violation"].is_null().to_numpy(),
         violation=violation,
@@ -198,7 +205,8 @@ def chances(sample: Draws) -> tuple[Array, Array, float]:
     _, weight = composite(*parts, *parts)
     with np.errstate(divide="ignore"):
         averaged = own / np.where(sample.uniform, 1.0 - weight, weight)
-    other = other_chance(sample) * seen[1 - here, sample.day]
+    inferred = other_chance(sample) if np.isnan(sample.other).any() else sample.other
+    other = np.where(np.isnan(sample.other), inferred, sample.other) * seen[1 - here, sample.day]
     known = ~np.isnan(other)
     both = np.where(known, own + np.nan_to_num(other), averaged)
     return own, both, float(known[sample.labelled].mean())

@@ -100,7 +100,7 @@ def build_panel(
         draws = np.nan_to_num(moments["n"][weighted])
         enough[weighted] = draws >= np.array([metric_of[i].minimum_denominator for i in weighted])[:, None]
         value = numerator[weighted] / denominator[weighted]
-        effective = _effective_draws(value, denominator[weighted], _only(moments, weighted))
+        effective = effective_draws(value, denominator[weighted], _only(moments, weighted))
         numerator[weighted], denominator[weighted] = value * effective, effective
 
     complete = _complete(catalog, deliveries, metric_of, units, first, width)
@@ -216,15 +216,28 @@ def _event_size(numerator: Array, denominator: Array, moments: Mapping[str, Arra
     return np.where(np.isnan(usual), 1.0, np.maximum(usual, 1e-9))
 
 
-def _effective_draws(value: Array, weight: Array, moments: Mapping[str, Array]) -> Array:
-    """Draws of a simple random sample that would know the share, or mean, as well."""
+def effective_draws(value: Array, weight: Array, moments: Mapping[str, Array]) -> Array:
+    """(series, days) draws of a simple random sample that would know the share, or mean, as well.
+
+    What a design costs shows in few draws: in a positive of large weight, now and then. So the design's effect is taken
+    from the sums over the four weeks, around their share: a median of days would see the ordinary ones only, and take
+    the sample for twice as good as it is.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         kish = weight**2 / moments["denominator_sq"]
-        variance = _residual_squares(value, moments) / weight**2
-        effect = np.where((value > 0) & (value < 1), variance * kish / (value * (1.0 - value)), np.nan)
-    usual = _usual(effect)
-    effective: Array = kish / np.where(np.isnan(usual), 1.0, np.clip(usual, SMALLEST_EFFECT, LARGEST_EFFECT))
+        share = _recent(value * weight) / _recent(weight)
+        squares, spread = _recent(_residual_squares(share, moments)), _recent(moments["denominator_sq"])
+        effect = np.where((share > 0) & (share < 1), squares / spread / (share * (1.0 - share)), 1.0)
+    effective: Array = kish / np.clip(effect, SMALLEST_EFFECT, LARGEST_EFFECT)
     return effective
+
+
+def _recent(values: Array) -> Array:
+    """Sum over the last four weeks, each day included: of the past alone, as :func:`_usual`."""
+    import bottleneck as bn
+
+    summed: Array = bn.move_sum(values, min(SUPPORT_DAYS, values.shape[1]), min_count=1, axis=1)
+    return summed
 
 
 def _usual(values: Array) -> Array:

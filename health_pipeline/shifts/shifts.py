@@ -27,7 +27,7 @@ DIGITS = 9  # significant digits kept: a batch of days and a single day differ i
 
 def version(catalog: Catalog) -> str:
     """Changes when a judgement may change for another reason than its data."""
-    return "shifts-17-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
+    return "shifts-18-" + catalog.version(catalog.tables, catalog.metrics, catalog.ecosystem.detection)
 
 
 def window(day: dt.date, catalog: Catalog) -> list[dt.date]:

@@ -135,6 +135,21 @@ def test_contents_without_a_score_are_averaged_and_the_rest_is_not(made: study.V
     assert row(partly)["low"] < made.labelled_share(ALL) < row(partly)["high"]
 
 
+def test_the_other_arms_chance_needs_no_score_where_it_was_logged(made: study.Views) -> None:
+    rng = np.random.default_rng(8)
+    sample = study.sampled(made, rng, times=4.0)
+    draws = study.labelled(made, sample, rng)
+    logged = draws.append_column("other_probability", pa.array(sample.other))
+    scoreless = replaced(logged, "model_score", pa.nulls(draws.num_rows, pa.float64()))
+    inferred, told = row(estimates(draws, POLICIES, DAY)), row(estimates(scoreless, POLICIES, DAY))
+    assert told["as_one"] == 1.0
+    assert told["estimate"] == pytest.approx(inferred["estimate"], rel=1e-6)
+    assert told["low"] < made.labelled_share(ALL) < told["high"]
+    half = pa.array(sample.other, mask=sample.uniform)
+    mixed = row(estimates(draws.append_column("other_probability", half), POLICIES, DAY))
+    assert mixed["estimate"] == pytest.approx(inferred["estimate"], rel=1e-6)
+
+
 def test_an_arm_that_owes_the_model_nothing_tells_when_the_logged_chances_are_wrong(draws: pa.Table) -> None:
     weighted = np.array(draws["arm"].to_pylist()) == "weighted"
     chance = draws["draw_probability"].to_numpy()

@@ -295,6 +295,30 @@ def test_a_weighted_share_is_counted_in_effective_draws() -> None:
     assert effective["unequal"] == pytest.approx(400 * 25 / 41, rel=0.15)
 
 
+def test_a_rare_positive_of_large_weight_counts_against_the_sample() -> None:
+    """Three draws in ten stand for ten others and are seldom positive: most days meet no such positive, and
+    what the sample knows must not be judged by those days alone."""
+    rng = np.random.default_rng(7)
+    days = [LONG[0] + dt.timedelta(days=i) for i in range(200)]
+    rows = []
+    for day in days:
+        heavy = rng.random(100) < 0.3
+        weights = np.where(heavy, 10.0, 1.0)
+        y = (rng.random(100) < np.where(heavy, 0.01, 0.1)).astype(float)
+        rows.append(
+            {
+                "day": day, "metric": "violative_view_rate", "segment": "", "numerator": (weights * y).sum(),
+                "denominator": weights.sum(), "n": 100, "numerator_sq": (weights**2 * y).sum(),
+                "denominator_sq": (weights**2).sum(), "product": (weights**2 * y).sum(),
+            }
+        )  # fmt: skip
+    panel = market_panel(rows, days=days)
+    share = panel.numerator[0] / panel.denominator[0]
+    mean = float(np.average(share[28:], weights=panel.denominator[0, 28:]))
+    errors = (share[28:] - mean) ** 2 * panel.denominator[0, 28:] / (mean * (1 - mean))
+    assert 0.7 < float(np.nanmean(errors)) < 1.4, "the squared errors are about what so many draws would make"
+
+
 def test_a_quantile_comes_from_the_days_histogram_and_is_missing_while_it_is_open() -> None:
     name = "report_to_action_p50"
     late = MARKET.metric(name).horizon
