@@ -660,27 +660,39 @@ def days_until(values: Sequence[float]) -> str:
     )
 
 
-def creator_lines(found: Found, trials: Sequence[Trial]) -> list[str]:
-    """Tables of the creators' queue."""
-    met = {s: interval(shares(one, MODEL, expected)) for s, one in found.items()}
-    rivals = (*RIVALS, *STRONGER)
+def _against_aim(scenario: str, found: Sequence[Mapping[str, Judged]]) -> str:
+    own = shares(found, MODEL, expected)
+    possible = percent(float(np.mean([one[MODEL].expected / one[FORECAST].expected for one in found])))
+    verdict = "met" if own.mean() >= AIM else "missed"
+    return f"`{scenario}`: {told(own)}, {verdict}; {possible} of what *{FORECAST}* averts"
+
+
+def _behind(found: Found, rivals: Sequence[str], of: Callable[[Judged], float], words: str) -> str:
     behind = [
         f"{name} in `{s}`" for s, one in found.items() for name in rivals
-        if interval(shares(one, MODEL, expected) - shares(one, name, expected))[1] <= 0
+        if not interval(shares(one, MODEL, of) - shares(one, name, of))[1] > 0
     ]  # fmt: skip
+    return f"{words} " + (
+        f"not clearly ahead of {', '.join(behind)}." if behind else "clearly ahead of every rival in every scenario."
+    )
+
+
+def creator_lines(found: Found, trials: Sequence[Trial]) -> list[str]:
+    """Tables of the creators' queue."""
+    rivals = (*RIVALS, *STRONGER)
     through = passing(trials)
     alive = [float(m.alive.sum() / (m.alive + m.later).sum()) for t in trials for m in t.mornings]
     rings = [s for s in found if any(t.ring.any() for t in trials if t.scenario == s)]
     return [
         "### Creators", "",
-        f"**Aim: {percent(AIM, 0)} of the oracle's harm averted, and ahead of every rival.** Reached: "
-        + "; ".join(f"`{s}` {percent(mean)} (95 % CI {100 * low:.1f} to {100 * high:.1f})" for s, (mean, low, high) in met.items())
-        + ". " + (f"Not clearly ahead of: {', '.join(behind)}." if behind else "Clearly ahead of every rival in every scenario."), "",
+        f"**Aim: at least {percent(AIM, 0)} of the oracle's harm averted, and clearly ahead of every rival.** "
+        + "; ".join(_against_aim(s, one) for s, one in found.items()) + ". "
+        + " ".join(_behind(found, rivals, of, words) for of, words in ((expected, "By expected harm"), (real, "By the views that came"))), "",
         "Share of the oracle's harm averted, mean over seeds with 95 % t interval; and the program's lead in points, from "
         "paired differences (bold: the interval lies above zero).", "",
         *table_of(found, [MODEL, *rivals], expected), "",
         "The same from the views that really came. One large creator's luck weighs much here, so the intervals are wide:", "",
-        *table_of(found, [MODEL, RATE_VIEWS, COUNT_VIEWS, "most viewed", "most reported", CLAIRVOYANT], real), "",
+        *table_of(found, [MODEL, *STRONGER, "most viewed", "most reported", CLAIRVOYANT], real), "",
         f"**Precision.** Share of listed creators who violate within the horizon; of the first {FIRST}, and of all.", "",
         *table(["order", *(x for s in found for x in (f"`{s}` first {FIRST}", "all"))],
                [[name, *(percent(float(np.mean([getattr(o[name], what) for o in one])), 0) for one in found.values() for what in ("first", "precision"))]
