@@ -56,6 +56,8 @@ from health_pipeline.stats.arrays import Array
 STUDY = "benchmarks.risk_ranking"
 SCENARIOS = ("counterfeit_wave", "off_platform_ring", "everything")
 SEEDS = tuple(range(1, 11))
+LOOKED_AT = (1, 2)
+"""Seeds that were looked at while the program was being improved."""
 START, DAYS, CREATORS, LARGE = dt.date(2026, 7, 1), 90, 1_000, 20_000
 AFTER = 14
 """Days simulated beyond a scenario's own end, so that what is published in the horizon after a morning is seen through."""
@@ -660,6 +662,19 @@ def days_until(values: Sequence[float]) -> str:
     )
 
 
+def _unseen(found: Found, trials: Sequence[Trial], rivals: Sequence[str]) -> list[str]:
+    """The same without the seeds that were looked at."""
+    seeds = {s: [t.seed for t in trials if t.scenario == s] for s in found}
+    kept = {s: [one for seed, one in zip(seeds[s], found[s], strict=True) if seed not in LOOKED_AT] for s in found}
+    if not all(kept.values()):
+        return []
+    text = "; ".join(f"`{s}` {told(shares(one, MODEL, expected))}" for s, one in kept.items())
+    return [
+        f"Seeds {' and '.join(map(str, LOOKED_AT))} were looked at while the program was being improved; without them: {text}. "
+        + _behind(kept, rivals, expected, "By expected harm"), "",
+    ]  # fmt: skip
+
+
 def _against_aim(scenario: str, found: Sequence[Mapping[str, Judged]]) -> str:
     own = shares(found, MODEL, expected)
     possible = percent(float(np.mean([one[MODEL].expected / one[FORECAST].expected for one in found])))
@@ -688,6 +703,7 @@ def creator_lines(found: Found, trials: Sequence[Trial]) -> list[str]:
         f"**Aim: at least {percent(AIM, 0)} of the oracle's harm averted, and clearly ahead of every rival.** "
         + "; ".join(_against_aim(s, one) for s, one in found.items()) + ". "
         + " ".join(_behind(found, rivals, of, words) for of, words in ((expected, "By expected harm"), (real, "By the views that came"))), "",
+        *_unseen(found, trials, rivals),
         "Share of the oracle's harm averted, mean over seeds with 95 % t interval; and the program's lead in points, from "
         "paired differences (bold: the interval lies above zero).", "",
         *table_of(found, [MODEL, *rivals], expected), "",
