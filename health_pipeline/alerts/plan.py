@@ -265,7 +265,7 @@ class _Planner:
         is_gone = row is None and (told.incident in self.known.gone or told.phase == "retracted")
         phase = "retracted" if is_gone else phase_of(row) if row is not None else told.phase
         severity = told.severity
-        if whole is not None and (whole.is_open or not severity):
+        if whole is not None and ((whole.id in self.incidents and whole.is_open) or not severity):
             severity = self._severity(whole).name
         standing = self._standing(incident) if incident else self.standings.get(told.incident, Standing())
         said = told.said or Said(phase, severity)

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from health_pipeline.alerts.message import OPEN, Content, incident_key
 from health_pipeline.alerts.outbox import OUTBOX
 from health_pipeline.alerts.outbox import State as DeliveryState
-from health_pipeline.incidents.model import INCIDENTS, Incident, Reach, from_table, to_table
+from health_pipeline.incidents.model import INCIDENTS, Incident, Reach
 from health_pipeline.storage.state import METADATA, UtcDateTime
 
 Form = Literal["own", "line", "none"]
@@ -322,16 +322,19 @@ def _said(values: dict[str, Any]) -> Said:
 _DAYS = ("worsened_on", "snoozed", "charted")
 
 
+_PARTS = ("members", "events", "suspects", "explanation", "reach")
+"""What an outline leaves out."""
+_DATES = [f.name for f in INCIDENTS if f.type == pa.date32()]
+
+
 def _packed(incident: Incident) -> str:
-    [row] = to_table([outline(incident)]).to_pylist()
-    return json.dumps(row, default=_iso)
+    fields = (f.name for f in dataclasses.fields(Incident) if f.name not in _PARTS)
+    return json.dumps({name: getattr(incident, name) for name in fields}, default=_iso)
 
 
 def _unpacked(text: str) -> Incident:
     row = json.loads(text)
-    days = {f.name: dt.date.fromisoformat(row[f.name]) for f in INCIDENTS if f.type == pa.date32() and row[f.name]}
-    [incident] = from_table(pa.Table.from_pylist([row | days], schema=INCIDENTS))
-    return incident
+    return Incident(**row | {name: dt.date.fromisoformat(row[name]) for name in _DATES if row[name]})
 
 
 def _iso(value: object) -> str:

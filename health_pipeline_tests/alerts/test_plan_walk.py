@@ -2,6 +2,7 @@
 
 A random walk: incidents appear, worsen, end, flare up, are renamed and vanish; scores move; people decide and take
 back; minutes, hours and days pass; Slack comes and goes. After every step the plan is followed, and all laws hold.
+``WALKS=1000`` in the environment walks longer, and does not shrink what it finds.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class Walk(RuleBasedStateMachine):
         desk = self.desk
         told = {name for row in desk.told.values() if row.form != "none" for name in row.names}
         known = desk.known()
-        loud = [i for i in known.incidents if self._standing(i).snooze is None]
+        loud = [i for i in known.incidents if i.id in told or self._standing(i).snooze is None]
         scores = {id_: ranked.score for id_, ranked in known.ranked.items()}
         waiting = {line.incident.id for line in self.again.waiting}
         for incident in newsworthy(ALERTS, desk.newest, loud, scores, told):
