@@ -123,6 +123,7 @@ def test_the_checks_that_guard_wrong_numbers_block(defs: dg.Definitions) -> None
         "volume": False,
         "denominators": True,
         "reconciliation": True,
+        "delivery": False,
     }
 
 
