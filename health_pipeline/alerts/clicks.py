@@ -39,7 +39,9 @@ _ACTIONS: dict[str, tuple[str, Kind]] = {
     SNOOZE: ("static_select", "snooze"),
 }
 """action_id -> the type of its element, and what a click on it decides."""
-_REFERENCE = re.compile(r"([a-z][a-z0-9_]{0,99}):incident:[\x21-\x7e ]+")
+_REFERENCE = re.compile(r"(([a-z][a-z0-9_]{0,99}):incident:[\x21-\x7e ]+?)(?:#[0-9a-f]{8})?")
+"""Slack wants another block_id in each edition of a message, lest its menus go on to show what was chosen in an earlier
+one: so eight digits may follow a reference."""
 _USER = re.compile(r"[UW][A-Z0-9]{2,40}")
 _CHANNEL = re.compile(r"[CDG][A-Z0-9]{2,40}")
 _TS = re.compile(r"\d{1,12}\.\d{1,9}")
@@ -152,8 +154,8 @@ def parse(payload: object, now: dt.datetime) -> Click | NoClick:
     thread = _matching(_TS, _text(payload, "container", "thread_ts"))
     url = _text(payload, "response_url")
     return Click(
-        ecosystem=block[1],
-        reference=block[0],
+        ecosystem=block[2],
+        reference=block[1],
         user=found["user"],
         user_name=clean(_text(payload, "user", "name") or _text(payload, "user", "username"))[:MAX_NAME],
         kind=kind,

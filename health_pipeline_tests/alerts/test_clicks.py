@@ -87,6 +87,15 @@ def test_a_click_says_who_decided_what_about_which_message() -> None:
     assert found.response_url == "https://hooks.slack.com/actions/T1/2/x"
 
 
+def test_the_edition_of_the_message_is_no_part_of_the_reference() -> None:
+    named = reference("eu_dsa", incident().id)
+    given_ = payload()
+    given_["actions"][0]["block_id"] = f"{named}#0123abcd"
+    found = parse(given_, NOW)
+    assert isinstance(found, Click)
+    assert (found.ecosystem, found.reference) == ("eu_dsa", named)
+
+
 def test_every_element_of_a_real_message_is_understood(catalog: Catalog, server: FakeSlack, slack: Slack) -> None:
     """The message is posted, and every choice that stands in it is clicked."""
     about = About("P1", links={"Open": "https://example.org/"}, actions=True)
