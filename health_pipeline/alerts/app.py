@@ -23,11 +23,12 @@ import logging
 import re
 import shlex
 import signal
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -65,7 +66,7 @@ RECORDERS = 8
 ANSWERERS = 4
 ANSWER_TIMEOUT = 10
 GRACE = 15.0
-"""Seconds that messages have to be brought up to date when the program ends."""
+"""Seconds that messages have to be brought up to date, and people to be answered, when the program ends."""
 REMEMBERED = 1_000
 
 PING_INTERVAL = 2.0
@@ -121,6 +122,7 @@ class Desk:
         self._called = called or {}
         self._recorders = ThreadPoolExecutor(RECORDERS, thread_name_prefix="record")
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="answer")
+        self._answers: set[Future[None]] = set()
         self._refreshers = {name: _Refresher(name, refresh, self._follows) for name in catalogs}
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
 
@@ -159,7 +161,10 @@ class Desk:
         give_up = time.monotonic() + grace
         for refresher in self._refreshers.values():
             refresher.stop(max(0.0, give_up - time.monotonic()))
-        self._answerers.shutdown()
+        late = wait(self._answers.copy(), max(0.0, give_up - time.monotonic())).not_done
+        self._answerers.shutdown(cancel_futures=True)  # what is on its way has a timeout of its own
+        if unsaid := sum(answer.cancelled() for answer in late):
+            _log.warning("Not told to whoever clicked, as Slack takes too long: %s answers", unsaid)
 
     def _record(self, click: Click, now: dt.datetime) -> None:
         try:
@@ -168,7 +173,7 @@ class Desk:
             _log.exception("A click by %s on %s could not be recorded", click.user, click.reference)
             words = clicks.NOT_RECORDED
         if words:
-            self._answerers.submit(self._answer, click, words)
+            self._say(click, words)
 
     def _decide(self, click: Click, now: dt.datetime) -> str:
         """Record what was decided; what to say to whoever clicked, nothing when that was said before."""
@@ -197,7 +202,12 @@ class Desk:
 
     def _follows(self, waiting: list[Click]) -> None:
         for click in waiting:
-            self._answerers.submit(self._answer, click, clicks.MESSAGE_FOLLOWS)
+            self._say(click, clicks.MESSAGE_FOLLOWS)
+
+    def _say(self, click: Click, words: str) -> None:
+        answer = self._answerers.submit(self._answer, click, words)
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
 
     def _answer(self, click: Click, words: str) -> None:
         """Say something to whoever clicked, where only they see it; a failure is logged, since all is recorded."""
@@ -393,7 +403,8 @@ def serve_socket(
             stopped.wait()
         finally:
             client.close()
-            announce("Not listening any more.")
+            if client.has_said:  # else it never listened
+                announce("Not listening any more.")
 
 
 class _Client(SocketModeClient):
@@ -408,6 +419,7 @@ class _Client(SocketModeClient):
         self._announce = announce
         self._tried = self._not_before = float("-inf")
         self._problem: Exception | None = None
+        self._has_begun = False
         self._said = ""
         web_client = WebClient(base_url=base_url, timeout=ANSWER_TIMEOUT, logger=_library, retry_handlers=[])
         super().__init__(
@@ -427,7 +439,32 @@ class _Client(SocketModeClient):
         self.connect_to_new_endpoint(force=True)
         if isinstance(self._problem, SlackApiError) and _is_final(self._problem):
             raise _refused(self._problem) from None
+        self._has_begun = True
+        self._tell()
         return self.is_connected()
+
+    @property
+    def has_said(self) -> bool:
+        """Whether anything was announced."""
+        return bool(self._said)
+
+    def close(self) -> None:
+        """End, whatever the library's threads are at.
+
+        The library tells the thread that reads once that it is to end, and waits for it without end; a thread that has
+        only just begun to read, or to connect anew, does not hear it. So it is told until it has heard.
+        """
+        self.closed = True
+        closing = threading.Thread(target=super().close, name="close", daemon=True)
+        closing.start()
+        while closing.is_alive():
+            self.current_session_state.terminated = True
+            session = self.current_session
+            if session is not None:
+                with contextlib.suppress(Exception):
+                    session.ping(session.session_id)  # who waits for something to read hears it with the pong
+            closing.join(0.1)
+        self.disconnect()  # what was connected meanwhile
 
     def issue_new_wss_url(self) -> str:
         return str(self.web_client.apps_connections_open(app_token=self.app_token)["url"])
@@ -453,10 +490,16 @@ class _Client(SocketModeClient):
             self._problem = error
             if isinstance(error, SlackApiError):
                 self._not_before = max(self._not_before, now + _seconds_to_wait(error))
+        if self._has_begun:
+            self._tell()
+
+    def _tell(self) -> None:
         if self.is_connected():
             self._say("Listening to Slack.")
         elif self._problem is not None:
-            self._say(f"Slack can't be reached ({_in_words(self._problem)}): not listening; trying again.")
+            is_refused = isinstance(self._problem, SlackApiError) and _is_final(self._problem)
+            what = "Slack does not let the app listen" if is_refused else "Slack can't be reached"
+            self._say(f"{what} ({_in_words(self._problem)}): not listening; trying again.")
 
     def _heard(self, message: str) -> None:
         if '"disconnect"' in message[:200]:
@@ -589,10 +632,15 @@ def serve_http(
     import uvicorn
 
     app = http_app(desk, token=token, signing_secret=signing_secret, base_url=base_url)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            announce(f"Answering clicks at http://{host}:{port}{PATH}.")
+            desk.catch_up()
+
+    server = Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))
     with _set_by_signals(threading.Event()):  # uvicorn ends at a signal, and then raises it once more
-        announce(f"Answering clicks at http://{host}:{port}{PATH}.")
-        desk.catch_up()
         try:
             server.run()
         except SystemExit:

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 from slack_sdk import WebClient
+from slack_sdk.socket_mode.builtin.connection import ConnectionState
 
 from health_pipeline.alerts import app as slack_app
 from health_pipeline.alerts import decisions, told
@@ -381,6 +383,22 @@ def test_the_desk_ends_with_everything_recorded_and_said(office: Office, post: C
     assert len(office.rows) == 2
 
 
+def test_answers_that_slack_does_not_take_hold_up_the_end_no_longer_than_those_on_their_way(
+    office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slack_app, "ANSWER_TIMEOUT", 2)
+    desk, ts, server = office.desk(), post(), office.server
+    server.faults["response"].extend(["slow_after:5"] * 40)
+    server.faults["chat.postEphemeral"].extend(["code:user_not_in_channel"] * 40)
+    for number in range(40):
+        user = {"id": f"U{number:08d}", "name": "somebody"}
+        desk.take(server.click(ts, "acknowledge") | {"user": user})
+    desk.close(grace=0.1)
+    assert len(office.rows) == 40, "all is recorded"
+    (unsaid,) = re.findall(r"Slack takes too long: (\d+) answers", caplog.text)
+    wait_for(lambda: server.requests.count("response") + int(unsaid) == 40)
+
+
 def test_what_was_told_is_found_also_under_an_earlier_name(engine: sa.Engine, catalogs: dict[str, Catalog]) -> None:
     known = told_subjects(engine, catalogs)
 
@@ -447,10 +465,56 @@ def test_slack_can_be_away_for_a_while(
 def test_an_app_that_slack_refuses_is_told_what_to_do(office: Office) -> None:
     desk = office.desk()
     with pytest.raises(SlackAppError, match="invalid_auth") as raised:
-        serve_socket(desk, token=TOKEN, app_token="xapp-wrong", base_url=office.server.url, stop=threading.Event())
+        serve_socket(
+            desk, token=TOKEN, app_token="xapp-wrong", base_url=office.server.url, stop=threading.Event(),
+            announce=office.announced.append,
+        )  # fmt: skip
     assert "SLACK_APP_TOKEN" in raised.value.hint
     desk.close()
     assert office.refreshed == []
+    assert office.announced == [], "Slack could be reached, and nothing is tried again"
+
+
+def test_an_app_that_slack_refuses_later_is_told_so(
+    office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slack_app, "FIRST_PAUSE", 0.05)
+    server = office.server
+    with office.listening(office.desk()):
+        server.faults["apps.connections.open"].extend(["code:token_revoked"] * 3)
+        server.disconnect()
+        refused = "Slack does not let the app listen (token_revoked): not listening; trying again."
+        wait_for(lambda: refused in office.announced)
+        wait_for(lambda: server.connected and not server.faults["apps.connections.open"])
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
+    assert len(office.rows) == 1
+
+
+class Undone(ConnectionState):
+    """The thread that reads begins just as another ends it: the first word that it is to end is lost."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "terminated" and value is True and "was_lost" not in self.__dict__:
+            name = "was_lost"
+        super().__setattr__(name, value)
+
+
+def test_it_ends_also_when_it_has_only_just_begun_to_read(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slack_sdk.socket_mode.builtin.client.ConnectionState", Undone)
+    with office.listening(office.desk()):
+        wait_for(lambda: office.refreshed)
+        time.sleep(0.3)  # the library looks ten times a second whether there is something to read from
+    assert office.announced[-1] == "Not listening any more."
+
+
+def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack_app, "FIRST_PAUSE", 0.05)
+    server = office.server
+    with office.listening(office.desk()):
+        server.faults["apps.connections.open"].append("slow_after:1.5")
+        server.disconnect()
+        wait_for(lambda: server.requests.count("apps.connections.open") == 2)
+    assert office.announced[-1] == "Not listening any more."
 
 
 def test_why_slack_ended_the_connection_is_said(listening: Office) -> None:
@@ -713,8 +777,12 @@ def test_an_address_that_is_taken_is_said(office: Office) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(SlackAppError, match="Nothing can listen"):
-            serve_http(desk, token=TOKEN, signing_secret=SIGNING_SECRET, port=taken.getsockname()[1])
+            serve_http(
+                desk, token=TOKEN, signing_secret=SIGNING_SECRET, port=taken.getsockname()[1],
+                announce=office.announced.append,
+            )  # fmt: skip
     desk.close()
+    assert (office.announced, office.refreshed) == ([], []), "nothing is said to be answered there"
 
 
 def test_without_a_signing_secret_nothing_is_served(office: Office) -> None:
