@@ -279,6 +279,16 @@ class _Planner:
 
     def _keep(self, story: Story, in_digest: bool) -> None:
         """Keep its message true, and say in its thread what happened; of a line, the digest says it."""
+        if self._can_be_taken_back(story.told):
+            if not story.is_open:
+                self._take_back(story, "It was over before anybody was told.")
+                return
+            snooze = story.standing.snooze
+            if snooze is not None and story.incident is not None and story.incident.id in self.incidents:
+                self._take_back(story, "It was snoozed before anybody was told.")
+                self._hold_back(story.incident)
+                self.times.append(begin_of(self.alerts, snooze.until))
+                return
         is_same = story.told.finished and story.phase == story.told.phase == story.said.phase and is_judged_alike(story)
         if story.incident is None or (is_same and story.told.said):
             self._remember(story)
@@ -349,11 +359,8 @@ class _Planner:
         if told.phase == "retracted" and told.finished:
             self._remember(story)
             return
-        where = self.known.delivered.get(told.key)
-        if told.form == "own" and told.key == told.first_key and where is not None and where.is_untouched:
-            self.dropped[told.key] = "The days on which it was reported were judged anew, and do not show it."
-            unsaid = replace(told, form="none", key="", post="", shown="")
-            self._remember(replace(story, told=unsaid))
+        if self._can_be_taken_back(told):
+            self._take_back(story, "The days on which it was reported were judged anew, and do not show it.")
             return
         is_silent = story.is_snoozed or told.form == "line"  # a line is said in the next digest
         if not is_silent:
@@ -369,6 +376,17 @@ class _Planner:
             self.changes.append(self._reply(story, "retracted", withdrawn_content(before, reply=True)))
         told = replace(told, shown=edit.key, hash=content_hash(content), version=told.version + 1)
         self._remember(replace(story, told=told, said=replace(story.said, phase="retracted")))
+
+    def _can_be_taken_back(self, told: Told) -> bool:
+        """Whether it has a post of its own, the first that told of it, that has not left."""
+        where = self.known.delivered.get(told.key)
+        return told.form == "own" and told.key == told.first_key and where is not None and where.is_untouched
+
+    def _take_back(self, story: Story, why: str) -> None:
+        """Its post never leaves: nobody has been told. Its key is used up."""
+        self.dropped[story.told.key] = why
+        unsaid = replace(story.told, form="none", key="", post="", shown="")
+        self._remember(replace(story, told=unsaid, phase="retracted"))
 
     # ── What is new ──────────────────────────────────────────────────────────────────────────────────────────────────
 

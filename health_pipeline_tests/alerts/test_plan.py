@@ -567,6 +567,42 @@ def test_what_is_withdrawn_before_it_left_is_never_posted_and_told_anew_when_it_
 # ── What people decide ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("state", ["recovered", "settled", "merged", "retracted"])
+def test_what_is_over_before_its_post_left_is_never_posted_and_told_anew_when_it_flares_up(
+    catalog: Catalog, state: str
+) -> None:
+    here = desk(catalog)
+    here.connected = False
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.ends(id_of("Ada"), state)
+    assert here.follow(minutes=5) == []
+    assert here.rows[key("Ada")].dropped
+    here.connected = True
+    assert here.follow(hours=1) == []
+    here.changes(id_of("Ada"), state="ongoing", ended=None)
+    here.scores[id_of("Ada")] = P1
+    (post,) = here.follow(hours=1)
+    assert (post.kind, post.key) == ("post", f"{key('Ada')}:2")
+
+
+def test_what_is_snoozed_before_its_post_left_is_told_when_the_snooze_ends(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.connected = False
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("snooze", id_of("Ada"), scope="segment", until=here.now.date() + 2 * ONE_DAY)
+    assert here.follow(minutes=5) == []
+    assert here.rows[key("Ada")].dropped
+    assert [withheld.incident.id for withheld in here.plan().withheld] == [id_of("Ada")]
+    here.connected = True
+    here.next_day()
+    assert here.follow(hours=24) == []
+    here.next_day()
+    (post,) = here.follow(hours=24)
+    assert (post.kind, post.key) == ("post", f"{key('Ada')}:2")
+
+
 def test_what_people_decide_is_shown_and_said_in_the_thread(catalog: Catalog) -> None:
     here = desk(catalog)
     here.happens(fall("Ada"), score=P1)

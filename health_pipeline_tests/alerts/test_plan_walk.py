@@ -184,6 +184,7 @@ class Walk(RuleBasedStateMachine):
         self._messages_are_true()
         self._there_is_not_too_much_within_an_hour()
         self._what_is_snoozed_is_silent()
+        self._what_is_past_before_it_left_never_leaves()
         self._nights_are_quiet()
         self._digests_tell_something_once_a_day()
 
@@ -289,6 +290,15 @@ class Walk(RuleBasedStateMachine):
                     assert intent.key.split(":")[-2] in PEOPLES, intent.key
                 if ":digest:" in intent.key and intent.kind == "post":
                     assert wording.title(CATALOG, incident) not in intent.text + str(intent.blocks)
+
+    def _what_is_past_before_it_left_never_leaves(self) -> None:
+        """No first post waits of what has ended, is gone, or is snoozed."""
+        desk = self.desk
+        for told in desk.told.values():
+            if told.form == "own" and told.key == told.first_key and desk.rows[told.key].sent_at is None:
+                incident = desk.record.get(told.incident)
+                assert incident is not None and incident.is_open, told.key
+                assert incident.day != desk.newest or self._standing(incident).snooze is None, told.key
 
     def _nights_are_quiet(self) -> None:
         desk = self.desk
