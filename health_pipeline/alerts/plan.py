@@ -380,7 +380,7 @@ class _Planner:
     def _can_be_taken_back(self, told: Told) -> bool:
         """Whether it has a post of its own, the first that told of it, that has not left."""
         where = self.known.delivered.get(told.key)
-        return told.form == "own" and told.key == told.first_key and where is not None and where.is_untouched
+        return told.form == "own" and told.key == told.first_key and where is not None and where.is_waiting
 
     def _take_back(self, story: Story, why: str) -> None:
         """Its post never leaves: nobody has been told. Its key is used up."""

@@ -153,9 +153,9 @@ class Delivered:
     sent_at: dt.datetime | None
 
     @property
-    def is_untouched(self) -> bool:
-        """Nobody has tried to send it yet."""
-        return self.state == "pending" and self.attempts == 0
+    def is_waiting(self) -> bool:
+        """Slack certainly does not have it, also when somebody has tried; what may have arrived is ``sending``."""
+        return self.state == "pending"
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class Desk:
         record: id -> its last row, of every incident that any day of the record holds.
         scores: id -> score on the newest day.
         connected: whether Slack gets what is due at once.
+        attempts: requests made in vain for each row that Slack does not have.
         draws: whether charts can be made.
     """
 
@@ -89,6 +90,7 @@ class Desk:
     told: dict[str, Told] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     connected: bool = True
+    attempts: int = 0
     draws: bool = False
     actions: bool = False
     seen_decision: int = 0
@@ -162,11 +164,10 @@ class Desk:
             pictures={i.id: PICTURE for i in newest} if self.draws else {},
         )
 
-    @staticmethod
-    def state(row: Row) -> tuple[Any, int, dt.datetime | None]:
+    def state(self, row: Row) -> tuple[Any, int, dt.datetime | None]:
         if row.dropped:
             return "superseded", 0, None
-        return ("sent", 1, row.sent_at) if row.sent_at else ("pending", 0, None)
+        return ("sent", 1, row.sent_at) if row.sent_at else ("pending", self.attempts, None)
 
     def plan(self, now: dt.datetime | None = None) -> Plan:
         return plan(self.catalog, self.known(), now or self.now, actions=self.actions, url="http://dagster")

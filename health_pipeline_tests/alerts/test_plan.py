@@ -567,6 +567,16 @@ def test_what_is_withdrawn_before_it_left_is_never_posted_and_told_anew_when_it_
 # ── What people decide ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_what_slack_refused_for_now_is_taken_back_like_what_nobody_tried_to_send(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.connected, here.attempts = False, 3
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.vanishes(id_of("Ada"))
+    assert here.follow(minutes=5) == []
+    assert here.rows[key("Ada")].dropped
+
+
 @pytest.mark.parametrize("state", ["recovered", "settled", "merged", "retracted"])
 def test_what_is_over_before_its_post_left_is_never_posted_and_told_anew_when_it_flares_up(
     catalog: Catalog, state: str
