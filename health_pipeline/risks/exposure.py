@@ -15,8 +15,8 @@ Views to come of a content follow from its age, from the views it has, and from 
   on the mean and the width of the interval that this shows, by kind and age, are used for the contents of today.
 
 A creator's posts to come follow from their pace over weeks, or, where the last three days hardly fit it, from these:
-creators are restricted, rings begin. What is expected is what comes if nobody acts; moderation does, and
-:func:`passing` says how much of violations it lets through.
+creators are restricted, rings begin. A market whose contents are missing tells of nobody's pace. What is expected is
+what comes if nobody acts; moderation does, and :func:`passing` says how much of violations it lets through.
 
 Velocity compares the last hours with what was expected before them: 0 at the usual pace or below, 0.5 at double the
 pace, towards 1 the faster, and shrunk to 0 as far as a few bursts say little.
@@ -48,6 +48,8 @@ CHANGES = 0.05
 """Share of creators held to post at another pace in the last ``LATELY_DAYS`` than before: restricted, or in a ring."""
 CHANGED_SHAPE = 0.5
 """Of the gamma of their new pace around the old one: it may be anything."""
+ENOUGH_POSTS = 20
+"""Posts expected of a market of which fewer tell nothing of whether all were delivered."""
 GONE = ("banned", "left")
 """Status of creators who post no more."""
 ONE_CONTENT = 50.0
@@ -248,7 +250,9 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     gone = rows["gone"].to_numpy(zero_copy_only=False).astype(bool)
     tier = codes(rows, "tier")
     pace = _posting(numbers(rows, "posts"), seen, tier, gone)
-    pace = _changed(pace, seen, numbers(rows, "lately"), np.minimum(days, LATELY_DAYS))
+    lately, known = numbers(rows, "lately"), np.minimum(days, LATELY_DAYS)
+    known = known * _delivered(np.where(gone, 0.0, pace * known), np.where(gone, 0.0, lately), codes(rows, "market"))
+    pace = _changed(pace, seen, lately, known)
     posts = np.where(gone, 0.0, pace) * e.review.horizon_days
     spread = np.expm1(a.content_variance + float(np.average(a.burst)))  # squared coefficient of variation of one post
     return pa.table(
@@ -582,7 +586,8 @@ def _sales(e: Evidence, course: Course) -> Array:
     orders, gmv = np.zeros(len(course.age)), np.zeros(len(course.age))
     orders[rows["place"].to_numpy()], gmv[rows["place"].to_numpy()] = numbers(rows, "orders"), numbers(rows, "gmv")
     views = course.views
-    enough = ORDERS_PRIOR * views.sum() / max(orders.sum(), 1.0)  # views that bring so many orders
+    # Views that bring so many orders; where nothing was seen there is no rate of its own to tell.
+    enough = ORDERS_PRIOR * max(views.sum(), 1.0) / max(orders.sum(), 1.0)
     rate = np.full(len(views), gmv.sum() / max(views.sum(), 1.0))
     for group in (course.kind * 1_000 + course.category, course.creator, np.arange(len(views))):
         group = np.unique(group, return_inverse=True)[1]
@@ -607,6 +612,18 @@ def _posting(posts: Array, seen: Array, tier: Codes, gone: NDArray[np.bool_]) ->
     spread = ((posts / seen - mean) ** 2 - mean / (2 * seen))[there] / mean[there] ** 2
     shape = 1 / float(np.clip(np.average(spread, weights=seen[there]), 0.05, 5.0)) if there.any() else 1.0
     return np.asarray((posts + shape / 2) / (seen + shape / 2 / mean))
+
+
+def _delivered(usual: Array, there: Array, market: Codes) -> Array:
+    """Share of the last days' contents that is known: 1, but in a market that lacks most of what is usual there.
+
+    Args:
+        usual, there: posts of the last days, as expected and as known.
+    """
+    expected, known = np.bincount(market, usual).astype(float), np.bincount(market, there).astype(float)
+    share = np.divide(known, expected, out=np.ones_like(expected), where=expected > ENOUGH_POSTS)
+    # Above 0: that nothing came of what could not be known says nothing.
+    return np.asarray(np.maximum(np.where(share < MISSING, share, 1.0), 1e-6)[market])
 
 
 def _changed(pace: Array, seen: Array, lately: Array, days: Array) -> Array:

@@ -254,6 +254,43 @@ def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on_and_chance_i
     assert np.delete(posts, 7) == pytest.approx(np.full(CREATORS - 1, 7.0), rel=0.2)
 
 
+def test_where_contents_are_not_delivered_nobody_is_taken_to_have_stopped(review: Review) -> None:
+    world = World()
+    whole = world.evidence(review)
+    contents, traffic = (whole.query(f"SELECT * FROM {name}") for name in ("contents", "traffic"))
+    # Thailand's creators post eight times a day: three days without any would be no chance.
+    more = contents.filter(pa.array(world.market == "TH"))
+    copies = [
+        more.set_column(0, "content_id", pa.array([f"{name}-{i}" for name in more["content_id"].to_pylist()]))
+        for i in range(7)
+    ]
+    busy = pa.concat_tables([contents, *copies])
+    late = (busy["published_at"].to_numpy() >= NOW - 72 * HOUR) & (np.array(busy["market"].to_pylist()) == "TH")
+    full = numbers(exposure.creators(Evidence.of_tables(DAY, review, contents=busy, traffic=traffic)), "posts_to_come")
+    holed = Evidence.of_tables(DAY, review, contents=busy.filter(pa.array(~late)), traffic=traffic)
+    posts = numbers(exposure.creators(holed), "posts_to_come")
+    assert np.median((posts / full)[::3]) == pytest.approx(1.0, abs=0.25), "of Thailand, where three days are missing"
+    np.testing.assert_allclose(np.delete(posts / full, np.s_[::3]), 1.0, atol=0.05)
+    # One creator who stops while their market goes on has stopped.
+    stopped = busy.filter(pa.array(
+        (busy["published_at"].to_numpy() < NOW - 72 * HOUR) | (np.array(busy["creator_id"].to_pylist()) != "c003")
+    ))  # fmt: skip
+    posts = numbers(
+        exposure.creators(Evidence.of_tables(DAY, review, contents=stopped, traffic=traffic)), "posts_to_come"
+    )
+    assert posts[3] < 0.3 * full[3]
+
+
+def test_contents_that_nobody_has_seen_yet_have_finite_estimates(review: Review) -> None:
+    unseen = World().evidence(review, np.zeros(len(World().hour), bool))
+    assert unseen.query("SELECT count(*) AS n FROM traffic")["n"].to_pylist() == [0]
+    for found in (exposure.contents(unseen), exposure.creators(unseen)):
+        assert found.num_rows > 100
+        for field in found.schema:
+            if pa.types.is_floating(field.type):
+                assert np.isfinite(numbers(found, field.name)).all(), field.name
+
+
 def test_moderation_lets_through_what_labelled_violations_were_watched_in_spite_of_it(
     marketplace: Catalog, twin_folder: Path
 ) -> None:
