@@ -6,7 +6,7 @@ States of a row::
      │ │ ^               │  └──hold──> held        Slack will never take it as it is; requeue() tries again
      │ │ └───release─────┘                         Slack has certainly not taken it; later
      │ └──hold_older, or its post is held──> held
-     └──a newer edit of the same post, or supersede()──> superseded
+     └──a newer edit of the same post, or supersede() of it or of what it follows──> superseded
 
 A row is committed as ``sending`` before the request leaves. A row still ``sending`` when nobody can be
 working on it any more (a crash, a lost answer) is *doubtful*: Slack may have it. :func:`claim` hands it out
@@ -230,7 +230,7 @@ def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> 
     """Put something to do in the outbox; ``False`` when its key was there before, in whatever state.
 
     An edit makes older edits of the same message that still wait ``superseded``. What follows a row that is held is
-    held.
+    held, and what follows one that was dropped is dropped.
 
     Raises:
         ValueError: it follows what the outbox does not know, or what can't be followed so.
@@ -276,7 +276,7 @@ def add(connection: sa.Connection, message: Message | Intent, *, ecosystem: str)
     elif intent.kind != "post":
         _take_along(connection, intent)
     if intent.kind != "post":
-        _hold_followers(connection)
+        _end_followers(connection)
     return True
 
 
@@ -392,7 +392,7 @@ def hold(engine: sa.Engine, claimed: Claim, error: str) -> None:
     with engine.begin() as connection:
         values = {"state": "held", "claim": None, "last_error": error, "sending_since": None}
         connection.execute(_own(claimed).values(values))
-        _hold_followers(connection)
+        _end_followers(connection)
 
 
 def leave_doubtful(engine: sa.Engine, claimed: Claim, error: str) -> None:
@@ -411,13 +411,13 @@ def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None 
     with engine.begin() as connection:
         # Posts first: what is held because of its post is freed with it.
         posts = connection.execute(OUTBOX.update().where(*old, _C.kind == "post").values(held)).rowcount
-        followers = _hold_followers(connection)
+        followers = _end_followers(connection)
         rest = connection.execute(OUTBOX.update().where(*old).values(held)).rowcount
-        return int(posts) + followers + int(rest) + _hold_followers(connection)
+        return int(posts) + followers + int(rest) + _end_followers(connection)
 
 
 def supersede(engine: sa.Engine, key: str, reason: str) -> bool:
-    """Drop a row that still waits, because it is not true any more; what follows it is held.
+    """Drop a row that still waits, because it is not true any more, and with it what follows it.
 
     Returns:
         ``False`` when no row with this key is pending: it is in Slack, or may be.
@@ -428,12 +428,9 @@ def supersede(engine: sa.Engine, key: str, reason: str) -> bool:
 
 def drop(connection: sa.Connection, key: str, reason: str) -> bool:
     """:func:`supersede`, as a part of a transaction under way."""
-    result = connection.execute(
-        OUTBOX.update()
-        .where(_C.key == key, _C.state == "pending")
-        .values(state="superseded", last_error=reason, file=None)
-    )
-    _hold_followers(connection)
+    values = {"state": "superseded", "last_error": reason, "file": None}
+    result = connection.execute(OUTBOX.update().where(_C.key == key, _C.state == "pending").values(values))
+    _end_followers(connection)
     return bool(result.rowcount)
 
 
@@ -630,20 +627,34 @@ def _take_along(connection: sa.Connection, reply: Intent) -> None:
     connection.execute(OUTBOX.update().where(thread, _C.state == "pending", later).values(not_before=reply.not_before))
 
 
-def _hold_followers(connection: sa.Connection) -> int:
-    """What still waits of a row that will not go out is held, with that row's reason; so is what follows it in turn."""
+def _end_followers(connection: sa.Connection) -> int:
+    """What still waits of a row that will not go out ends as that row did, with its reason; so does what follows that.
+
+    What follows a held row is held, and freed with it; what follows a superseded one has nothing to follow any more.
+
+    Returns:
+        how many were held.
+    """
     post = OUTBOX.alias("post")
-    ended = (post.c.key == _C.parent, post.c.state.in_(("held", "superseded")))
+    dropped = (post.c.key == _C.parent, post.c.state == "superseded")
+    held = (post.c.key == _C.parent, post.c.state == "held")
     reason = sa.func.coalesce(post.c.last_error, "")
     chained = sa.case((reason.startswith(_WITH_ITS_POST), reason), else_=sa.literal(_WITH_ITS_POST).concat(reason))
+    drop = (
+        OUTBOX.update()
+        .where(_C.state == "pending", sa.exists().where(*dropped))
+        .values(state="superseded", last_error=sa.select(reason).where(*dropped).scalar_subquery(), file=None)
+    )
     hold = (
         OUTBOX.update()
-        .where(_C.state == "pending", sa.exists().where(*ended))
-        .values(state="held", last_error=sa.select(chained).where(*ended).scalar_subquery())
+        .where(_C.state == "pending", sa.exists().where(*held))
+        .values(state="held", last_error=sa.select(chained).where(*held).scalar_subquery())
     )
+    while connection.execute(drop).rowcount:
+        pass
     total = 0
-    while held := connection.execute(hold).rowcount:
-        total += int(held)
+    while count := connection.execute(hold).rowcount:
+        total += int(count)
     return total
 
 

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
+from health_pipeline.alerts.checks import delivery_result
 from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.slack import Slack
@@ -288,10 +289,18 @@ def test_what_is_not_true_any_more_can_be_dropped_while_it_waits(
     run(engine, slack)
     assert not outbox.supersede(engine, "b", "Retracted.")
     queue("post", "c", of="", not_before=outbox.now() + dt.timedelta(hours=8))
-    queue("edit", "c2", of="c")
+    queue("reply", "c2", of="c")
+    queue("edit", "c3", of="c2")
+    queue("upload", "c4", of="c", file=b"picture", filename="c.png", alt="A picture.")
     assert outbox.supersede(engine, "c", "Retracted before it was told.")
-    assert states(engine) == {"a": "sent", "r": "sent", "b": "sent", "c": "superseded", "c2": "held"}
-    assert "Retracted before it was told." in (outbox.entries(engine, state="held")[0].last_error or "")
+    queue("upload", "c5", of="c", file=b"picture", filename="c.png", alt="A picture.")
+    dropped = dict.fromkeys(("c", "c2", "c3", "c4", "c5"), "superseded")
+    assert states(engine) == {"a": "sent", "r": "sent", "b": "sent"} | dropped
+    assert {e.last_error for e in outbox.entries(engine, state="superseded")} == {"Retracted before it was told."}
+    with engine.connect() as connection:
+        kept = sa.select(outbox.OUTBOX.c.key).where(outbox.OUTBOX.c.file.is_not(None))
+        assert connection.execute(kept).all() == [], "no bytes are kept of what never goes out"
+    assert delivery_result(engine, "eu_dsa", connected=True).passed
 
 
 def test_an_intent_must_follow_a_post_of_the_outbox(engine: sa.Engine, put: Put, queue: Callable[..., Intent]) -> None:
