@@ -235,6 +235,7 @@ class _Planner:
         in_digest = {first_key for lines in digests.values() for _, first_key in lines}
         for story in kept:
             is_told = story.told.first_key in in_digest
+            story = self._unasked(story)
             if story.is_gone:
                 self._withdraw(story, is_told)
             else:
@@ -309,8 +310,17 @@ class _Planner:
         told = replace(story, said=after)
         if self._is_overdue(told) and not after.overdue:
             replies.append(("overdue", None))
-            told = replace(told, said=replace(after, overdue=True))
+            asked = self._key(told.told.key, "overdue", told.told.version + 1)
+            told = replace(told, said=replace(after, overdue=True, asked=asked))
         self._show(told, replies)
+
+    def _unasked(self, story: Story) -> Story:
+        """Nobody is asked any more for what has been done, or is over, before the question left."""
+        where = self.known.delivered.get(story.said.asked)
+        if where is None or not where.is_waiting or (self._is_overdue(story) and not story.is_gone):
+            return story
+        self.dropped[story.said.asked] = "Nobody has to acknowledge it any more."
+        return replace(story, said=replace(story.said, overdue=False, asked=""))
 
     def _replies(self, story: Story, news: Change | None) -> list[News]:
         found = by_people(story, self.known.decisions)

@@ -87,6 +87,7 @@ class Said:
         overdue: that it was not acknowledged in time.
         since: when its time to be acknowledged began anew: its severity was raised, it flared up again, a snooze ended.
         charted: ``worsened_on`` as in the newest chart.
+        asked: outbox key of the reply that said that it is overdue.
     """
 
     phase: Phase
@@ -99,6 +100,7 @@ class Said:
     overdue: bool = False
     since: dt.datetime | None = None
     charted: dt.date | None = None
+    asked: str = ""
 
 
 @dataclass(frozen=True)

@@ -690,6 +690,22 @@ def test_whoever_takes_care_of_it_in_any_way_is_not_overdue(catalog: Catalog, ki
     assert here.follow(hours=2) == []
 
 
+def test_nobody_is_asked_in_the_morning_for_what_was_acknowledged_in_the_night(catalog: Catalog) -> None:
+    hurried = (IN_AN_HOUR[0], IN_AN_HOUR[1].model_copy(update={"at_once": True, "acknowledge_within_minutes": 60}))
+    here = desk(catalog, severities=hurried, quiet_hours=QuietHours(start=dt.time(21), end=dt.time(7)))
+    here.now = dt.datetime(2025, 7, 3, 20, 30, tzinfo=dt.UTC)
+    here.happens(fall("Ada"), score=P2)
+    here.follow()
+    _, asked = here.follow(minutes=61)
+    assert ":overdue:" in asked.key
+    assert asked.not_before is not None
+    acknowledged = here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=5)
+    assert here.rows[asked.key].dropped
+    here.decides("undo", id_of("Ada"), user="ULEA", undoes=acknowledged.id)
+    assert any(":overdue:" in intent.key for intent in here.follow(minutes=5)), "it never went out, and is due again"
+
+
 def test_nobody_is_late_to_acknowledge_what_slack_does_not_have(catalog: Catalog) -> None:
     here = desk(catalog, severities=IN_AN_HOUR)
     here.connected = False

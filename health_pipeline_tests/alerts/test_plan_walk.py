@@ -185,6 +185,7 @@ class Walk(RuleBasedStateMachine):
         self._there_is_not_too_much_within_an_hour()
         self._what_is_snoozed_is_silent()
         self._what_is_past_before_it_left_never_leaves()
+        self._nobody_is_asked_for_what_is_done()
         self._nights_are_quiet()
         self._digests_tell_something_once_a_day()
 
@@ -299,6 +300,17 @@ class Walk(RuleBasedStateMachine):
                 incident = desk.record.get(told.incident)
                 assert incident is not None and incident.is_open, told.key
                 assert incident.day != desk.newest or self._standing(incident).snooze is None, told.key
+
+    def _nobody_is_asked_for_what_is_done(self) -> None:
+        """No reply waits that says overdue of what is acknowledged, assigned, judged, snoozed or over."""
+        desk = self.desk
+        for told in desk.told.values():
+            asks = [k for k, row in desk.rows.items() if k.startswith(f"{told.key}:overdue:") and not row.sent_at]
+            if told.form == "own" and any(not desk.rows[k].dropped for k in asks):
+                incident = desk.record[told.incident]
+                standing = self._standing(incident)
+                assert incident.is_open, told.key
+                assert not (standing.acknowledged or standing.assignee or standing.verdict), told.key
 
     def _nights_are_quiet(self) -> None:
         desk = self.desk
