@@ -3,8 +3,8 @@
 Every judged morning, creators are ranked with what was known by then, by the program, by the orders that people use, and
 by oracles who know what the simulator knows. Each order spends the same minutes on the same cases. What a listed
 creator's undecided contents, and those they publish within the horizon, do to viewers later is the harm averted.
-``--quick``: one seed, printed only. ``--keep FOLDER``: finished twins are kept there and not done again. Writes its part
-of docs/risk-ranking.md.
+``--quick``: one seed, printed only. ``--keep FOLDER``: finished twins are kept there and not done again, also when the
+program has changed. Writes its parts of docs/risk-ranking.md.
 """
 
 from __future__ import annotations
@@ -662,6 +662,15 @@ def days_until(values: Sequence[float]) -> str:
     )
 
 
+def came_of(trials: Sequence[Trial], through: Array) -> Array:
+    """(trials,) harm of all creators by the views that came, over what was expected."""
+    return np.array([
+        sum(m.columns["real"].sum() for m in t.mornings)
+        / sum(((m.later + m.alive) @ (t.weight * through)).sum() for m in t.mornings)
+        for t in trials
+    ])  # fmt: skip
+
+
 def _unseen(found: Found, trials: Sequence[Trial], rivals: Sequence[str]) -> list[str]:
     """The same without the seeds that were looked at."""
     seeds = {s: [t.seed for t in trials if t.scenario == s] for s in found}
@@ -697,6 +706,7 @@ def creator_lines(found: Found, trials: Sequence[Trial]) -> list[str]:
     rivals = (*RIVALS, *STRONGER)
     through = passing(trials)
     alive = [float(m.alive.sum() / (m.alive + m.later).sum()) for t in trials for m in t.mornings]
+    came = {s: came_of([t for t in trials if t.scenario == s], through) for s in found}
     rings = [s for s in found if any(t.ring.any() for t in trials if t.scenario == s)]
     return [
         "### Creators", "",
@@ -707,7 +717,8 @@ def creator_lines(found: Found, trials: Sequence[Trial]) -> list[str]:
         "Share of the oracle's harm averted, mean over seeds with 95 % t interval; and the program's lead in points, from "
         "paired differences (bold: the interval lies above zero).", "",
         *table_of(found, [MODEL, *rivals], expected), "",
-        "The same from the views that really came. One large creator's luck weighs much here, so the intervals are wide:", "",
+        "The same from the views that really came. One large creator's luck weighs much here, so the intervals are wide. "
+        f"Of the harm expected of all creators together came {'; '.join(f'`{s}` {told(x)}' for s, x in came.items())}.", "",
         *table_of(found, [MODEL, *STRONGER, "most viewed", "most reported", CLAIRVOYANT], real), "",
         f"**Precision.** Share of listed creators who violate within the horizon; of the first {FIRST}, and of all.", "",
         *table(["order", *(x for s in found for x in (f"`{s}` first {FIRST}", "all"))],
@@ -768,6 +779,50 @@ def lines(trials: Sequence[Trial]) -> list[str]:
     ]  # fmt: skip
 
 
+def summary(trials: Sequence[Trial]) -> list[str]:
+    """The first thing on the page: what was reached, what not, and what is missing."""
+    through = passing(trials)
+    found: Found = {
+        s: [judge(t, through) for t in trials if t.scenario == s] for s in dict.fromkeys(t.scenario for t in trials)
+    }
+    best = {
+        s: max((*RIVALS, *STRONGER), key=lambda name: float(shares(one, name, expected).mean()))
+        for s, one in found.items()
+    }
+    own = {s: shares(one, MODEL, expected) for s, one in found.items()}
+    missed = [s for s in found if own[s].mean() < AIM]
+    terms = (
+        ("how often each creator will violate", "true probability"), ("their views", "true views"),
+        ("which policies", "true severity"),
+    )  # fmt: skip
+
+    def mean(name: str) -> list[str]:
+        return [percent(float(shares(one, name, expected).mean())) for one in found.values()]
+
+    def row(label: str, of: Callable[[str], str]) -> list[str]:
+        return [label, *(of(s) for s in found)]
+
+    rows = [
+        row("**the program**", lambda s: f"**{told(own[s])}**"),
+        row(f"aim: {percent(AIM, 0)}", lambda s: "missed" if s in missed else "met"),
+        row("ceiling: perfect past", lambda s: told(shares(found[s], FORECAST, expected))),
+        row("best of the orders people use", lambda s: f"{told(shares(found[s], best[s], expected))}, {best[s]}"),
+        row("the program's lead over it, points", lambda s: ahead(own[s] - shares(found[s], best[s], expected))),
+    ]
+    return [
+        f"Harm averted by {queue_of('creators').minutes_per_day:.0f} minutes of review a day, in percent of what an oracle's "
+        "order averts in the same minutes. The oracle knows how often each creator will break rules; the *ceiling* only how "
+        "often each did so far, but without a mistake. "
+        f"Mean over {len({t.seed for t in trials})} simulated marketplaces of each scenario, with 95 % interval.", "",
+        *table(["", *(f"`{s}`" for s in found)], rows), "",
+        "- **Reached?** " + _behind(found, (*RIVALS, *STRONGER), expected, "In harm that was to be expected,")
+        + " " + _behind(found, (*RIVALS, *STRONGER), real, "In views that really came, which luck decides more,"),
+        f"- **Not reached:** at least {percent(AIM, 0)} of the oracle's harm, in {len(missed)} of {len(found)} scenarios.",
+        "- **Why:** the formula's terms have to be estimated. With one of them known, all else as it is, it averts: "
+        + "; ".join(f"{label} {', '.join(mean(name))}" for label, name in terms) + ".", "",
+    ]  # fmt: skip
+
+
 def kept(folder: Path | None, scenario: str, seed: int) -> Trial:
     """A twin's figures, from ``folder`` where they are there already."""
     file = folder / f"{scenario}-{seed}.pickle" if folder else None
@@ -824,7 +879,7 @@ def _timed(e: Evidence) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, printed only")
-    parser.add_argument("--keep", type=Path, help="folder of finished twins")
+    parser.add_argument("--keep", type=Path, help="folder of finished twins; of one version of the program only")
     parser.add_argument("--speed", action="store_true", help="only what a day costs with many creators")
     given = parser.parse_args()
     if given.speed:
@@ -841,6 +896,7 @@ def main() -> None:
     if given.quick:
         print("\n".join(part))
     else:
+        write_part(DOCS / "risk-ranking.md", f"{STUDY}.summary", summary(trials))
         write_part(DOCS / "risk-ranking.md", STUDY, part)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.risk_ranking import (
+    AIM,
     CLAIRVOYANT,
     FORECAST,
     MODEL,
@@ -16,6 +17,7 @@ from benchmarks.risk_ranking import (
     STRONGER,
     Trial,
     Truth,
+    came_of,
     content_orders,
     interval,
     judge,
@@ -24,6 +26,7 @@ from benchmarks.risk_ranking import (
     moved,
     orders,
     passing,
+    summary,
     taken,
     trial,
 )
@@ -105,6 +108,25 @@ def test_the_page_is_written_from_the_figures(made: Trial) -> None:
     for heading in ("### Creators", "### What is lost where", "### Repeat, velocity, exploration", "### Contents"):
         assert heading in text
     assert all(f"| {name} |" in text for name in (MODEL, *RIVALS, *STRONGER))
+
+
+def test_less_comes_than_was_expected_but_not_by_far(made: Trial) -> None:
+    (share,) = came_of([made], passing([made]))
+    later = sum(m.columns["real"].sum() for m in made.mornings)
+    planned = sum(((m.later + m.alive) @ (made.weight * passing([made]))).sum() for m in made.mornings)
+    assert share == pytest.approx(later / planned)
+    assert 0.3 < share < 1.5
+
+
+def test_the_summary_says_what_was_reached_and_what_not(made: Trial) -> None:
+    text = "\n".join(summary([made]))
+    found = judge(made, passing([made]))
+    share = found[MODEL].expected / found[ORACLE].expected
+    assert f"**{100 * share:.1f} %**" in text
+    assert f"| {'missed' if share < AIM else 'met'} |" in text
+    assert f"in {int(share < AIM)} of 1 scenarios" in text
+    best = max((*RIVALS, *STRONGER), key=lambda name: found[name].expected)
+    assert f"{100 * found[best].expected / found[ORACLE].expected:.1f} %, {best}" in text
 
 
 def test_the_same_twin_gives_the_same_figures(made: Trial, tmp_path: Path) -> None:
