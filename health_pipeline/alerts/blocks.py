@@ -23,6 +23,8 @@ MAX_TEXT = 4_000
 MAX_BLOCKS = 50
 MAX_BLOCKS_JSON = 10_000
 MAX_ID = 255
+EDITION = 8
+"""Digits of an edition."""
 MAX_HEADER = 150
 MAX_SECTION = 3_000
 MAX_FIELDS = 10
@@ -91,17 +93,31 @@ class Content:
     blocks: tuple[Block, ...]
 
 
-def key(ecosystem: str, *parts: str) -> str:
-    """Key of a message: its parts, or a hash of them when they are too long or not ASCII."""
+def key(ecosystem: str, *parts: str, most: int = MAX_KEY) -> str:
+    """Key of a message: its parts, or a hash of them when they are longer than ``most`` or not ASCII."""
     whole = ":".join([ecosystem, *parts])
-    if len(whole) <= MAX_KEY and whole.isascii():
+    if len(whole) <= most and whole.isascii():
         return whole
     return f"{ecosystem}:{parts[0]}:{hashlib.sha256(whole.encode('utf-8', 'backslashreplace')).hexdigest()}"
 
 
 def reference(ecosystem: str, incident_id: str) -> str:
-    """``block_id`` of an incident's actions: by it a click tells what it is about. ASCII, at most 255 characters."""
-    return key(ecosystem, "incident", incident_id)
+    """What a click tells what it is about by; see :func:`edition`. ASCII."""
+    return key(ecosystem, "incident", incident_id, most=MAX_ID - 1 - EDITION)
+
+
+def edition(ref: str, *state: object) -> str:
+    """``block_id`` of an incident's actions: its :func:`reference`, and eight digits that stand for their state.
+
+    Slack wants another one in each edition of a message: under the same, menus go on to show what was chosen before.
+
+    Args:
+        state: what they show, or follow from.
+
+    Source: Slack's Block Kit reference, ``block_id`` of an actions block.
+    """
+    shown = json.dumps(state, sort_keys=True, default=str)
+    return f"{ref}#{hashlib.sha256(shown.encode()).hexdigest()[:EDITION]}"
 
 
 def clean(value: str) -> str:

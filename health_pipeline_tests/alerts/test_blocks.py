@@ -94,8 +94,15 @@ def test_only_an_id_of_slacks_is_a_mention(user: str, shown: str) -> None:
 @given(st.text(), st.text())
 def test_a_reference_is_short_plain_and_of_one_incident(one: str, other: str) -> None:
     references = [kit.reference("eu_dsa", id_) for id_ in (one, other)]
-    assert all(len(r) <= 255 and r.isascii() for r in references)
+    assert all(len(kit.edition(r, one)) <= 255 and r.isascii() for r in references)
     assert (references[0] == references[1]) is (one == other)
+
+
+@pytest.mark.parametrize("length", range(225, 260))
+def test_a_reference_leaves_room_for_its_edition(length: int) -> None:
+    ref = kit.reference("eu_dsa", "i" * length)
+    assert len(kit.edition(ref, "state")) <= 255
+    assert kit.edition(ref, "state") != kit.edition(ref, "another")
 
 
 def test_only_web_addresses_become_links_and_all_of_them_fit() -> None:

@@ -306,12 +306,31 @@ def test_only_what_has_the_form_of_an_id_is_mentioned(catalog: Catalog) -> None:
 # ── Actions ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_menus_have_another_block_after_every_decision_lest_they_show_what_was_chosen_before(catalog: Catalog) -> None:
+    first = By("U012AB3CD", dt.datetime(2025, 7, 2, 14, 12, tzinfo=dt.UTC))
+    standings = [Standing()]
+    for decided in (
+        {"acknowledged": first}, {"assignee": "U045EF6GH"}, {"verdict": "real", "cause": "in words of their own"},
+        {"snooze": Snooze("statements", "platform=TikTok", dt.date(2025, 7, 9), first)},
+    ):  # fmt: skip
+        standings.append(dataclasses.replace(standings[-1], **decided))
+
+    def block_of(standing: Standing, **changes: Any) -> str:
+        told = dataclasses.replace(about("eu_dsa", **changes), standing=standing)
+        (block,) = (b for b in incident_content(catalog, fall_of_statements(), told).blocks if b["type"] == "actions")
+        return str(block["block_id"])
+
+    blocks = [block_of(standing) for standing in standings]
+    assert len(set(blocks)) == len(standings)
+    assert block_of(standings[0], score=3.0) == blocks[0], "an open menu stays when only a figure has changed"
+
+
 def test_an_open_incident_can_be_answered(catalog: Catalog) -> None:
     content = incident_content(catalog, fall_of_statements(), about("eu_dsa"))
     found = elements(content)
     assert list(found) == ["acknowledge", "assign", "verdict", "snooze", "open"]
     (block,) = (b for b in content.blocks if b["type"] == "actions")
-    assert block["block_id"] == "eu_dsa:incident:TikTok-statements-2025-07-02"
+    assert re.fullmatch(r"eu_dsa:incident:TikTok-statements-2025-07-02#[0-9a-f]{8}", block["block_id"])
     groups = {g["label"]["text"]: [o["value"] for o in g["options"]] for g in found["verdict"]["option_groups"]}
     assert groups == {
         "Real": ["real|0", "real|1", "real|2", "real|3"],
