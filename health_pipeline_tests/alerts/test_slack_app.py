@@ -158,8 +158,9 @@ def listening(office: Office) -> Iterator[Office]:
 
 
 @pytest.fixture
-def post(slack: Slack, catalogs: dict[str, Catalog]) -> Callable[..., str]:
+def post(server: FakeSlack, catalogs: dict[str, Catalog]) -> Callable[..., str]:
     """Posts the message about an incident; returns its ts."""
+    slack = Slack(TOKEN, base_url=server.url, timeout=5)
 
     def post(name: str = "eu_dsa", about: Incident | None = None) -> str:
         about = about or incident()
