@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from health_pipeline.alerts.app import PATH, Desk, serve_http, serve_socket, told_subjects
 from health_pipeline.alerts.post import refresh
-from health_pipeline.alerts.slack import Slack
+from health_pipeline.alerts.slack import NotPostedError, OutcomeUnknownError, Slack, TokenError
 from health_pipeline.catalog.loader import bundled_ecosystems
 from health_pipeline.charts_incident import incident_drawing
 from health_pipeline.errors import UserError
@@ -44,7 +45,7 @@ def http(ecosystems: Sequence[str], host: str, port: int, console: Console) -> N
     """Serve the endpoint for signed clicks until Ctrl-C or SIGTERM.
 
     Raises:
-        UserError: a token or the signing secret is missing.
+        UserError: a token or the signing secret is missing, or the token is refused.
     """
     token, secret = _needed(BOT_TOKEN), _needed(SIGNING_SECRET)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -63,6 +64,7 @@ def _desk(ecosystems: Sequence[str], console: Console) -> Iterator[tuple[Desk, s
               if bundled_ecosystems().get(p.catalog.name) != p.catalog.folder}  # fmt: skip
     slack = Slack.from_environment()
     assert slack is not None
+    _identify(slack, console)
     engine = open_state(home.state_url)
     desk = Desk(
         engine,
@@ -84,6 +86,18 @@ def _desk(ecosystems: Sequence[str], console: Console) -> Iterator[tuple[Desk, s
             desk.close()
             engine.dispose()
     console.print("Stopped.", highlight=False)
+
+
+def _identify(slack: Slack, console: Console) -> None:
+    """Fail with a token that Slack refuses: nothing would be told, and no message edited. Warn without an answer."""
+    try:
+        slack.identify()
+    except TokenError as error:
+        raise UserError(
+            f"{BOT_TOKEN}: {error}", "`health-pipeline slack setup` says where each token comes from."
+        ) from None
+    except (NotPostedError, OutcomeUnknownError) as error:
+        console.print(f"[yellow]![/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def _refresher(pipelines: dict[str, Pipeline], console: Console) -> Callable[[str], None]:

@@ -696,3 +696,31 @@ def test_a_token_that_slack_refuses_ends_it(tmp_path: Path, server: FakeSlack) -
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("✗ Slack does not let the app listen (invalid_auth).\n")
+
+
+@pytest.mark.parametrize("name", ["run", "http"])
+def test_a_wrong_token_of_the_bot_is_noticed_before_anything_listens(
+    tmp_path: Path, server: FakeSlack, name: str
+) -> None:
+    done = here(
+        "slack", name, HEALTH_PIPELINE_HOME=str(tmp_path), SLACK_API_URL=server.url, SLACK_BOT_TOKEN="xoxb-wrong",
+        SLACK_APP_TOKEN=APP_TOKEN, SLACK_SIGNING_SECRET=SIGNING_SECRET,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("✗ SLACK_BOT_TOKEN: Slack does not accept the token.")
+    assert "apps.connections.open" not in server.requests
+
+
+def test_with_slack_out_of_reach_clicks_are_waited_for_all_the_same(
+    told_desk: Desk, listener: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(told_desk.server, "url", NOWHERE)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = listener("http", "--port", str(port))
+    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert out.startswith("! Slack can't be reached")
