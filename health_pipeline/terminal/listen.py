@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from health_pipeline.alerts.app import PATH, Desk, serve_http, serve_socket, told_subjects
+from health_pipeline.alerts.app import Desk, serve_http, serve_socket, told_subjects
 from health_pipeline.alerts.post import refresh
 from health_pipeline.alerts.slack import NotPostedError, OutcomeUnknownError, Slack, TokenError
 from health_pipeline.catalog.loader import bundled_ecosystems
@@ -37,7 +37,7 @@ def run(ecosystems: Sequence[str], console: Console) -> None:
     with _desk(ecosystems, console) as (desk, base_url):
         serve_socket(
             desk, token=token, app_token=app_token, base_url=base_url,
-            announce=lambda words: console.print(words, highlight=False, soft_wrap=True),
+            announce=_printed(console),
         )  # fmt: skip
 
 
@@ -45,13 +45,15 @@ def http(ecosystems: Sequence[str], host: str, port: int, console: Console) -> N
     """Serve the endpoint for signed clicks until Ctrl-C or SIGTERM.
 
     Raises:
-        UserError: a token or the signing secret is missing, or the token is refused.
+        UserError: a token or the signing secret is missing, the token is refused, or nothing can listen there.
     """
     token, secret = _needed(BOT_TOKEN), _needed(SIGNING_SECRET)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _desk(ecosystems, console) as (desk, base_url), contextlib.suppress(KeyboardInterrupt):
-        console.print(f"Clicks are answered at http://{host}:{port}{PATH}.", highlight=False, soft_wrap=True)
-        serve_http(desk, token=token, signing_secret=secret, host=host, port=port, base_url=base_url)
+        serve_http(
+            desk, token=token, signing_secret=secret, host=host, port=port, base_url=base_url,
+            announce=_printed(console),
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -98,6 +100,10 @@ def _identify(slack: Slack, console: Console) -> None:
         ) from None
     except (NotPostedError, OutcomeUnknownError) as error:
         console.print(f"[yellow]![/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+def _printed(console: Console) -> Callable[[str], None]:
+    return lambda words: console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _refresher(pipelines: dict[str, Pipeline], console: Console) -> Callable[[str], None]:

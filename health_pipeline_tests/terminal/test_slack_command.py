@@ -670,6 +670,7 @@ def test_clicks_are_answered_over_http_when_slack_has_signed_them(
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=40)
     assert process.returncode == 0 and out.endswith("Stopped.\n")
+    assert f"Answering clicks at {url}.\n" in out and "Not listening any more.\n" in out
     assert "Refused: a request with a wrong, missing or old signature" in errors
 
 
@@ -709,6 +710,20 @@ def test_a_wrong_token_of_the_bot_is_noticed_before_anything_listens(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("✗ SLACK_BOT_TOKEN: Slack does not accept the token.")
     assert "apps.connections.open" not in server.requests
+
+
+def test_nothing_is_said_to_answer_at_a_port_that_is_taken(tmp_path: Path, server: FakeSlack) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = here(
+            "slack", "http", "--port", port, HEALTH_PIPELINE_HOME=str(tmp_path), SLACK_API_URL=server.url,
+            SLACK_BOT_TOKEN=TOKEN, SLACK_SIGNING_SECRET=SIGNING_SECRET,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"Nothing can listen at 127.0.0.1:{port}." in done.stderr
+    assert PATH not in done.stdout
 
 
 def test_with_slack_out_of_reach_clicks_are_waited_for_all_the_same(
