@@ -60,14 +60,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that Slack is for; ``missing`` names the checks that keep it from working.
+    """Something that Slack is for.
 
-    ``is_needed``: without it nothing is told at all.
+    Attributes:
+        missing: names of the checks that keep it from working.
+        is_needed: without it nothing is told at all.
+        is_tried: whether it may be said to work when nothing is missing: only a message that was posted shows that.
     """
 
     name: str
     missing: tuple[str, ...]
     is_needed: bool = False
+    is_tried: bool = True
 
 
 def manifest(request_url: str = "") -> dict[str, Any]:
@@ -174,19 +178,23 @@ def features(checks: Iterable[Check], *, by_name: bool) -> list[Feature]:
             or (check.part == "scopes" and check.state != "good" and check.what in scopes)
         )
 
+    def unmet(*parts: Part) -> tuple[str, ...]:
+        """Those that are not good; they are not looked at with a token that does not work."""
+        return missing("token") + tuple(c.what for c in done if c.part in parts and c.state != "good")
+
     tested = any(c.part == "message" and c.state == "good" for c in done)
-    unanswered = tuple(c.what for c in done if c.part == "answers" and c.state != "good")
     reading = ["channels:history", *(["channels:read"] if by_name else [])]
     return [
         Feature(
-            "Messages" if tested else "Messages (no test message was posted)",
+            "Messages",
             missing("token", "channel", "message", scopes=["chat:write"]),
             is_needed=True,
+            is_tried=tested,
         ),
         Feature("None twice after a lost answer", missing("token", scopes=reading)),
         Feature("Charts in the thread", missing("token", "upload", scopes=["files:write"])),
-        Feature("Buttons and menus", missing("token") + unanswered),
-        Feature("Mentions of owners", tuple(c.what for c in done if c.part == "mentions" and c.state != "good")),
+        Feature("Buttons and menus", unmet("answers")),
+        Feature("Mentions of owners", unmet("mentions")),
     ]
 
 

@@ -100,9 +100,14 @@ def check_setup(ecosystem: str, channels: Sequence[str], test: bool, yes: bool, 
     console.print()
     by_name = any(channel.startswith("#") for channel in asked)
     for feature in setup.features(done, by_name=by_name):
-        waits = f"waits for: {', '.join(dict.fromkeys(feature.missing))}" if feature.missing else "works"
-        sign = SIGNS["good" if not feature.missing else "bad" if feature.is_needed else "optional"]
-        console.print(Text.from_markup(f"{sign} ").append(f"{feature.name}: {waits}"), soft_wrap=True)
+        if feature.missing:
+            state, stands = "bad", f"waits for: {', '.join(dict.fromkeys(feature.missing))}"
+        elif not feature.is_tried:
+            state, stands = "optional", "nothing found that is missing, but no test message was posted"
+        else:
+            state, stands = "good", "works"
+        sign = SIGNS["optional" if state == "bad" and not feature.is_needed else state]
+        console.print(Text.from_markup(f"{sign} ").append(f"{feature.name}: {stands}"), soft_wrap=True)
     wrong = [check.what for check in done if check.state == "bad"]
     if wrong:
         raise UserError(

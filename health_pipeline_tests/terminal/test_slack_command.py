@@ -137,7 +137,9 @@ def test_it_asks_before_it_posts(server: FakeSlack, setup: Call, little: Path) -
     environment = {"SLACK_API_URL": server.url, "SLACK_BOT_TOKEN": TOKEN}
     assert here("slack", "setup", "-e", str(little), stdin="y\n", **environment).returncode == 0
     assert server.requests.count("chat.postMessage") == 2
-    assert "y/N" not in setup("--no-test").stdout
+    untried = setup("--no-test")
+    assert "y/N" not in untried.stdout
+    assert "– Messages: nothing found that is missing, but no test message was posted\n" in untried.stdout
     assert server.requests.count("chat.postMessage") == 2
 
 
@@ -158,6 +160,13 @@ def test_a_token_that_does_not_work_is_named_with_what_to_do(
     sign, words = told(done)[name]
     assert sign == "✗" and words.startswith(said)
     assert done.stderr.startswith(f"✗ 1 thing to mend: {name}.\n")
+
+
+@pytest.mark.parametrize("token", ["", "xoxb-wrong"])
+def test_nothing_works_without_a_token_that_does(setup: Call, token: str) -> None:
+    features = setup("--yes", SLACK_BOT_TOKEN=token).stdout.partition("\n\n")[2].splitlines()
+    assert [line for line in features if not line.endswith(": waits for: SLACK_BOT_TOKEN")] == []
+    assert len(features) == 5
 
 
 def test_without_a_way_to_answer_all_but_buttons_works(setup: Call) -> None:
