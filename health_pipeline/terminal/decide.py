@@ -312,8 +312,9 @@ def _words(catalog: Catalog, decision: Decision) -> str:
             silence = decision.snooze
             return f"snoozed until {silence.until}: {what_is_snoozed(catalog, silence)}" if silence else "snoozed"
         case "unsnooze":
-            whole = Snooze(decision.metric, decision.segment, dt.date.max, decision.by)
-            return f"not snoozed any more: {what_is_snoozed(catalog, whole)}"
+            # Recorded without a segment, it ended what silenced the metric everywhere, and in the total.
+            whole = Snooze(decision.metric, decision.segment or None, dt.date.max, decision.by)
+            return f"not snoozed any more: whatever covered {what_is_snoozed(catalog, whole)}"
         case "undo":
             return f"took back {decision.undoes}"
 
