@@ -242,9 +242,10 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
             with reading(engine) as connection:
                 remembered = told.read(connection, "eu_dsa")
             keys = {e.intent.key for e in rows}
-            assert {t.key for t in remembered} | {t.shown for t in remembered} | {t.post for t in remembered} <= keys
+            there = [t for t in remembered if t.form != "none"]  # not what had ended before its post could leave
+            assert {t.key for t in there} | {t.shown for t in there} | {t.post for t in there} <= keys
             messages = {k for k in keys if k.endswith(":open")}
-            assert messages == {t.key for t in remembered}, "a plan and what is remembered of it are one"
+            assert messages == {t.first_key for t in remembered}, "a plan and what is remembered of it are one"
     assert sum(outcomes.values()) >= 14
     assert outcomes["before the plan"] and outcomes["while delivering"], f"{outcomes}: this run proves nothing"
     time.sleep(4 * TIMEOUT)  # what is in doubt is looked for
@@ -258,9 +259,10 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
     with reading(engine) as connection:
         remembered = told.read(connection, "eu_dsa")
     assert preview(watched(catalog), record.sources, state_url, now=now).is_empty, "everything is said as it is now"
-    assert {row.key for row in remembered} == {key for key in server.keys if key.endswith(":open")}
-    assert len(remembered) > STEPS
-    for row in remembered:
+    there = [row for row in remembered if row.form != "none"]
+    assert {row.key for row in there} == {key for key in server.keys if key.endswith(":open")}
+    assert len(there) > STEPS
+    for row in there:
         message = next(m for m in server.messages if m["metadata"]["event_payload"]["key"] == row.key)
         last = [e for e in rows if e.intent.key == row.shown]
         assert [e.intent.text for e in last] == [message["text"]], "the last edit is what Slack shows"
