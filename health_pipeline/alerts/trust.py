@@ -38,6 +38,8 @@ def trust(
 ) -> tuple[str, ...]:
     """At most three sentences of at most :data:`LONGEST` characters: freshness, maturity, what failed.
 
+    A message says them after one that names the day judged, which ``that day`` is.
+
     Args:
         maturity_rows: rows of ``metrics.schema.MATURITY`` of ``incident.day``; none where rows do not change.
         deliveries_rows: rows of ``raw.schema.DELIVERIES`` of the last :data:`RECENT_DAYS` days up to ``incident.day``.
@@ -91,7 +93,7 @@ def _freshness(catalog: Catalog, incident: Incident, deliveries: Sequence[Row]) 
         more = f", and {wording.count(len(broken) - 1, 'other')} not completely" if len(broken) > 1 else ""
         who = wording.supplier(catalog, unit, table)
         return f"{who} {wording.FINDINGS[expected[broken[0]]][1]} on the day judged, {wording.day(incident.day)}{more}."
-    return f"Deliveries are complete up to the day judged, {wording.day(incident.day)}."
+    return "Deliveries are complete up to that day."
 
 
 def _maturity(metric: Metric, incident: Incident, rows: Sequence[Row]) -> str:
@@ -110,13 +112,13 @@ def _maturity(metric: Metric, incident: Incident, rows: Sequence[Row]) -> str:
     complete = min([1.0, *shares.values()])
     revision = abs(1.0 / value - 1.0)
     newest = wording.day(incident.day - dt.timedelta(days=metric.horizon))
-    what = f"Data of {newest}, the newest day judged, are"
+    what = f"The newest value is of {newest}, whose data are"
     percent = f"{100 * revision:.0f}" if revision >= 0.01 else f"{100 * revision:.1f}"
     if complete >= 1.0 - NEGLIGIBLE:
-        corrected = f"; corrections may revise its value by about ±{percent} %" if revision >= NEGLIGIBLE else ""
+        corrected = f"; corrections may revise it by about ±{percent} %" if revision >= NEGLIGIBLE else ""
         return f"{what} all in{corrected}."
-    may = f"may revise by about ±{percent} %" if revision >= NEGLIGIBLE else "hardly changes any more"
-    return f"{what} {wording.percent(complete)} complete; its value {may}."
+    may = f"may still change by about ±{percent} %" if revision >= NEGLIGIBLE else "hardly changes any more"
+    return f"{what} {wording.percent(complete)} complete; it {may}."
 
 
 def _failed(

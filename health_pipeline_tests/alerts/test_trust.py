@@ -23,7 +23,7 @@ DAY = dt.date(2026, 9, 28)
 METRIC = "action_rate"
 (TABLE,) = MARKET.tables_of(MARKET.metric(METRIC))
 HORIZON = MARKET.metric(METRIC).horizon
-FRESH = "Deliveries are complete up to the day judged, 28 September 2026."
+FRESH = "Deliveries are complete up to that day."
 
 
 def back(days: int) -> dt.date:
@@ -108,17 +108,17 @@ def test_part_of_a_day_is_not_the_day() -> None:
 @pytest.mark.parametrize(
     ("numerator", "value", "wanted"),
     [
-        (0.93, 0.93, "are 93 % complete; its value may revise by about ±8 %."),
-        (0.93, 1.0, "are 93 % complete; its value hardly changes any more."),
-        (0.93, 0.993, "are 93 % complete; its value may revise by about ±0.7 %."),
+        (0.93, 0.93, "are 93 % complete; it may still change by about ±8 %."),
+        (0.93, 1.0, "are 93 % complete; it hardly changes any more."),
+        (0.93, 0.993, "are 93 % complete; it may still change by about ±0.7 %."),
         (1.0, 1.0, "are all in."),
-        (1.04, 1.04, "are all in; corrections may revise its value by about ±4 %."),
+        (1.04, 1.04, "are all in; corrections may revise it by about ±4 %."),
     ],
 )
 def test_the_newest_day_judged_says_how_much_of_it_is_in(numerator: float, value: float, wanted: str) -> None:
     rows = [*curve("numerator", 0.2, numerator, 1.0), *curve("denominator", 1.0), *curve("value", 0.2, value, 1.0)]
     assert HORIZON == 1
-    assert said(maturity=rows)[1] == f"Data of 27 September 2026, the newest day judged, {wanted}"
+    assert said(maturity=rows)[1] == f"The newest value is of 27 September 2026, whose data {wanted}"
 
 
 def test_maturity_that_is_not_known_is_not_invented() -> None:
@@ -194,8 +194,6 @@ def test_tables_of_the_lake_are_taken_as_they_are(little: Path, built: Built) ->
     found = [i for i in from_table(t.incidents.read([LAST])) if i.kind == "shift" and i.unit == "AliExpress"]
     assert found
     for one in found:
-        assert trust(pipeline.catalog, one, t.maturity.read([LAST]), t.deliveries.read(days)) == (
-            "Deliveries are complete up to the day judged, 30 September 2025.",
-        )
+        assert trust(pipeline.catalog, one, t.maturity.read([LAST]), t.deliveries.read(days)) == (FRESH,)
     maturity = pa.Table.from_pylist([r | {"of_day": DAY} for r in curve("value", 0.5, 0.9)], schema=MATURITY)
     assert "all in" in trust(MARKET, incident(), maturity, DELIVERIES.empty_table())[0]
