@@ -96,12 +96,17 @@ def deliver(
         return _result(engine, ecosystem, Delivery(problems=("SLACK_BOT_TOKEN is not set: nothing is posted.",)))
     if max_age is not None:
         outbox.hold_older(engine, outbox.now() - max_age, ecosystem=ecosystem)
-    done, skip, failures_in_a_row = Delivery(), set[str](), 0
+    done, failures_in_a_row = Delivery(), 0
+    closed, unsearchable = set[str](), set[int]()  # channels and rows that this pass leaves alone from here on
     stop_at = time.monotonic() + budget.total_seconds()
     while time.monotonic() < stop_at:
-        claimed = outbox.claim(engine, patience=slack.patience, interval=interval, ecosystem=ecosystem, skip=skip)
+        claimed = outbox.claim(
+            engine, patience=slack.patience, interval=interval, ecosystem=ecosystem, skip=closed, skip_rows=unsearchable
+        )
         if claimed is None:
-            due = outbox.next_due(engine, patience=slack.patience, ecosystem=ecosystem, skip=skip)
+            due = outbox.next_due(
+                engine, patience=slack.patience, ecosystem=ecosystem, skip=closed, skip_rows=unsearchable
+            )
             if due is None or not _wait(due, stop_at):
                 break
             continue
@@ -110,8 +115,10 @@ def deliver(
         except (NotPostedError, OutcomeUnknownError) as error:
             failures_in_a_row += isinstance(error, (OutcomeUnknownError, UnreachableError))
             done = replace(done, failed=done.failed + 1, problems=_once(done.problems, str(error)))
-            if isinstance(error, ChannelError):
-                skip.add(claimed.intent.channel)
+            if isinstance(error, _UnsearchableError):
+                unsearchable.add(claimed.id)
+            elif isinstance(error, ChannelError):
+                closed.add(claimed.intent.channel)
             if isinstance(error, TokenError) or failures_in_a_row >= GIVE_UP_AFTER:
                 break
         else:
@@ -124,6 +131,13 @@ def deliver(
 def left(engine: sa.Engine, *, ecosystem: str | None = None) -> Delivery:
     """What is in the outbox, with nothing done."""
     return _result(engine, ecosystem, Delivery())
+
+
+class _UnsearchableError(NotPostedError):
+    """A message in doubt can't be looked for before somebody mends the app's scopes or the channel.
+
+    This says nothing of the channel's other messages: to post takes other scopes than to read.
+    """
 
 
 def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None:
@@ -141,6 +155,8 @@ def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None
         except (NotPostedError, OutcomeUnknownError) as error:
             # Whatever kept us from looking, the message may still be there: it must not become pending.
             outbox.leave_doubtful(engine, claimed, f"It may have been posted; looking for it failed: {error}")
+            if isinstance(error, ChannelError):
+                raise _UnsearchableError(str(error)) from None
             raise
         if there:
             outbox.mark_sent(engine, claimed, ts=there.ts, channel_id=there.channel_id, file_id=there.file_id)

@@ -287,6 +287,7 @@ def claim(
     interval: dt.timedelta,
     ecosystem: str | None = None,
     skip: Collection[str] = (),
+    skip_rows: Collection[int] = (),
 ) -> Claim | None:
     """Take a row that is due and commit it as ``sending``; ``None`` when none is due.
 
@@ -300,6 +301,7 @@ def claim(
             whatever channels, it is :data:`EDIT_PACE` times as long.
         ecosystem: only its messages.
         skip: channels to leave out.
+        skip_rows: rows to leave out, by their ids; what follows one of them waits for it all the same.
     """
     at = now()
     due = sa.or_(
@@ -307,7 +309,7 @@ def claim(
         sa.and_(_C.state == "sending", _C.attempted_at <= at - patience),
     )
     rested = sa.or_(CHANNELS.c.resting_until.is_(None), CHANNELS.c.resting_until <= at)
-    query = _unblocked(list(OUTBOX.columns), at, ecosystem, skip).where(due, rested)
+    query = _unblocked(list(OUTBOX.columns), at, ecosystem, skip, skip_rows).where(due, rested)
     query = query.order_by(_is_silent(at), _C.id).limit(1)
     with engine.begin() as connection:
         row = connection.execute(query.with_for_update(skip_locked=True, of=OUTBOX)).mappings().first()
@@ -396,8 +398,14 @@ def hold(engine: sa.Engine, claimed: Claim, error: str) -> None:
 
 
 def leave_doubtful(engine: sa.Engine, claimed: Claim, error: str) -> None:
-    """The answer was lost: the row stays ``sending``, and is looked for in Slack when its patience ends."""
-    _end(engine, claimed, claim=None, last_error=error)
+    """The answer was lost: the row stays ``sending``, and is looked for in Slack when its patience ends.
+
+    One that was only looked for gives back the moment at which it would have been sent: many in doubt do not keep
+    their channel waiting.
+    """
+    at = now()
+    attempted_at = sa.case((_C.attempted_at > at, at), else_=_C.attempted_at)
+    _end(engine, claimed, claim=None, last_error=error, attempted_at=attempted_at)
 
 
 def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None = None) -> int:
@@ -540,12 +548,18 @@ def stuck(
 
 
 def next_due(
-    engine: sa.Engine, *, patience: dt.timedelta, ecosystem: str | None = None, skip: Collection[str] = ()
+    engine: sa.Engine,
+    *,
+    patience: dt.timedelta,
+    ecosystem: str | None = None,
+    skip: Collection[str] = (),
+    skip_rows: Collection[int] = (),
 ) -> dt.datetime | None:
     """When :func:`claim` will next have something to give; ``None`` when nothing waits."""
     at = now()
+    query = _unblocked([_C.state, _C.not_before, _C.attempted_at], at, ecosystem, skip, skip_rows)
     with reading(engine) as connection:
-        rows = connection.execute(_unblocked([_C.state, _C.not_before, _C.attempted_at], at, ecosystem, skip)).all()
+        rows = connection.execute(query).all()
     return min(
         (
             max(r.not_before or at if r.state == "pending" else r.attempted_at + patience, r.resting_until or at)
@@ -568,7 +582,11 @@ def _scope(ecosystem: str | None) -> list[sa.ColumnElement[bool]]:
 
 
 def _unblocked(
-    columns: list[sa.Column[Any]], at: dt.datetime, ecosystem: str | None, skip: Collection[str]
+    columns: list[sa.Column[Any]],
+    at: dt.datetime,
+    ecosystem: str | None,
+    skip: Collection[str],
+    skip_rows: Collection[int],
 ) -> sa.Select[Any]:
     """Rows that wait for nothing but time, with their channel's ``resting_until`` and where their post stands."""
     post, earlier = OUTBOX.alias("post"), OUTBOX.alias("earlier")
@@ -593,7 +611,9 @@ def _unblocked(
         .where(_C.state.in_(_WAITING), *_scope(ecosystem))
         .where(sa.or_(_C.parent.is_(None), sa.and_(post.c.state == "sent", ~blocked)))
     )
-    return query.where(_C.channel.not_in(skip)) if skip else query
+    if skip:
+        query = query.where(_C.channel.not_in(skip))
+    return query.where(_C.id.not_in(skip_rows)) if skip_rows else query
 
 
 def _is_silent(at: dt.datetime) -> sa.ColumnElement[int]:

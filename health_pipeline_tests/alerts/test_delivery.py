@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from health_pipeline.alerts import outbox
 from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.slack import OutcomeUnknownError, Slack, TokenError, UnreachableError
 from health_pipeline.storage.state import open_state
 from health_pipeline_tests.alerts.conftest import TIMEOUT
@@ -152,6 +153,62 @@ def test_a_history_that_may_not_be_read_leaves_the_message_doubtful_and_says_why
     server.scopes = {"chat:write", "channels:read", "channels:history"}
     assert run(engine, slack).found == 1
     assert server.keys == ["a"]
+
+
+def test_a_message_that_cant_be_looked_for_keeps_its_thread_waiting_and_no_other(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+) -> None:
+    put("told")
+    run(engine, slack)
+    put("a")
+    server.faults["chat.postMessage"].append("drop_after")
+    server.scopes.discard("channels:history")
+    run(engine, slack, 0.1)
+    for of in ("told", "a"):
+        assert outbox.enqueue(engine, Intent(f"{of}:reply", "", "reply", of, "Worse."), ecosystem="eu_dsa")
+    put("b", "c")
+    time.sleep(slack.patience.total_seconds())
+    result = run(engine, slack)
+    assert (result.sent, result.doubtful, result.pending) == (3, 1, 1)
+    assert server.keys == ["told", "a", "told:reply", "b", "c"]
+    assert server.requests.count("conversations.history") == 1, "once a pass"
+    assert "channels:history" in str(result)
+    time.sleep(slack.patience.total_seconds())
+    run(engine, slack)
+    assert server.requests.count("conversations.history") == 2, "and again in the next"
+    server.scopes.add("channels:history")
+    assert run(engine, slack).found == 1
+    assert server.keys == ["told", "a", "told:reply", "b", "c", "a:reply"]
+
+
+def test_a_message_in_doubt_that_its_channel_then_refuses_closes_the_channel(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+) -> None:
+    put("a")
+    server.faults["chat.postMessage"].append("drop_before")
+    run(engine, slack, 0.1)
+    put("b")
+    time.sleep(slack.patience.total_seconds())
+    server.faults["chat.postMessage"].append("code:not_in_channel")
+    result = run(engine, slack)
+    assert (result.sent, result.pending, result.failed, server.keys) == (0, 2, 1, [])
+    assert run(engine, slack).sent == 2
+
+
+def test_what_is_only_looked_for_takes_nothing_of_its_channels_pace(engine: sa.Engine, put: Put) -> None:
+    put("a", "b")
+    sent = outbox.claim(engine, patience=AT_ONCE, interval=AT_ONCE)
+    assert sent is not None
+    outbox.begin(engine, sent)
+    outbox.leave_doubtful(engine, sent, "Slack's answer was lost.")
+    pause = dt.timedelta(seconds=30)
+    for _ in range(3):
+        doubtful = outbox.claim(engine, patience=AT_ONCE, interval=pause)
+        assert doubtful is not None and doubtful.doubtful
+        outbox.leave_doubtful(engine, doubtful, "Looking for it failed.")
+    new = outbox.claim(engine, patience=AT_ONCE, interval=pause, skip_rows=[sent.id])
+    assert new is not None and new.intent.key == "b"
+    assert new.post_at <= outbox.now() + pause, "one interval after the latest request, not four"
 
 
 def test_a_rate_limit_is_waited_for_by_the_whole_channel(
