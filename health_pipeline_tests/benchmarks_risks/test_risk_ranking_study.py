@@ -7,29 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.risk_ranking import (
-    AIM,
+from benchmarks.risk_ranking.judged import came_of, interval, judge, judge_contents, passing
+from benchmarks.risk_ranking.mornings import Trial, trial
+from benchmarks.risk_ranking.orders import (
     CLAIRVOYANT,
     FORECAST,
     MODEL,
     ORACLE,
     RIVALS,
     STRONGER,
-    Trial,
-    Truth,
-    came_of,
     content_orders,
-    interval,
-    judge,
-    judge_contents,
-    lines,
-    moved,
     orders,
-    passing,
-    summary,
     taken,
-    trial,
 )
+from benchmarks.risk_ranking.page import AIM, lines, summary
+from benchmarks.risk_ranking.truth import Truth, moved
 from health_pipeline.marketplace.scenario import load_scenario
 
 SMALL = {"creators": 400, "days": 60, "judged": (-15, -9, -4)}
