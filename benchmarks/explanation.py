@@ -18,7 +18,7 @@ from benchmarks.explanation_methods import METHODS, Array, Codes, Conditions
 from benchmarks.figures import DOCS, arguments, dots_chart, machine, table
 from benchmarks.page import write_part
 from health_pipeline.charts import png
-from health_pipeline.stats.attribution import RootCauses, members, ratio_cells, root_causes
+from health_pipeline.stats.root_causes import RootCauses, members, ratio_cells, root_causes
 
 STUDY = "benchmarks.explanation"
 PICTURE = "explanation"
