@@ -1,4 +1,4 @@
-"""What several folders of tests share: a little ecosystem, and a home in which it was taken through everything.
+"""What several folders of tests share: a little ecosystem, a home in which it was taken through everything, a Slack.
 
 The ecosystem is the bundled catalog over three platforms and 122 days. Its home is built once, by a real Dagster
 instance over real files, and copied for every test that changes it.
@@ -30,6 +30,7 @@ from health_pipeline.home import Home
 
 if TYPE_CHECKING:  # what puts everything together is loaded where it is used: a stage's tests need their stage only
     from health_pipeline.pipeline import Pipeline
+    from health_pipeline_tests.fake_slack import FakeSlack
 
 PACKAGE = Path(__file__).parent.parent / "health_pipeline"
 TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -42,6 +43,7 @@ VARIABLES = (
     "HEALTH_PIPELINE_ECOSYSTEMS", "HEALTH_PIPELINE_STATE_URL", "HEALTH_PIPELINE_URL",
     "SLACK_API_URL", "SLACK_APP_TOKEN", "SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET",
 )  # fmt: skip
+PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 Run = dg.ExecuteInProcessResult
 
 
@@ -295,6 +297,24 @@ def edit(catalog_copy: Path) -> Callable[[str, str, str], int]:
         return text[: text.index(before)].count("\n") + 1
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def running_server() -> Iterator[FakeSlack]:
+    """A Slack on a loopback socket, for the whole session. Tests take ``server``."""
+    from health_pipeline_tests.fake_slack import FakeSlack
+
+    with FakeSlack() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
+    """The Slack as new, for one test, with no proxy before it and no setting of the project around it."""
+    for name in (*PROXIES, *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    running_server.reset()
+    return running_server
 
 
 def _clean_environment(patch: pytest.MonkeyPatch) -> None:

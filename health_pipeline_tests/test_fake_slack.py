@@ -30,20 +30,6 @@ from health_pipeline_tests.slack_limits import invalid_blocks
 HERE = "C00000001"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[FakeSlack]:
-    with FakeSlack() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    running.reset()
-    return running
-
-
 @pytest.fixture
 def client(server: FakeSlack) -> WebClient:
     return WebClient(TOKEN, base_url=server.url, retry_handlers=[])

@@ -1,4 +1,4 @@
-"""Parts that the tests of the alerts share: a fresh state database, a fake Slack."""
+"""Parts that the tests of the alerts share: a fresh state database, a client of the fake Slack."""
 
 from __future__ import annotations
 
@@ -34,20 +34,6 @@ def engine(state_url: str) -> Iterator[sa.Engine]:
     engine = open_state(state_url)
     yield engine
     engine.dispose()
-
-
-@pytest.fixture(scope="session")
-def running_server() -> Iterator[FakeSlack]:
-    with FakeSlack() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    running_server.reset()
-    return running_server
 
 
 @pytest.fixture

@@ -34,27 +34,13 @@ from health_pipeline.alerts.told import TOLD
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents import wording
 from health_pipeline.storage.state import open_state
-from health_pipeline_tests.conftest import COMMAND, LAST, TERMINAL, VARIABLES, Deployment, here, scaled
+from health_pipeline_tests.conftest import COMMAND, LAST, TERMINAL, Deployment, here, scaled
 from health_pipeline_tests.fake_slack import APP_TOKEN, SIGNING_SECRET, TOKEN, FakeSlack, signed
 
 Done = subprocess.CompletedProcess[str]
 Call = Callable[..., Done]
 HEALTH, FAILURES = "C00000001", "C00000002"
 NOWHERE = "http://127.0.0.1:9/api/"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[FakeSlack]:
-    with FakeSlack() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", *VARIABLES):
-        monkeypatch.delenv(name, raising=False)
-    running.reset()
-    return running
 
 
 @pytest.fixture
@@ -258,6 +244,29 @@ def test_every_channel_of_alerts_yaml_is_looked_at(server: FakeSlack, little: Pa
     assert seen[FAILURES][1].startswith("route 1; ")
     owners = ", ".join(sorted({metric.owner for metric in load_catalog(str(little)).metrics}))
     assert seen["mention in alerts.yaml"] == ("–", f"owners without a Slack user in alerts.yaml: {owners}.")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "is not set: links lead every reader to their own machine. Set it"),
+        ("http://localhost:3000", "is http://localhost:3000: links lead every reader to their own machine."),
+        ("http://[::1]:3000/", "is http://[::1]:3000/: links lead every reader to their own machine."),
+        ("http://0.0.0.0", "is http://0.0.0.0: links lead every reader to their own machine."),
+        ("health.example.org", "is health.example.org, which is no web address: links lead nowhere. Set it"),
+        ("http://[health", "is http://[health, which is no web address: links lead nowhere."),
+    ],
+)
+def test_links_that_lead_nobody_anywhere_are_said_and_are_no_failure(setup: Call, url: str, said: str) -> None:
+    done = setup("--yes", HEALTH_PIPELINE_URL=url)
+    assert done.returncode == 0
+    sign, words = told(done)["HEALTH_PIPELINE_URL"]
+    assert sign == "–" and words.startswith(said)
+
+
+@pytest.mark.parametrize("url", ["https://health.example.org", "http://10.0.0.7:3000"])
+def test_where_links_lead_is_said(setup: Call, url: str) -> None:
+    assert told(setup("--no-test", HEALTH_PIPELINE_URL=url))["HEALTH_PIPELINE_URL"] == ("✓", f"links lead to {url}")
 
 
 # ── The outbox ───────────────────────────────────────────────────────────────────────────────────────────────────────
