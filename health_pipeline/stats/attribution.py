@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from health_pipeline.stats.arrays import Array, ratio
 
@@ -221,10 +222,7 @@ def mix_and_rate(before: Amounts, now: Amounts) -> Split:
         raise ValueError("the denominators of a side add up to nothing")
     w_b, w_n = n_b / whole_b, n_n / whole_n
     big_b, big_n = float(k_b.sum()) / whole_b, float(k_n.sum()) / whole_n
-    loose = ((n_b <= 0) & (k_b > 0)) | ((n_n <= 0) & (k_n > 0))
-    r_b, r_n = ratio(k_b, n_b, 0.0), ratio(k_n, n_n, 0.0)
-    appears, vanishes = (n_b <= 0) & ~loose, (n_n <= 0) & ~loose
-    r_b, r_n = np.where(appears, r_n, r_b), np.where(vanishes, r_b, r_n)
+    r_b, r_n, loose, appears, vanishes = _both_ratios(k_b, n_b, k_n, n_n)
     weight, grown, distance = (w_b + w_n) / 2, w_n - w_b, (r_b + r_n - big_b - big_n) / 2
     rate = np.where(loose, k_n / whole_n - k_b / whole_b, weight * (r_n - r_b))
     mix = np.where(loose, -(big_b + big_n) / 2 * grown, distance * grown)
@@ -283,10 +281,7 @@ def count_change(before: Amounts, now: Amounts) -> Split:
             total, float(k_n.sum()), _estimate(float(change.sum()), float(variance.sum())), None, None,
             _estimates(change, variance), None, None, usual,
         )  # fmt: skip
-    loose = ((n_b <= 0) & (k_b > 0)) | ((n_n <= 0) & (k_n > 0))
-    r_b, r_n = ratio(k_b, n_b, 0.0), ratio(k_n, n_n, 0.0)
-    appears, vanishes = (n_b <= 0) & ~loose, (n_n <= 0) & ~loose
-    r_b, r_n = np.where(appears, r_n, r_b), np.where(vanishes, r_b, r_n)
+    r_b, r_n, loose, appears, vanishes = _both_ratios(k_b, n_b, k_n, n_n)
     middle, typical, grown, moved = (n_b + n_n) / 2, (r_b + r_n) / 2, n_n - n_b, r_n - r_b
     rate = np.where(loose, change, middle * moved)
     volume = np.where(loose, 0.0, typical * grown)
@@ -308,6 +303,19 @@ def count_change(before: Amounts, now: Amounts) -> Split:
         _estimate(float(volume.sum()), float(of_volume.sum())),
         _estimates(change, of_change), _estimates(rate, of_rate), _estimates(volume, of_volume), usual,
     )  # fmt: skip
+
+
+def _both_ratios(
+    k_b: Array, n_b: Array, k_n: Array, n_n: Array
+) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Ratios before and now, and which segments have a numerator out of nothing, which appear, and which vanish.
+
+    The ratio of a segment that is on one side only stands for both.
+    """
+    loose = ((n_b <= 0) & (k_b > 0)) | ((n_n <= 0) & (k_n > 0))
+    r_b, r_n = ratio(k_b, n_b, 0.0), ratio(k_n, n_n, 0.0)
+    appears, vanishes = (n_b <= 0) & ~loose, (n_n <= 0) & ~loose
+    return np.where(appears, r_n, r_b), np.where(vanishes, r_b, r_n), loose, appears, vanishes
 
 
 def _estimate(value: float, variance: float) -> Estimate:

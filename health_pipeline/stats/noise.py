@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from health_pipeline.stats import kernel
-from health_pipeline.stats.arrays import Array
+from health_pipeline.stats.arrays import Array, weighted_median
 from health_pipeline.stats.kernel import LEAST
 
 MOST_DEGREES = 200.0
@@ -120,12 +120,6 @@ def _members(pool: NDArray[np.int64], taught: NDArray[np.bool_]) -> list[NDArray
     return able + ([np.concatenate(rest)] if rest else [])
 
 
-def _weighted_median(values: Array, weights: Array) -> float:
-    order = np.argsort(values)
-    summed = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(summed, summed[-1] / 2.0)])
-
-
 def _variance(moments: Array) -> tuple[Array, Array, Array]:
     """Noise, priors and degrees of freedom of one pool."""
     known = moments[:, 4] >= LEAST
@@ -137,7 +131,7 @@ def _variance(moments: Array) -> tuple[Array, Array, Array]:
         return noise, prior, np.zeros(count)
     total, sampling, one, two, days = (moments[known, c] for c in range(5))
     freedom = np.maximum(days - 10.0, 4.0)
-    typical = max(_weighted_median(total - sampling, 1.0 / total), 0.0)
+    typical = max(weighted_median(total - sampling, 1.0 / total), 0.0)
     expected = sampling + max(typical, SMALLEST_EXTRA)
     ratio = np.log(total / expected) - (special.digamma(freedom / 2.0) - np.log(freedom / 2.0))
     centre = float(np.median(ratio))
