@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import urllib.parse
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +12,7 @@ from typing import Any, Literal
 
 from health_pipeline.alerts import blocks as kit
 from health_pipeline.alerts.outbox import Intent, now
+from health_pipeline.alerts.post import DEFAULT_URL, URL_VARIABLE
 from health_pipeline.alerts.slack import (
     ChannelError,
     Identity,
@@ -34,7 +37,7 @@ SCOPES = {
 MENTIONS = "mention in alerts.yaml"
 
 State = Literal["good", "bad", "optional"]
-Part = Literal["token", "scopes", "answers", "channel", "message", "upload", "mentions"]
+Part = Literal["token", "scopes", "answers", "channel", "message", "upload", "mentions", "links"]
 
 _APP_TOKEN = (
     "In the app's settings: Basic Information → App-Level Tokens → Generate, with the scope connections:write; "
@@ -121,6 +124,7 @@ def check(
     *,
     app_token: str = "",
     signing_secret: str = "",
+    url: str = "",
     may_post: Callable[[Sequence[str]], bool],
 ) -> Iterator[Check]:
     """Look at everything, one after another; each is given out as soon as it is known.
@@ -128,6 +132,7 @@ def check(
     Args:
         slack: ``None`` when no token is set: then only what is set is looked at.
         channels: channel -> what goes there.
+        url: where links lead; empty when that is not set.
         may_post: asked once, with the channels, before a test message is posted to each. The message is found again,
             edited and taken away, as an alert would be.
     """
@@ -160,6 +165,7 @@ def check(
     if "files:write" in identity.scopes:
         yield _upload(catalog, slack)
     yield _mentions(catalog)
+    yield _links(url)
 
 
 def features(checks: Iterable[Check], *, by_name: bool) -> list[Feature]:
@@ -314,6 +320,36 @@ def _mentions(catalog: Catalog) -> Check:
         said = f"owners without a Slack user in alerts.yaml: {', '.join(named)}."
         return Check("mentions", MENTIONS, "optional", said)
     return Check("mentions", MENTIONS, "good", "routes and owners name who is mentioned")
+
+
+def _links(url: str) -> Check:
+    """Where links lead, as far as the address shows it. Whether people reach it can't be seen from here."""
+    mend = "Set it, for every process, to where people reach the Dagster UI."
+    host = _host(url or DEFAULT_URL)
+    if not host:
+        said = f"is {url}, which is no web address: links lead nowhere. {mend}"
+    elif _is_loopback(host):
+        said = f"is {url or 'not set'}: links lead every reader to their own machine. {mend}"
+    else:
+        return Check("links", URL_VARIABLE, "good", f"links lead to {url}")
+    return Check("links", URL_VARIABLE, "optional", said)
+
+
+def _host(url: str) -> str:
+    """The machine of a web address that messages link to; empty for what is none."""
+    try:
+        return (urllib.parse.urlsplit(url).hostname or "") if kit.web_links({"": url}) else ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a machine is each reader's own. No name is looked up."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f".{host.rstrip('.')}".endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _dot() -> bytes:

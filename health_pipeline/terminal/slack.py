@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
@@ -9,7 +10,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def check_setup(ecosystem: str, channels: Sequence[str], test: bool, yes: bool, 
         UserError: something is wrong; all was printed.
     """
     from health_pipeline.alerts import setup
+    from health_pipeline.alerts.post import URL_VARIABLE
     from health_pipeline.alerts.slack import Slack
     from health_pipeline.catalog import load_catalog
 
@@ -91,6 +93,7 @@ def check_setup(ecosystem: str, channels: Sequence[str], test: bool, yes: bool, 
         asked,
         app_token=_variable(APP_TOKEN),
         signing_secret=_variable(SIGNING_SECRET),
+        url=_variable(URL_VARIABLE),
         may_post=may_post,
     ):
         line = Text.from_markup(f"{SIGNS[check.state]} ")
@@ -138,9 +141,8 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
     state_url = None if anew or not _has_state(pipeline.home) else pipeline.home.state_url
     waiting: list[Intent] = []
     if state_url is not None:
-        engine = open_existing_state()
-        waiting = outbox.waiting(engine, ecosystem=catalog.name)
-        engine.dispose()
+        with existing_state() as engine:
+            waiting = outbox.waiting(engine, ecosystem=catalog.name)
     draw = incident_drawing(catalog, pipeline.series_sources) if html else None
     plan = post.preview(catalog, pipeline.alert_sources, state_url, draw=draw, digest_now=True)
     parts = arranged([*waiting, *plan.intents], zone=catalog.alerts.digest.time_zone)
@@ -169,13 +171,10 @@ def show_outbox(ecosystem: str, state: State | None, limit: int, as_csv: bool, c
     from health_pipeline.catalog import load_catalog
 
     catalog = load_catalog(ecosystem)
-    engine = open_existing_state()
-    try:
+    with existing_state() as engine:
         entries = outbox.entries(engine, ecosystem=catalog.name, state=state, limit=limit)
         channels = outbox.channels(engine, ecosystem=catalog.name)
         counts = outbox.counts(engine, ecosystem=catalog.name)
-    finally:
-        engine.dispose()
     if as_csv:
         print_csv([_row(entry) for entry in entries])
         return
@@ -198,15 +197,12 @@ def requeue(key: str, console: Console) -> None:
     """
     from health_pipeline.alerts import outbox
 
-    engine = open_existing_state()
-    try:
+    with existing_state() as engine:
         if not outbox.requeue(engine, key):
             raise UserError(
                 f"No row {key} is held, or what it follows is held itself.",
                 "`health-pipeline slack outbox --state held` lists those that are.",
             )
-    finally:
-        engine.dispose()
     console.print(f"[green]✓[/] {key} waits to be sent again.", highlight=False, soft_wrap=True)
 
 
@@ -218,30 +214,29 @@ def supersede(key: str, reason: str, console: Console) -> None:
     """
     from health_pipeline.alerts import outbox
 
-    engine = open_existing_state()
-    try:
+    with existing_state() as engine:
         if not outbox.supersede(engine, key, reason):
             raise UserError(
                 f"No row {key} is pending: it is sent, being sent, or not there.",
                 "`health-pipeline slack outbox --state pending` lists those that wait.",
             )
-    finally:
-        engine.dispose()
     console.print(f"[green]✓[/] {key} will not be sent.", highlight=False, soft_wrap=True)
 
 
-def open_existing_state() -> sa.Engine:
+@contextlib.contextmanager
+def existing_state() -> Iterator[sa.Engine]:
     """The state database of this home, which must be there already: looking makes nothing.
 
     Raises:
         UserError: nothing was written to it yet.
     """
-    from health_pipeline.storage.state import open_state
+    from health_pipeline.storage.state import opened_state
 
     home = Home.from_environment()
     if not _has_state(home):
         raise UserError("Nothing was queued or decided yet.", "Run `health-pipeline run` first.")
-    return open_state(home.state_url)
+    with opened_state(home.state_url) as engine:
+        yield engine
 
 
 def _has_state(home: Home) -> bool:
