@@ -5,7 +5,7 @@ States of a row::
     pending ──claim──> sending ──mark_sent──> sent
      │ │ ^               │  └──hold──> held        Slack will never take it as it is; requeue() tries again
      │ │ └───release─────┘                         Slack has certainly not taken it; later
-     │ └──hold_older, or its post is held──> held
+     │ └──hold_older, or its post is held──> held ──supersede() of what it follows──> superseded
      └──a newer edit of the same post, or supersede() of it or of what it follows──> superseded
 
 A row is committed as ``sending`` before the request leaves. A row still ``sending`` when nobody can be
@@ -650,7 +650,8 @@ def _take_along(connection: sa.Connection, reply: Intent) -> None:
 def _end_followers(connection: sa.Connection) -> int:
     """What still waits of a row that will not go out ends as that row did, with its reason; so does what follows that.
 
-    What follows a held row is held, and freed with it; what follows a superseded one has nothing to follow any more.
+    What follows a held row is held, and freed with it; what follows a superseded one has nothing to follow any more,
+    and is dropped even if it was held before: nobody could free it.
 
     Returns:
         how many were held.
@@ -662,7 +663,7 @@ def _end_followers(connection: sa.Connection) -> int:
     chained = sa.case((reason.startswith(_WITH_ITS_POST), reason), else_=sa.literal(_WITH_ITS_POST).concat(reason))
     drop = (
         OUTBOX.update()
-        .where(_C.state == "pending", sa.exists().where(*dropped))
+        .where(_C.state.in_(("pending", "held")), sa.exists().where(*dropped))
         .values(state="superseded", last_error=sa.select(reason).where(*dropped).scalar_subquery(), file=None)
     )
     hold = (

@@ -303,6 +303,29 @@ def test_what_is_not_true_any_more_can_be_dropped_while_it_waits(
     assert delivery_result(engine, "eu_dsa", connected=True).passed
 
 
+def test_what_was_held_because_its_post_was_dropped_is_dropped_at_the_next_delivery(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+) -> None:
+    put("a", "b")
+    queue("upload", "chart")
+    queue("upload", "chart of b", of="b")
+    assert outbox.supersede(engine, "a", "Retracted before it was told.")
+    column = outbox.OUTBOX.c
+    with engine.begin() as connection:  # as versions left them that held whatever could not follow any more
+        rows = outbox.OUTBOX.update().where(column.kind == "upload")
+        connection.execute(rows.values(state="held", last_error="Its post is held: Retracted.", file=b"picture"))
+    assert not delivery_result(engine, "eu_dsa", connected=True).passed
+    assert run(engine, slack, max_age=dt.timedelta(days=2)).sent == 1
+    assert states(engine) == {"a": "superseded", "chart": "superseded", "b": "sent", "chart of b": "held"}
+    (dropped,) = (e for e in outbox.entries(engine) if e.intent.key == "chart")
+    assert dropped.last_error == "Retracted before it was told."
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(column.file).where(column.key == "chart")).scalar() is None
+    assert outbox.requeue(engine, "chart of b"), "what is held of a post that stands can still be freed"
+    assert run(engine, slack).sent == 1
+    assert delivery_result(engine, "eu_dsa", connected=True).passed
+
+
 def test_an_intent_must_follow_a_post_of_the_outbox(engine: sa.Engine, put: Put, queue: Callable[..., Intent]) -> None:
     with pytest.raises(ValueError, match="not a post"):
         queue("reply", "r")
