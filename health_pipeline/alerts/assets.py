@@ -21,7 +21,7 @@ from health_pipeline.charts_incident import incident_picture
 from health_pipeline.incidents import series
 from health_pipeline.incidents.model import Incident
 from health_pipeline.incidents.series import course
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import opened_state
 
 WITHHELD_SHOWN = 25
 
@@ -56,8 +56,7 @@ def alert_assets(
             posted = refresh(catalog, sources, state_url, draw=draw)
         for problem in posted.delivery.problems:
             context.log.warning(problem)
-        engine = open_state(state_url)
-        try:
+        with opened_state(state_url) as engine:
             about: dict[str, Any] = {
                 "newest day": posted.newest.isoformat() if posted.newest else "none",
                 "outbox": str(posted.delivery),
@@ -65,8 +64,6 @@ def alert_assets(
                 **_planned(posted.plan),
             }
             check = delivery_result(engine, catalog.name, connected=Slack.from_environment() is not None)
-        finally:
-            engine.dispose()
         yield dg.MaterializeResult(metadata=about)
         yield check
 

@@ -26,7 +26,7 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident, from_table
 from health_pipeline.raw.ledger import Receipt
 from health_pipeline.storage.lake import LakeTable
-from health_pipeline.storage.state import open_state, reading
+from health_pipeline.storage.state import opened_state, reading
 
 URL_VARIABLE = "HEALTH_PIPELINE_URL"
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -107,8 +107,7 @@ def refresh(
             logged, and the message goes without.
         now: in place of the clock, of what is planned; deliveries go by the clock.
     """
-    engine = open_state(state_url)
-    try:
+    with opened_state(state_url) as engine:
         newest, planned = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
         if not deliver_now:
             return Posted(newest, planned, left(engine, ecosystem=catalog.name))
@@ -117,8 +116,6 @@ def refresh(
             _, more = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
             if more.intents:
                 delivery = delivery.then(_deliver(engine, catalog))
-    finally:
-        engine.dispose()
     return Posted(newest, planned, delivery)
 
 
@@ -147,12 +144,8 @@ def preview(
         return Plan()
     known = _nothing_told(sources)
     if state_url is not None:
-        engine = open_state(state_url)
-        try:
-            with reading(engine) as connection:
-                known, _ = _known(connection, catalog, sources, at)
-        finally:
-            engine.dispose()
+        with opened_state(state_url) as engine, reading(engine) as connection:
+            known, _ = _known(connection, catalog, sources, at)
     known = replace(known, trust=_Trust(catalog, sources))
 
     def planned(known: Known) -> Plan:

@@ -21,7 +21,7 @@ from health_pipeline.assets import asset_key, range_tags
 from health_pipeline.automation.jobs import KINDS, job_name
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.pipeline import Pipeline, Work
-from health_pipeline.storage.state import open_state, reading
+from health_pipeline.storage.state import opened_state, reading
 
 FAILURE_TRIES = 3
 UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
@@ -102,8 +102,7 @@ def _due(pipeline: Pipeline) -> str | None:
     """Why messages should be looked at though no incident has changed."""
     name, now = pipeline.catalog.name, outbox.now()
     slack = Slack.from_environment()
-    engine = open_state(pipeline.home.state_url)
-    try:
+    with opened_state(pipeline.home.state_url) as engine:
         with reading(engine) as connection:
             planned = told.planned(connection, name)
         decision = decisions.latest(engine, name)
@@ -114,8 +113,6 @@ def _due(pipeline: Pipeline) -> str | None:
         if slack is not None:
             due = outbox.next_due(engine, patience=slack.patience, ecosystem=name)
             return "waiting" if due is not None and due <= outbox.now() else None
-    finally:
-        engine.dispose()
     return None
 
 
@@ -146,10 +143,9 @@ def failure_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
         )  # fmt: skip
         for attempt in range(FAILURE_TRIES):
             try:
-                engine = open_state(pipeline.home.state_url)
-                outbox.enqueue(engine, message, ecosystem=catalog.name)
-                deliver(engine, Slack.from_environment(), ecosystem=catalog.name)
-                engine.dispose()
+                with opened_state(pipeline.home.state_url) as engine:
+                    outbox.enqueue(engine, message, ecosystem=catalog.name)
+                    deliver(engine, Slack.from_environment(), ecosystem=catalog.name)
                 return
             except Exception:
                 if attempt == FAILURE_TRIES - 1:

@@ -1,7 +1,8 @@
 """The state database: what must change all at once and survive a power cut. SQLite by default.
 
 Everything that can be computed again lives in the lake. Here lives what cannot: which messages went out, and
-what people decided. :func:`open_state` brings the schema to the version this code knows.
+what people decided. :func:`open_state` brings the schema to the version this code knows; :func:`opened_state` also
+closes it.
 
 SQLite is opened with a write-ahead log, so that readers never wait for a writer, and with
 ``synchronous=FULL``: in WAL mode ``NORMAL`` may lose the last commits on a power cut, and an outbox that
@@ -102,6 +103,20 @@ def open_state(url: str) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextlib.contextmanager
+def opened_state(url: str) -> Iterator[sa.Engine]:
+    """:func:`open_state`, closed in the end.
+
+    Raises:
+        StateError: as :func:`open_state`.
+    """
+    engine = open_state(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager

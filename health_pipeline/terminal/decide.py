@@ -25,8 +25,8 @@ from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
 from health_pipeline.incidents import wording
-from health_pipeline.storage.state import open_state, reading
-from health_pipeline.terminal.slack import open_existing_state, print_csv
+from health_pipeline.storage.state import opened_state, reading
+from health_pipeline.terminal.slack import existing_state, print_csv
 
 if TYPE_CHECKING:
     from health_pipeline.alerts.told import Told
@@ -49,8 +49,7 @@ def decide(ecosystem: str, incident: str, what: What, value: str | None, cause: 
     from health_pipeline.pipeline import Pipeline
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
-    engine = open_state(pipeline.home.state_url)
-    try:
+    with opened_state(pipeline.home.state_url) as engine:
         with reading(engine) as connection:
             row = told.find(connection, pipeline.catalog.name, lambda name: name == incident)
         names = row.names if row else (incident,)
@@ -70,13 +69,12 @@ def decide(ecosystem: str, incident: str, what: What, value: str | None, cause: 
         decision = _decision(pipeline.catalog, subject, what, **given)
         if not decisions.record(engine, decision):
             raise UserError("You have decided this already; nothing changes.")
-    finally:
-        engine.dispose()
     if decision.undoes is not None:
         words = next(_words(pipeline.catalog, d) for d in every if d.id == decision.undoes)
         console.print(Text.from_markup("[green]✓[/] ").append(f"Taken back: {words}."), soft_wrap=True)
     else:
-        standing = decisions.standings_of(before, dict.fromkeys(names, names[0])).get(names[0], Standing())
+        renewals = {names[0]: row.said.renewed} if row and row.said and row.said.renewed else {}
+        standing = decisions.standings_of(before, dict.fromkeys(names, names[0]), renewals).get(names[0], Standing())
         _say(answer(pipeline.catalog, decision, standing), console)
     _refresh(pipeline, console)
 
@@ -105,13 +103,10 @@ def snooze(
         raise UserError(f"{wording.day(ends)} is not in the future.", "Give the first day on which to be told again.")
     scope: Scope = "metric" if segment is None else "here" if metric else "segment"
     subject = Subject(catalog.name, "", metric, segment or "")
-    engine = open_state(pipeline.home.state_url)
-    try:
+    with opened_state(pipeline.home.state_url) as engine:
         decision = _decision(catalog, subject, "snooze", scope=scope, until=ends)
         if not decisions.record(engine, decision):
             raise UserError("You have snoozed this until then already; nothing changes.")
-    finally:
-        engine.dispose()
     _say(answer(catalog, decision, Standing()), console)
     _refresh(pipeline, console)
 
@@ -126,13 +121,10 @@ def end_snooze(ecosystem: str, metric: str, segment: str | None, console: Consol
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
     _check(pipeline.catalog, metric, segment)
-    engine = open_existing_state()
-    try:
+    with existing_state() as engine:
         subject = Subject(pipeline.catalog.name, "", metric, segment or "")
         if not decisions.record(engine, _decision(pipeline.catalog, subject, "unsnooze")):
             raise UserError("Nothing that covers this is snoozed.", "`health-pipeline slack snooze --list` shows all.")
-    finally:
-        engine.dispose()
     console.print("[green]✓[/] Not snoozed any more.", highlight=False)
     _refresh(pipeline, console)
 
@@ -142,11 +134,8 @@ def list_snoozes(ecosystem: str, as_csv: bool, console: Console) -> None:
     from health_pipeline.catalog import load_catalog
 
     catalog = load_catalog(ecosystem)
-    engine = open_existing_state()
-    try:
+    with existing_state() as engine:
         found = decisions.snoozes(engine, catalog.name)
-    finally:
-        engine.dispose()
     now = today(catalog.alerts, dt.datetime.now(dt.UTC))
     current = sorted((s for s in found if s.until > now), key=lambda s: (s.until, s.metric, s.segment or ""))
     if as_csv:
@@ -169,11 +158,8 @@ def show_decisions(ecosystem: str, incident: str | None, as_csv: bool, console: 
     from health_pipeline.catalog import load_catalog
 
     catalog = load_catalog(ecosystem)
-    engine = open_existing_state()
-    try:
+    with existing_state() as engine:
         every = decisions.history(engine, catalog.name)
-    finally:
-        engine.dispose()
     shown = [d for d in every if incident in (None, d.incident)]
     count = {d.id for d in decisions.counting(every)}
     if as_csv:

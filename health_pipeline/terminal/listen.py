@@ -21,7 +21,7 @@ from health_pipeline.charts_incident import incident_drawing
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import opened_state
 from health_pipeline.terminal.slack import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET
 
 EVERY_SECONDS = 30.0
@@ -67,18 +67,17 @@ def _desk(ecosystems: Sequence[str], console: Console) -> Iterator[tuple[Desk, s
     slack = Slack.from_environment()
     assert slack is not None
     _identify(slack, console)
-    engine = open_state(home.state_url)
-    desk = Desk(
-        engine,
-        catalogs,
-        known=told_subjects(engine, catalogs),
-        refresh=_refresher(pipelines, console),
-        client=slack.web_client,
-        called=called,
-    )
-    stop = threading.Event()
-    keeper = threading.Thread(target=_keep_up, args=(desk, stop), name="keep up", daemon=True)
-    with _logged():
+    with opened_state(home.state_url) as engine, _logged():
+        desk = Desk(
+            engine,
+            catalogs,
+            known=told_subjects(engine, catalogs),
+            refresh=_refresher(pipelines, console),
+            client=slack.web_client,
+            called=called,
+        )
+        stop = threading.Event()
+        keeper = threading.Thread(target=_keep_up, args=(desk, stop), name="keep up", daemon=True)
         console.print(f"For {', '.join(catalogs)}. Ctrl-C stops.", highlight=False, soft_wrap=True)
         keeper.start()
         try:
@@ -86,7 +85,6 @@ def _desk(ecosystems: Sequence[str], console: Console) -> Iterator[tuple[Desk, s
         finally:
             stop.set()
             desk.close()
-            engine.dispose()
     console.print("Stopped.", highlight=False)
 
 

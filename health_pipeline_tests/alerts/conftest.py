@@ -13,7 +13,7 @@ from health_pipeline.alerts.message import Message
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 
 TIMEOUT = 0.25
@@ -31,9 +31,8 @@ def state_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def engine(state_url: str) -> Iterator[sa.Engine]:
-    engine = open_state(state_url)
-    yield engine
-    engine.dispose()
+    with opened_state(state_url) as engine:
+        yield engine
 
 
 @pytest.fixture

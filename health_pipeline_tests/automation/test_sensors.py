@@ -16,7 +16,7 @@ import pytest
 from health_pipeline.alerts import decisions, outbox, told
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.standing import By
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.conftest import LAST, Deployment, Run, scaled, spoilt
 
 PLATFORM = "App Store"
@@ -199,12 +199,10 @@ def cursor_of(deployment: Deployment) -> str | None:
 
 def replan(deployment: Deployment, next_at: dt.datetime | None) -> None:
     """As if the last plan had said so."""
-    engine = open_state(deployment.home.state_url)
-    with engine.begin() as connection:
+    with opened_state(deployment.home.state_url) as engine, engine.begin() as connection:
         before = told.planned(connection, "little")
         assert before is not None
         told.mark_planned(connection, "little", dataclasses.replace(before, next_at=next_at))
-    engine.dispose()
 
 
 def test_what_has_come_due_is_looked_at_and_what_has_not_is_not(planned: Deployment) -> None:
@@ -222,10 +220,9 @@ def test_what_has_come_due_is_looked_at_and_what_has_not_is_not(planned: Deploym
 def test_a_decision_is_looked_at_once(planned: Deployment) -> None:
     cursor = cursor_of(planned)
     skipped(planned, "alerts", cursor)
-    engine = open_state(planned.home.state_url)
     by = By("cli:ana", outbox.now())
-    decisions.record(engine, Decision("little", "tiktok-statements-2025-09-01", "acknowledge", by, "cli", "1"))
-    engine.dispose()
+    with opened_state(planned.home.state_url) as engine:
+        decisions.record(engine, Decision("little", "tiktok-statements-2025-09-01", "acknowledge", by, "cli", "1"))
     request = requested(planned, "alerts", cursor)
     assert request.run_key is not None and request.run_key.startswith("alerts:decision:")
     assert planned.execute("little_alert", {}).success
@@ -236,17 +233,16 @@ def test_what_quiet_hours_hold_is_no_reason_to_run(planned: Deployment, monkeypa
     cursor = cursor_of(planned)
     replan(planned, None)
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-test")
-    engine = open_state(planned.home.state_url)
-    with engine.begin() as connection:
-        connection.execute(outbox.OUTBOX.update().values(state="sent"))
     later = outbox.now() + dt.timedelta(hours=8)
     night = outbox.Intent("night", "#ecosystem-health", text="x", not_before=later)
-    assert outbox.enqueue(engine, night, ecosystem="little")
-    skipped(planned, "alerts", cursor)
-    assert outbox.enqueue(engine, outbox.Intent("day", "#ecosystem-health", text="x"), ecosystem="little")
-    request = requested(planned, "alerts", cursor)
+    with opened_state(planned.home.state_url) as engine:
+        with engine.begin() as connection:
+            connection.execute(outbox.OUTBOX.update().values(state="sent"))
+        assert outbox.enqueue(engine, night, ecosystem="little")
+        skipped(planned, "alerts", cursor)
+        assert outbox.enqueue(engine, outbox.Intent("day", "#ecosystem-health", text="x"), ecosystem="little")
+        request = requested(planned, "alerts", cursor)
     assert request.run_key is not None and request.run_key.startswith("alerts:waiting:")
-    engine.dispose()
 
 
 def fail(deployment: Deployment) -> Run:
@@ -272,11 +268,8 @@ def report_failure(deployment: Deployment, run: Run) -> None:
 
 
 def messages(deployment: Deployment) -> list[outbox.Entry]:
-    engine = open_state(deployment.home.state_url)
-    try:
+    with opened_state(deployment.home.state_url) as engine:
         found = outbox.entries(engine)
-    finally:
-        engine.dispose()
     return [e for e in found if e.message.channel == "#ecosystem-health-pipeline"]
 
 

@@ -33,7 +33,7 @@ from health_pipeline.alerts.standing import By
 from health_pipeline.alerts.told import TOLD
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents import wording
-from health_pipeline.storage.state import open_state
+from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.conftest import COMMAND, LAST, TERMINAL, Deployment, here, scaled
 from health_pipeline_tests.fake_slack import APP_TOKEN, SIGNING_SECRET, TOKEN, FakeSlack, signed
 
@@ -275,14 +275,13 @@ def test_where_links_lead_is_said(setup: Call, url: str) -> None:
 @pytest.fixture
 def queued(tmp_path: Path) -> dict[str, str]:
     """A home whose outbox holds three messages of `little`, one of them held; the environment that leads there."""
-    engine = open_state(f"sqlite:///{tmp_path / 'state.db'}")
-    for key in ("little:a", "little:b", "little:c"):
-        block = {"type": "section", "text": {"type": "plain_text", "text": "A sentence."}}
-        outbox.enqueue(engine, Message(key, "#ops", f"About {key}, and more", (block,)), ecosystem="little")
-    claim = outbox.claim(engine, patience=outbox.now() - outbox.now(), interval=outbox.now() - outbox.now())
-    assert claim is not None
-    outbox.hold(engine, claim, "Slack refuses it.")
-    engine.dispose()
+    with opened_state(f"sqlite:///{tmp_path / 'state.db'}") as engine:
+        for key in ("little:a", "little:b", "little:c"):
+            block = {"type": "section", "text": {"type": "plain_text", "text": "A sentence."}}
+            outbox.enqueue(engine, Message(key, "#ops", f"About {key}, and more", (block,)), ecosystem="little")
+        claim = outbox.claim(engine, patience=outbox.now() - outbox.now(), interval=outbox.now() - outbox.now())
+        assert claim is not None
+        outbox.hold(engine, claim, "Slack refuses it.")
     return {"HEALTH_PIPELINE_HOME": str(tmp_path)}
 
 
@@ -351,8 +350,8 @@ def slack(deployment: Deployment, name: str, *arguments: str, **environment: str
 
 
 def test_what_would_be_told_is_shown_without_a_token_and_without_telling_it(shifted: Deployment) -> None:
-    engine = open_state(shifted.home.state_url)
-    before = outbox.entries(engine)
+    with opened_state(shifted.home.state_url) as engine:
+        before = outbox.entries(engine)
     done = slack(shifted, "preview")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("By the incidents of 30 September 2025: 1 message. A digest is posted at 08:30 ")
@@ -360,18 +359,16 @@ def test_what_would_be_told_is_shown_without_a_token_and_without_telling_it(shif
     assert re.search(r"^│ \S+ · P1 · App Store: statements .* up ", done.stdout, re.MULTILINE)
     assert "[Acknowledge]" not in done.stdout
     assert "[Acknowledge]" in slack(shifted, "preview", "--anew", SLACK_APP_TOKEN=APP_TOKEN).stdout
-    assert outbox.entries(engine) == before
-    engine.dispose()
+    with opened_state(shifted.home.state_url) as engine:
+        assert outbox.entries(engine) == before
 
 
 def test_what_is_told_already_is_not_to_be_told_again_but_anew(shifted: Deployment) -> None:
     assert shifted.run("alert").success
     waiting = slack(shifted, "preview")
     assert "1 message, 1 chart. 2 of this waits in the outbox already." in waiting.stdout
-    engine = open_state(shifted.home.state_url)
-    with engine.begin() as connection:
+    with opened_state(shifted.home.state_url) as engine, engine.begin() as connection:
         connection.execute(outbox.OUTBOX.update().values(state="sent", ts="1.000001", channel_id=HEALTH))
-    engine.dispose()
     told = slack(shifted, "preview")
     assert "Nothing new is to be told." in told.stdout and "App Store: statements" not in told.stdout
     anew = slack(shifted, "preview", "--anew")
@@ -426,10 +423,8 @@ class Desk:
 
     @property
     def decisions(self) -> list[Decision]:
-        engine = open_state(self.deployment.home.state_url)
-        found = decisions.history(engine, "little")
-        engine.dispose()
-        return found
+        with opened_state(self.deployment.home.state_url) as engine:
+            return decisions.history(engine, "little")
 
     @property
     def replies(self) -> list[str]:
@@ -491,12 +486,14 @@ def test_a_decision_can_be_taken_back_by_its_number_or_the_latest(told_desk: Des
 def test_an_incident_is_found_by_the_name_it_had_before(told_desk: Desk) -> None:
     """Its days were judged anew, and it is told by another onset; what was decided under the old name stands."""
     old = f"{told_desk.incident[:-2]}01"
-    engine = open_state(told_desk.deployment.home.state_url)
-    with engine.begin() as connection:
-        connection.execute(TOLD.update().values(aliases=json.dumps([old])))
-        by, at = By("U00000002", dt.datetime.now(dt.UTC)), "1.1"
-    decisions.record(engine, Decision("little", old, "acknowledge", by, "slack", at, metric="statements", segment=""))
-    engine.dispose()
+    acknowledged = Decision(
+        "little", old, "acknowledge", By("U00000002", dt.datetime.now(dt.UTC)), "slack", "1.1",
+        metric="statements", segment="",
+    )  # fmt: skip
+    with opened_state(told_desk.deployment.home.state_url) as engine:
+        with engine.begin() as connection:
+            connection.execute(TOLD.update().values(aliases=json.dumps([old])))
+        decisions.record(engine, acknowledged)
     assert told_desk("decide", old, "verdict", "real").returncode == 0
     assert told_desk.says("Acknowledged by <@U00000002>") and told_desk.says("Verdict: real")
     assert [d.incident for d in told_desk.decisions] == [old, told_desk.incident]
