@@ -16,13 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from health_pipeline.alerts import blocks as kit
-from health_pipeline.alerts.blocks import MAX_KEY as MAX_KEY
-from health_pipeline.alerts.blocks import Block as Block
-from health_pipeline.alerts.blocks import Content as Content
-from health_pipeline.alerts.blocks import Message as Message
-from health_pipeline.alerts.blocks import as_plain_text as as_plain_text
-from health_pipeline.alerts.blocks import escape
-from health_pipeline.alerts.blocks import violations as violations
+from health_pipeline.alerts.blocks import Block, Content, Message, escape
 from health_pipeline.alerts.standing import By, Standing, TrackRecord
 from health_pipeline.catalog.alerts import Verdict
 from health_pipeline.catalog.model import Catalog, Metric

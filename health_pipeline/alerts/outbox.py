@@ -34,7 +34,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.message import MAX_KEY, Block, Message, violations
+from health_pipeline.alerts.blocks import MAX_KEY, Block, Message, violations
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
 State = Literal["pending", "sending", "sent", "held", "superseded"]

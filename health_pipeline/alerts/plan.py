@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from health_pipeline.alerts import blocks as kit
+from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.decisions import Decision, records_of, snoozes_of, standings_of
 from health_pipeline.alerts.digest import DigestLine, digest_content, rollup_content
 from health_pipeline.alerts.hours import begin_of, digest_at, quiet_until, today
@@ -30,7 +31,6 @@ from health_pipeline.alerts.message import (
     RETRACTED,
     About,
     Change,
-    Content,
     change_content,
     incident_content,
     incident_key,

@@ -25,7 +25,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError, SlackRequestError
 from slack_sdk.web import SlackResponse
 
-from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.outbox import Intent
 
 EVENT_TYPE = "health_pipeline_message"

@@ -21,7 +21,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import sqlalchemy as sa
 
-from health_pipeline.alerts.message import OPEN, Content, incident_key
+from health_pipeline.alerts.blocks import Content
+from health_pipeline.alerts.message import OPEN, incident_key
 from health_pipeline.alerts.outbox import OUTBOX
 from health_pipeline.alerts.outbox import State as DeliveryState
 from health_pipeline.incidents.model import INCIDENTS, Incident, Reach

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
-from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog

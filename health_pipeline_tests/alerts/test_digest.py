@@ -6,9 +6,9 @@ import datetime as dt
 
 import pytest
 
-from health_pipeline.alerts.blocks import Message, as_plain_text, violations
+from health_pipeline.alerts.blocks import Content, Message, as_plain_text, violations
 from health_pipeline.alerts.digest import DigestLine, digest_content, rollup_content
-from health_pipeline.alerts.message import CHANGES, About, Change, Content
+from health_pipeline.alerts.message import CHANGES, About, Change
 from health_pipeline.alerts.standing import Standing
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog

@@ -18,12 +18,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from health_pipeline.alerts.blocks import Message, as_plain_text, violations
+from health_pipeline.alerts.blocks import Content, Message, as_plain_text, violations
 from health_pipeline.alerts.digest import DigestLine, digest_content, rollup_content
 from health_pipeline.alerts.message import (
     CHANGES,
     About,
-    Content,
     change_content,
     failure_message,
     incident_content,

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from health_pipeline.alerts.blocks import Block, Message, as_plain_text, texts, violations
+from health_pipeline.alerts.blocks import Block, Content, Message, as_plain_text, texts, violations
 from health_pipeline.alerts.message import (
     CHANGES,
     About,
     Change,
-    Content,
     change_content,
     failure_message,
     incident_content,

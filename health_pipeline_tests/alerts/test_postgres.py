@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from health_pipeline.alerts import outbox, told
-from health_pipeline.alerts.message import Message
+from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.post import refresh
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.catalog.model import Catalog

@@ -12,7 +12,8 @@ from alembic import command
 from alembic.config import Config
 
 from health_pipeline.alerts import outbox, told
-from health_pipeline.alerts.message import About, Message, incident_content, incident_key
+from health_pipeline.alerts.blocks import Message
+from health_pipeline.alerts.message import About, incident_content, incident_key
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.alerts.told import Planned, Said, Told
 from health_pipeline.catalog.model import Catalog
