@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 
 from health_pipeline.alerts import outbox
-from health_pipeline.alerts.checks import DELIVERY, DESCRIPTION, delivery_result
 from health_pipeline.alerts.blocks import Content, as_plain_text
+from health_pipeline.alerts.checks import DELIVERY, DESCRIPTION, delivery_result
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.plan import Plan
 from health_pipeline.alerts.post import Sources, refresh

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
-from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.blocks import Message
+from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.slack import OutcomeUnknownError, Slack, TokenError, UnreachableError
 from health_pipeline.storage.state import open_state
