@@ -45,9 +45,12 @@ slack_app = typer.Typer(
 )
 app.add_typer(slack_app, name="slack")
 
-Ecosystem = Annotated[
-    str,
-    typer.Option("--ecosystem", "-e", help="A bundled ecosystem, or a folder with catalog files.", show_default=True),
+ECOSYSTEM = "A bundled ecosystem, or a folder with catalog files."
+Ecosystem = Annotated[str, typer.Option("--ecosystem", "-e", help=ECOSYSTEM, show_default=True)]
+NamedEcosystem = Annotated[str, typer.Argument(help=ECOSYSTEM)]
+MoreEcosystems = Annotated[
+    list[str] | None,
+    typer.Option("--ecosystem", "-e", help="A folder with catalog files, beside the bundled ecosystems; repeatable."),
 ]
 
 
@@ -320,7 +323,7 @@ def simulate(
 
 @catalog_app.command("validate")
 def validate(
-    ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
+    ecosystem: NamedEcosystem = "eu_dsa",
 ) -> None:
     """Check every catalog file; mistakes are named with file, line and a suggestion."""
     from health_pipeline.catalog import load_catalog
@@ -336,7 +339,7 @@ def validate(
 
 @catalog_app.command("metrics")
 def metrics(
-    ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
+    ecosystem: NamedEcosystem = "eu_dsa",
 ) -> None:
     """List the metrics of an ecosystem."""
     from rich.table import Table
@@ -370,7 +373,7 @@ def show(
 
 @catalog_app.command("reference")
 def reference(
-    ecosystem: Annotated[str, typer.Argument(help="A bundled ecosystem, or a folder with catalog files.")] = "eu_dsa",
+    ecosystem: NamedEcosystem = "eu_dsa",
     out: Annotated[
         Path, typer.Option("--out", help="Folder; pages go to a folder below it, named like the ecosystem.")
     ] = Path("docs/metrics"),
@@ -421,12 +424,7 @@ def slack_setup(
 
 @slack_app.command("run")
 def slack_run(
-    ecosystem: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ecosystem", "-e", help="A folder with catalog files, beside the bundled ecosystems; repeatable."
-        ),
-    ] = None,
+    ecosystem: MoreEcosystems = None,
 ) -> None:
     """Answer clicks on messages, in Socket Mode, until Ctrl-C. Keep it running beside **health-pipeline up**.
 
@@ -440,12 +438,7 @@ def slack_run(
 
 @slack_app.command("http")
 def slack_http(
-    ecosystem: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ecosystem", "-e", help="A folder with catalog files, beside the bundled ecosystems; repeatable."
-        ),
-    ] = None,
+    ecosystem: MoreEcosystems = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to bind; a proxy with HTTPS goes before it.")] = "127.0.0.1",
 ) -> None:

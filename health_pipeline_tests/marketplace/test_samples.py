@@ -6,21 +6,28 @@ import datetime as dt
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from health_pipeline.marketplace.parameters import Parameters
 from health_pipeline.marketplace.samples import UNIFORM, WEIGHTED, draw, model_score
 from health_pipeline_tests.marketplace.conftest import Make, Twin
 
 
+def population(
+    rng: np.random.Generator, contents: int = 2_000
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64], float]:
+    """Contents to draw from: views, whether it violates, the model's score; and the violative view rate."""
+    views = rng.lognormal(4, 1.3, contents).astype(np.int64)
+    violative = rng.random(contents) < 0.05
+    score = model_score(np.where(violative, rng.normal(1, 1.6, contents), rng.normal(-3, 1.2, contents)), 0.01)
+    return views, violative, score, views[violative].sum() / views.sum()
+
+
 @pytest.mark.parametrize("arm", [WEIGHTED, UNIFORM])
 def test_hajek_estimates_cover_the_true_violative_view_rate(arm: int) -> None:
     """Over 1,000 days of 150 draws: no bias, and the 95 % interval holds the truth about as often as it says."""
     rng = np.random.default_rng(4)
-    contents = 2_000
-    views = rng.lognormal(4, 1.3, contents).astype(np.int64)
-    violative = rng.random(contents) < 0.05
-    score = model_score(np.where(violative, rng.normal(1, 1.6, contents), rng.normal(-3, 1.2, contents)), 0.01)
-    truth = views[violative].sum() / views.sum()
+    views, violative, score, truth = population(rng)
     estimates, totals, held = [], [], 0
     for _ in range(1_000):
         drawn = draw(views, score, 150, 150, rng)
@@ -40,11 +47,7 @@ def test_hajek_estimates_cover_the_true_violative_view_rate(arm: int) -> None:
 def test_both_arms_together_are_one_sample_that_knows_more_than_either() -> None:
     """A view stands for 1 / (the sum of its two chances) views: no bias, and a smaller error than in either arm."""
     rng = np.random.default_rng(5)
-    contents = 2_000
-    views = rng.lognormal(4, 1.3, contents).astype(np.int64)
-    violative = rng.random(contents) < 0.05
-    score = model_score(np.where(violative, rng.normal(1, 1.6, contents), rng.normal(-3, 1.2, contents)), 0.01)
-    truth = views[violative].sum() / views.sum()
+    views, violative, score, truth = population(rng)
     rates: dict[str, list[float]] = {"weighted": [], "uniform": [], "both": []}
     totals = []
     for _ in range(400):
