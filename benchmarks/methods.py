@@ -21,9 +21,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import stats
 
-from health_pipeline.stats.detect import Detection, Settings, Shift, detect
+from health_pipeline.stats.detect import Detection, Settings, detect
 from health_pipeline.stats.discovery import Memory
 from health_pipeline.stats.panel import Panel, Scale
+from health_pipeline.stats.shift import Shift
 
 Array = NDArray[np.float64]
 LATER = 14  # days after the report at which its size is looked at again

@@ -24,7 +24,8 @@ from health_pipeline.pipeline import Pipeline
 from health_pipeline.shifts.panel import build_panel
 from health_pipeline.shifts.shifts import window
 from health_pipeline.shifts.state import from_table
-from health_pipeline.stats.detect import MEMBER_DAYS, Settings, detect
+from health_pipeline.stats.detect import Settings, detect
+from health_pipeline.stats.spans import MEMBER_DAYS
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine
 

@@ -23,8 +23,9 @@ import numpy as np
 from benchmarks.figures import arguments, lines_chart, machine, publish, table
 from benchmarks.methods import Method, mstl, pelt, prophet
 from benchmarks.panels import DAYS, Recipe, counted, null
-from health_pipeline.stats.detect import LOOKBACK, detect
+from health_pipeline.stats.detect import detect
 from health_pipeline.stats.panel import Panel
+from health_pipeline.stats.spans import LOOKBACK
 
 SIZES = (1_000, 10_000, 100_000)
 JUDGED = 60

@@ -18,8 +18,9 @@ from health_pipeline.detection.judge import Judgement, Options, judge
 from health_pipeline.detection.scales import Absent, Type
 from health_pipeline.detection.table import Columns, LongTable, read_file, read_frame
 from health_pipeline.errors import InputError
-from health_pipeline.stats.detect import Detection, Settings, Shift, detect
+from health_pipeline.stats.detect import Detection, Settings, detect
 from health_pipeline.stats.panel import Panel, Scale
+from health_pipeline.stats.shift import Shift
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from health_pipeline.detection.scales import TYPES, Absent, Scaled, Type, scaled
 from health_pipeline.detection.table import Floats, LongTable
 from health_pipeline.errors import UserError
 from health_pipeline.stats.common import FEWEST
-from health_pipeline.stats.detect import MINIMUM_HISTORY, Detection, Settings, Shift, detect
+from health_pipeline.stats.detect import MINIMUM_HISTORY, Detection, Settings, detect
+from health_pipeline.stats.shift import Shift
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,8 @@ from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import LakeTable
 
 if TYPE_CHECKING:
-    from health_pipeline.stats.detect import Judgement, Shift, Watch
+    from health_pipeline.stats.detect import Judgement, Watch
+    from health_pipeline.stats.shift import Shift
 
 BATCH_DAYS = 90
 WARM_DAYS = 56  # days judged to no other end than to know, on the first day of all, which shifts are under way

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from health_pipeline.shifts.schema import STATE
-from health_pipeline.stats.detect import KEPT, Active, Kind, State
+from health_pipeline.stats.detect import State
 from health_pipeline.stats.discovery import Memory
+from health_pipeline.stats.fits import KEPT
+from health_pipeline.stats.life import Active, Kind
 
 KINDS = get_args(Kind)
 

@@ -2,5 +2,6 @@
 
 The detector reads, in order: :mod:`.delivery` (which days are complete), :mod:`.common` (what all series of a cohort
 do on a day), :mod:`.noise` (how noisy each series is), :mod:`.kernel` (what to expect, and did a step begin some days
-ago?), :mod:`.discovery` (false discoveries controlled over series and days), :mod:`.detect` (day after day).
+ago?), :mod:`.fits` (both of every series), :mod:`.discovery` (false discoveries controlled over series and days),
+:mod:`.life` (until when a reported shift lasts), :mod:`.shift` (what is told of it), :mod:`.detect` (day after day).
 """

@@ -20,7 +20,7 @@ from health_pipeline.raw import deliveries
 from health_pipeline.shifts.panel import REMEMBERED_DAYS
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.shifts.shifts import DIGITS, _rounded, derivation, window
-from health_pipeline.stats.detect import LOOKBACK
+from health_pipeline.stats.spans import LOOKBACK
 from health_pipeline.storage.derive import Derived, derive
 from health_pipeline.storage.engine import Engine, date_range
 from health_pipeline.storage.lake import Lake

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from health_pipeline.stats.detect import LOOKBACK, Watch
+from health_pipeline.stats.detect import Watch
 from health_pipeline.stats.kernel import DETAILS, MOMENTS, WEEK, WEEKDAYS, WINDOW
 from health_pipeline.stats.noise import Lessons, Noise, learn
 from health_pipeline.stats.panel import Panel, Scale
+from health_pipeline.stats.spans import LOOKBACK
+from health_pipeline_tests.stats.panels import autoregressive
 
 Array = NDArray[np.float64]
 DAYS = LOOKBACK + 2
@@ -30,14 +32,7 @@ def taught(
         np.ones((series, days)) if denominator is None else denominator,
         pool=np.zeros(series, dtype=np.int64) if pool is None else pool,
     )  # fmt: skip
-    return Watch(panel, days - 1).noise
-
-
-def autoregressive(rng: np.random.Generator, series: int, sd: float, rho: float) -> Array:
-    noise = rng.normal(size=(series, DAYS + 50))
-    for day in range(1, DAYS + 50):
-        noise[:, day] = rho * noise[:, day - 1] + np.sqrt(1 - rho**2) * noise[:, day]
-    return sd * noise[:, 50:]
+    return Watch(panel, days - 1).fits.noise
 
 
 def means(values: Array, pool: NDArray[np.int64] | None = None) -> Noise:
@@ -74,7 +69,7 @@ def test_overdispersed_counts_are_shrunk_towards_each_other_as_far_as_they_are_a
 
 @pytest.mark.parametrize("rho", [0.4, 0.7])
 def test_autocorrelation_is_recovered(rho: float) -> None:
-    found = means(5 + autoregressive(np.random.default_rng(4), SERIES, 0.1, rho))
+    found = means(5 + autoregressive(np.random.default_rng(4), SERIES, DAYS, 0.1, rho))
     extra, shared, decay = np.median(found.noise, axis=0)
     assert np.sqrt(extra) == pytest.approx(0.1, rel=0.15)
     assert shared * decay == pytest.approx(rho, abs=0.1), "of one day to the next"
@@ -85,7 +80,7 @@ def test_white_noise_is_told_apart_from_what_lasts() -> None:
     rng = np.random.default_rng(5)
     white = means(5 + 0.1 * rng.normal(size=(SERIES, DAYS)))
     assert np.median(white.noise[:, 1] * white.noise[:, 2]) < 0.05
-    half = means(5 + autoregressive(rng, SERIES, 0.1, 0.8) + 0.1 * rng.normal(size=(SERIES, DAYS)))
+    half = means(5 + autoregressive(rng, SERIES, DAYS, 0.1, 0.8) + 0.1 * rng.normal(size=(SERIES, DAYS)))
     extra, shared, decay = np.median(half.noise, axis=0)
     assert extra == pytest.approx(0.02, rel=0.25)
     assert shared == pytest.approx(0.5, abs=0.15)
