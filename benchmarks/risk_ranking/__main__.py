@@ -12,6 +12,7 @@ from benchmarks.page import write_part
 from benchmarks.risk_ranking.judged import judge, passing
 from benchmarks.risk_ranking.orders import ORACLE
 from benchmarks.risk_ranking.page import STUDY, lines, summary
+from benchmarks.risk_ranking.reliability import reliability_lines
 from benchmarks.risk_ranking.speed import LARGE, speed
 from benchmarks.risk_ranking.twins import twins
 
@@ -45,6 +46,7 @@ def main() -> None:
     parts = {
         f"{STUDY}.summary": summary(trials),
         STUDY: lines(trials),
+        f"{STUDY}.reliability": reliability_lines(trials),
     }
     for name, part in parts.items():
         if given.quick:

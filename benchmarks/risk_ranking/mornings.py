@@ -56,7 +56,8 @@ class Morning:
     """What is known, and what is true, at the end of a day; N creators by number.
 
     Attributes:
-        columns: (N,) each: terms of the cases, what the rivals rank by, truth.
+        columns: (N,) each: terms of the cases, what the rivals rank by, truth; violations per post as they are
+            expected, as they are usual for the like, and posts of the horizon with those of them that violate.
         later, alive: (N, severities) true expected violating views of posts to come, and of undecided contents.
         forecast: as ``later``, with propensities as perfect labels of the past would tell them.
         explored: (N,) whether the list as it is made, with exploration, has the creator.
@@ -113,7 +114,10 @@ def morning(e: Evidence, truth: Truth, weight: Array) -> Morning:
     for name in known.schema.names[1:]:
         columns[name] = _by_creator(known, "creator_id", name, n)
     views, later = truth.later(day, horizon, truth.creators.propensity)
-    columns |= {"true views": views} | truth.realised(day, horizon, weight)
+    columns |= {"true views": views} | truth.realised(day, horizon, weight) | truth.posted(day, horizon)
+    per_post = e.query("SELECT creator_id, least(shape / rate, 1) AS rate, cohort_mean FROM c", c=made.creators)
+    columns["rate"] = _by_creator(per_post, "creator_id", "rate", n)
+    columns["usual rate"] = _by_creator(per_post, "creator_id", "cohort_mean", n)
     contents, alive = _contents(e, made, truth, day, weight)
     return Morning(
         columns, later, alive, truth.later(day, horizon, truth.past(day, e.review.memory_days))[1],
@@ -154,7 +158,7 @@ def _contents(
     """Undecided contents with the program's terms, what rivals rank by, and the truth; and the latter by creator."""
     rows = e.query(
         """
-        SELECT p.content_id, p.creator_id, probability, p.severity, reports, model_score, epoch(published_at) AS newest,
+        SELECT p.content_id, p.creator_id, probability, prior_probability, p.severity, reports, model_score, epoch(published_at) AS newest,
             views, views_to_come, velocity, coalesce(c.violations_90d, 0) AS violations
         FROM p JOIN x USING (content_id) LEFT JOIN c USING (creator_id) ORDER BY p.content_id
         """,

@@ -106,6 +106,16 @@ class Truth:
             bad[creator] += contents
         return {"real": harm, "bad later": bad}
 
+    def posted(self, day: int, horizon: int) -> dict[str, Array]:
+        """(N,) each: contents published within the horizon after a day, and those of them that violate."""
+        rows = self.database.execute(
+            f"SELECT creator, count(*), count(policy) FROM made WHERE d > {day} AND d <= {day + horizon} GROUP BY creator"
+        ).fetchall()
+        posts, violating = np.zeros(len(self.creators)), np.zeros(len(self.creators))
+        for creator, count, bad in rows:
+            posts[creator], violating[creator] = count, bad
+        return {"posts later": posts, "violating posts": violating}
+
     def posting(self, day: int) -> tuple[Array, NDArray[np.bool_]]:
         """(N,) whether creators may still post at the end of a day; and which of them are restricted."""
         rows = self.database.execute(

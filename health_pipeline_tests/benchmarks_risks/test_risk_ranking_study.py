@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,18 @@ from benchmarks.risk_ranking.orders import (
     taken,
 )
 from benchmarks.risk_ranking.page import AIM, lines, summary
+from benchmarks.risk_ranking.reliability import (
+    ONE,
+    PRIOR,
+    bands,
+    brier,
+    calibration_error,
+    of_contents,
+    of_creators,
+    reliability_lines,
+)
 from benchmarks.risk_ranking.truth import Truth, moved
+from benchmarks.risk_ranking.twins import twins, version
 from health_pipeline.marketplace.scenario import load_scenario
 
 SMALL = {"creators": 400, "days": 60, "judged": (-15, -9, -4)}
@@ -126,6 +139,50 @@ def test_the_same_twin_gives_the_same_figures(made: Trial, tmp_path: Path) -> No
     for name, column in again.mornings[0].columns.items():
         np.testing.assert_array_equal(column, made.mornings[0].columns[name])
     np.testing.assert_array_equal(again.mornings[0].later, made.mornings[0].later)
+
+
+def test_probabilities_of_undecided_contents_are_right_and_tell_them_apart(made: Trial) -> None:
+    stated = of_contents(made)
+    (whole,) = bands([stated], (0.0, 1.0))
+    assert whole is not None
+    assert whole.cases == sum(len(m.contents["bad"]) for m in made.mornings)
+    assert 0.5 < whole.stated / whole.true < 1.5
+    likely = bands([stated], (0.1, 1.0))[0]
+    assert likely is not None
+    assert 0.6 < likely.stated / likely.true < 1.4
+    assert calibration_error([stated])[0] < 0.005 < calibration_error([stated], PRIOR)[0]
+    assert brier(stated) < 0.75 * min(brier(stated, PRIOR), brier(stated, ONE))
+
+
+def test_violations_that_creators_are_expected_to_make_come(made: Trial) -> None:
+    stated = of_creators(made)
+    (whole,) = bands([stated], (0.0, 1.0))
+    assert whole is not None
+    assert 0.8 < whole.stated / whole.true < 1.2
+    for band in bands([stated]):
+        if band is not None and band.cases * band.stated > 30:
+            assert 0.7 < band.stated / band.true < 1.4
+    assert calibration_error([stated])[0] < 0.02
+    assert brier(stated) < 0.9 * min(brier(stated, PRIOR), brier(stated, ONE))
+
+
+def test_the_reliability_section_is_written_from_the_figures(made: Trial) -> None:
+    text = "\n".join(reliability_lines([made]))
+    cases = bands([of_contents(made)], (0.0, 1.0))[0]
+    assert cases is not None
+    assert f"| all | {cases.cases:,} | {100 * cases.stated:.2f} % | {100 * cases.true:.2f} % |" in text
+    assert f"| {brier(of_creators(made)):.5f} |" in text
+    assert "**How to read it.**" in text
+
+
+def test_finished_twins_are_taken_from_the_folder_in_the_order_asked_for(made: Trial, tmp_path: Path) -> None:
+    (tmp_path / version()).mkdir()
+    for seed in (5, 6):
+        (tmp_path / version() / f"{made.scenario}-{seed}.pickle").write_bytes(pickle.dumps(replace(made, seed=seed)))
+    for processes in (1, 2):
+        found = list(twins([(made.scenario, seed) for seed in (6, 5)], tmp_path, processes))
+        assert [t.seed for t in found] == [6, 5]
+        assert judge(found[1], passing(found)) == judge(made, passing([made]))
 
 
 def test_effects_are_moved_from_the_end_and_what_lasts_to_the_end_still_does() -> None:
