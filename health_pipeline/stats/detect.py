@@ -22,7 +22,7 @@ from health_pipeline.stats.common import common_effects
 from health_pipeline.stats.discovery import Memory
 from health_pipeline.stats.fits import Fits
 from health_pipeline.stats.kernel import LAGS, OLDEST, RAMPS
-from health_pipeline.stats.life import GROWING_DAYS, OPEN, REFINED_DAYS, SPIKE_DAYS, Active, Kind
+from health_pipeline.stats.life import GROWING_DAYS, REFINED_DAYS, SPIKE_DAYS, Active, Kind
 from health_pipeline.stats.links import residuals
 from health_pipeline.stats.panel import Panel, Scale
 from health_pipeline.stats.shift import Shift, tell
@@ -233,7 +233,7 @@ class Watch:
         """Judge the next column with the data up to it."""
         column = self.next
         self.shifts = []
-        self._special_days(column)
+        self._expect(column)
         self._enlist(column)
         self._over(column)
         members = np.flatnonzero(self.member)
@@ -245,7 +245,7 @@ class Watch:
         expected, low, high = self.band
         return Judgement(self.shifts, (expected.copy(), low.copy(), high.copy()), self.judged, level)
 
-    def _special_days(self, column: int) -> None:
+    def _expect(self, column: int) -> None:
         """The common effects of the day, and the band, both from yesterday's forecasts."""
         panel, fits = self.panel, self.fits
         rhythm = fits.week[np.arange(len(fits.level)), (fits.weekday + column) % 7]
@@ -277,10 +277,7 @@ class Watch:
         left = self.member & ~recent
         self.member = recent
         fits = self.fits
-        fits.lessons.moments[left] = 0.0
-        fits.lessons.details[left] = np.nan
-        fits.level[left] = np.nan
-        fits.since[left | entered] = -OPEN  # of those not followed nothing is kept, or a replay would know more
+        fits.forget(left, entered)
         day = self.zero + column
         late = (day + self.key) % EVERY
         rows = np.flatnonzero(entered | (recent & (late == 0)))
@@ -301,7 +298,7 @@ class Watch:
             shifts = self.active[i]
             for s in shifts:
                 if s.open and not s.told and not np.isnan(fits.numerator[i, column]) and not np.isnan(fits.level[i]):
-                    self._maybe_over(i, s, column)
+                    self._weigh(i, s, column)
             for s in [s for s in shifts if s.open and s.told and day - s.onset > WINDOW - 2 * SPIKE_DAYS * 7]:
                 fits.since[i] = max(fits.since[i], s.onset - self.zero)  # what was before it is no past any more
                 shifts.remove(s)
@@ -313,7 +310,7 @@ class Watch:
                 del self.active[i], fits.slots[i]
                 fits.counts[i] = 0
 
-    def _maybe_over(self, i: int, s: Active, column: int) -> None:
+    def _weigh(self, i: int, s: Active, column: int) -> None:
         """Weigh the day's evidence that a shift is over."""
         fits, day = self.fits, self.zero + column
         others = sum(o.size for o in self.active[i] if o.open and o is not s)
@@ -330,8 +327,9 @@ class Watch:
 
     # Reports
 
-    def _report(self, rows: NDArray[np.int64], column: int) -> None:
-        fits, day = self.fits, self.zero + column
+    def _candidates(self, rows: NDArray[np.int64], column: int) -> tuple[Array, NDArray[np.int64]]:
+        """(p-value over all lags, NaN where it can't be judged; place of the lag that tells most), of ``rows``."""
+        fits = self.fits
         picked = np.concatenate([LAGS - 1, OLDEST + RAMPS - 1])
         table = np.ix_(rows, picked)
         calibrated = fits.r[table] / fits.inflate(rows, picked)
@@ -348,12 +346,18 @@ class Watch:
             if i in self.active and not self._is_news(i, int(best[place]), column):
                 combined[place] = 1.0
         combined[~judged] = np.nan
+        return combined, best
+
+    def _report(self, rows: NDArray[np.int64], column: int) -> None:
+        """Report what is no false discovery, find the onset of what is young again, and tell of all under way."""
+        fits, p, best = self.fits, *self._candidates(rows, column)
+        judged = ~np.isnan(p)
         tested = int(judged.sum())
         self.judged = np.zeros(len(self.judged), dtype=np.bool_)
         self.judged[rows[judged]] = True
         under_way = [i for i, shifts in self.active.items() if any(s.open for s in shifts)]
         further = np.isin(rows, np.array(under_way, dtype=np.int64))
-        q = self.memory.judge(combined, further)
+        q = self.memory.judge(p, further)
         found = np.flatnonzero(q <= self.settings.false_discovery_rate)
         share = len(found) / max(tested, 1)
         fresh = []
@@ -364,7 +368,7 @@ class Watch:
             active = self._begin(i, int(best[at]), column)
             if any(s.onset == active.onset for s in self.active.get(i, ())):
                 continue  # an echo of a shift that began that day: it is in the fit already
-            active.p, active.q = float(combined[at]), float(q[at])
+            active.p, active.q = float(p[at]), float(q[at])
             active.tested, active.share = tested, share
             self.active.setdefault(i, []).append(active)
             self._put_steps(i)
@@ -373,7 +377,7 @@ class Watch:
         again = np.array(sorted({*fresh, *refined}), dtype=np.int64)
         if len(again):
             fits.fit(again, column)
-        self._write(column, day)
+        self._write(column)
 
     def _is_news(self, i: int, best: int, column: int) -> bool:
         """Whether a candidate in a series with shifts under way is more than their echo."""
@@ -432,9 +436,9 @@ class Watch:
             self._put_steps(i)
         return [i for i, _ in young]
 
-    def _write(self, column: int, day: int) -> None:
+    def _write(self, column: int) -> None:
         """A row for every shift that is under way, or has just ended."""
-        fits = self.fits
+        fits, day = self.fits, self.zero + column
         for i, shifts in sorted(self.active.items()):
             places = {id(s): at for at, s in enumerate(fits.slots[i])}
             for s in [s for s in sorted(shifts, key=lambda s: s.onset) if not s.told]:

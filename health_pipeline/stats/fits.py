@@ -119,6 +119,13 @@ class Fits:
         self.since[rows] = rest[:, 2].astype(np.int64) - self.zero
         self.week[rows] = rest[:, 3:]
 
+    def forget(self, left: NDArray[np.bool_], entered: NDArray[np.bool_]) -> None:
+        """Of series that are not followed nothing is kept, or a replay would know more."""
+        self.lessons.moments[left] = 0.0
+        self.lessons.details[left] = np.nan
+        self.level[left] = np.nan
+        self.since[left | entered] = -OPEN
+
     # Noise
 
     def learn(self, rows: NDArray[np.int64], last: NDArray[np.int64], members: NDArray[np.int64]) -> None:

@@ -23,7 +23,17 @@ OPEN = np.int64(2**40)
 
 @dataclass
 class Active:
-    """A reported shift, days as numbers since 1970. ``end`` is the first day that is back, ``OPEN`` while it lasts."""
+    """A reported shift; days as numbers since 1970, sizes on the additive scale.
+
+    Attributes:
+        reported, onset, onset_low, onset_high: the day of the report; the likeliest first day, and its interval.
+        p, q, tested: as in :class:`.Shift`, of the day of the report.
+        share: of the judged series reported that day, for the interval.
+        size, error: as the newest fit has them.
+        end: the first day that is back, ``OPEN`` while it lasts.
+        over, over_since: evidence that it has ended, and since when there is any.
+        told: its last row has been written.
+    """
 
     reported: int
     onset: int
@@ -33,13 +43,13 @@ class Active:
     p: float
     q: float
     tested: int
-    share: float  # of the judged series reported that day, for the interval
+    share: float
     size: float = 0.0
     error: float = 0.0
     end: int = int(OPEN)
-    over: float = 0.0  # evidence that it has ended
+    over: float = 0.0
     over_since: int = 0
-    told: bool = False  # its last row has been written
+    told: bool = False
 
     @property
     def open(self) -> bool:

@@ -88,14 +88,13 @@ def tell(fits: Fits, i: int, s: Active, phase: Phase, column: int) -> Shift:
     base = natural(scale, without)
     k, n = fits.numerator[i, since], fits.denominator[i, since]
     if scale == Scale.COUNT:
-        expected, observed, exposure, plus = float(np.mean(base)), float(np.mean(k)), 1.0, 0.5
+        expected, observed, exposure = float(np.mean(base)), float(np.mean(k)), 1.0
     else:
         expected = float(np.sum(base * n) / np.sum(n))
         observed = float(np.sum(k) / np.sum(n))
         exposure = float(np.mean(n))
-        plus = 0.0 if scale in (Scale.PROPORTION, Scale.RATE) else 1e-9
     # Nothing at all has no logarithm: half a thing stands for it.
-    floor = 0.5 / (exposure * len(since)) if scale != Scale.COUNT else plus / len(since)
+    floor = 0.5 / (exposure * len(since))
     age = min(max(column - onset, 0), OLDEST - 1)
     inflation = float(fits.inflate(i, age))
     level = 0.05 if day - s.reported > REFINED_DAYS else 0.05 * max(s.share, 1e-6)
