@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from health_pipeline.alerts.standing import By
 from health_pipeline.catalog.alerts import Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident
-from health_pipeline.storage.state import open_state, reading
+from health_pipeline.storage.state import opened_state, reading
 from health_pipeline_tests.alerts.follow import DAY, EARLY, HOUR, MORNING, NOON, ONE_DAY, P1, P3, fall, with_alerts
 from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack, Message
@@ -233,29 +234,50 @@ def plan_at_once(processes: list[subprocess.Popen[str]], now: dt.datetime) -> li
     return [int(process.stdout.readline()) for process in processes if process.stdout is not None]
 
 
-def check_two_planners(record: Path, url: str) -> None:
-    """Several processes plan the same at the same time, several times: everything is queued once."""
+@dataclass(frozen=True)
+class PlannedAtOnce:
+    """What became of several processes that planned the same.
+
+    Attributes:
+        queued: of each instant, how much each process queued, ascending.
+        keys: of all that was queued.
+        versions: incident -> how often its message was changed.
+    """
+
+    queued: list[list[int]]
+    keys: list[str]
+    versions: dict[str, int]
+
+
+UNITS = [f"Unit{n}" for n in range(8)]
+QUEUED_ONCE = [[0, 0, 9], *[[0, 0, 12]] * 3]
+"""Three posts, a roll-up and five replies; then edits, replies and a digest."""
+
+
+def planned_at_once(record: Path, url: str) -> PlannedAtOnce:
+    """Three processes plan at the same instant, on four days."""
     days = Record(record)
-    incidents = [fall(f"Unit{n}") for n in range(8)]
     processes = planners(record, url, 3)
     try:
-        days.judge(DAY, *incidents)
-        assert sorted(plan_at_once(processes, NOON)) == [0, 0, 9], "three posts, a roll-up, five replies"
+        days.judge(DAY, *map(fall, UNITS))
+        queued = [sorted(plan_at_once(processes, NOON))]
         for n in range(1, 4):
-            days.judge(DAY + n * ONE_DAY, *(fall(i.unit, worsened_on=DAY + n * ONE_DAY) for i in incidents))
-            assert sorted(plan_at_once(processes, NOON + n * ONE_DAY)) == [0, 0, 12], "edits, replies, a digest"
+            days.judge(DAY + n * ONE_DAY, *(fall(unit, worsened_on=DAY + n * ONE_DAY) for unit in UNITS))
+            queued.append(sorted(plan_at_once(processes, NOON + n * ONE_DAY)))
     finally:
         for process in processes:
             process.communicate(timeout=30)
-    engine = open_state(url)
-    keys = [entry.intent.key for entry in outbox.entries(engine, ecosystem="eu_dsa", limit=500)]
-    with reading(engine) as connection:
-        rows = told.read(connection, "eu_dsa")
-    engine.dispose()
-    assert max(Counter(keys).values()) == 1
-    assert sorted(row.incident for row in rows) == sorted(i.id for i in incidents)
-    assert all(row.version == 3 for row in rows)
+    with opened_state(url) as engine:
+        keys = [entry.intent.key for entry in outbox.entries(engine, ecosystem="eu_dsa", limit=500)]
+        with reading(engine) as connection:
+            rows = told.read(connection, "eu_dsa")
+    versions = {row.incident: row.version for row in rows}
+    assert len(versions) == len(rows), "an incident was told as two"
+    return PlannedAtOnce(queued, keys, versions)
 
 
 def test_processes_that_plan_at_the_same_time_tell_everything_once(tmp_path: Path, state_url: str, alone: None) -> None:
-    check_two_planners(tmp_path / "lake", state_url)
+    found = planned_at_once(tmp_path / "lake", state_url)
+    assert found.queued == QUEUED_ONCE
+    assert max(Counter(found.keys).values()) == 1
+    assert found.versions == {fall(unit).id: 3 for unit in UNITS}

@@ -19,11 +19,11 @@ from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.post import refresh
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.storage.state import METADATA, open_state, reading
+from health_pipeline.storage.state import METADATA, opened_state, reading
 from health_pipeline_tests.alerts.follow import DAY, NOON, fall
 from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.alerts.test_followers import intent, run, states
-from health_pipeline_tests.alerts.test_post_newest import check_two_planners
+from health_pipeline_tests.alerts.test_post_newest import QUEUED_ONCE, UNITS, planned_at_once
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 from health_pipeline_tests.raw.servers import PASSWORD, run_postgres
 
@@ -52,11 +52,8 @@ def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
     server.faults["files.completeUploadExternal"].append("drop_after")
 
     def one(_: int) -> int:
-        own = open_state(state_url)
-        try:
+        with opened_state(state_url) as own:
             return run(own, Slack(TOKEN, base_url=server.url, timeout=0.5), 30).sent
-        finally:
-            own.dispose()
 
     with ThreadPoolExecutor(3) as pool:
         assert sum(pool.map(one, range(3))) == 5 * len(posts)
@@ -87,7 +84,10 @@ def test_processes_that_plan_at_the_same_time_tell_everything_once(
     monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
     with engine.begin() as connection:
         connection.execute(outbox.OUTBOX.delete())
-    check_two_planners(tmp_path / "lake", state_url)
+    found = planned_at_once(tmp_path / "lake", state_url)
+    assert found.queued == QUEUED_ONCE
+    assert max(Counter(found.keys).values()) == 1
+    assert found.versions == {fall(unit).id: 3 for unit in UNITS}
 
 
 def test_a_plan_whose_message_leaves_in_the_instant_in_which_it_is_dropped_is_made_anew(

@@ -28,23 +28,15 @@ import uvicorn
 from slack_sdk import WebClient
 from slack_sdk.socket_mode.builtin.connection import ConnectionState
 
-from health_pipeline.alerts import app as slack_app
 from health_pipeline.alerts import decisions, told
-from health_pipeline.alerts.app import (
-    HEALTH,
-    MAX_BODY,
-    PATH,
-    Desk,
-    SlackAppError,
-    http_app,
-    serve_http,
-    serve_socket,
-    told_subjects,
-)
+from health_pipeline.alerts.app import SlackAppError
 from health_pipeline.alerts.blocks import Message, reference
 from health_pipeline.alerts.clicks import NOTHING_NEW, Subject
+from health_pipeline.alerts.desk import Desk, told_subjects
 from health_pipeline.alerts.message import About, incident_content
+from health_pipeline.alerts.signed_http import HEALTH, MAX_BODY, PATH, http_app, serve_http
 from health_pipeline.alerts.slack import Slack
+from health_pipeline.alerts.socket_mode import serve_socket
 from health_pipeline.alerts.standing import silenced_as
 from health_pipeline.alerts.told import Told
 from health_pipeline.catalog.alerts import Alerts
@@ -364,7 +356,7 @@ def test_a_database_that_does_not_answer_in_time_is_waited_for_after_the_acknowl
     listening: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, ts = listening.server, post()
-    monkeypatch.setattr(slack_app, "ACKNOWLEDGE_AFTER", 0.2)
+    monkeypatch.setattr("health_pipeline.alerts.desk.ACKNOWLEDGE_AFTER", 0.2)
     with listening.engine.begin():  # SQLite has one writer
         server.wait_ack(server.interactive(server.click(ts, "acknowledge")))
         assert (listening.rows, listening.answers) == ([], [])
@@ -387,7 +379,7 @@ def test_the_desk_ends_with_everything_recorded_and_said(office: Office, post: C
 def test_answers_that_slack_does_not_take_hold_up_the_end_no_longer_than_those_on_their_way(
     office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(slack_app, "ANSWER_TIMEOUT", 2)
+    monkeypatch.setattr("health_pipeline.alerts.desk.ANSWER_TIMEOUT", 2)
     desk, ts, server = office.desk(), post(), office.server
     server.faults["response"].extend(["slow_after:5"] * 40)
     server.faults["chat.postEphemeral"].extend(["code:user_not_in_channel"] * 40)
@@ -449,7 +441,7 @@ def test_slack_can_be_away_for_a_while(
     office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = office.server
-    monkeypatch.setattr(slack_app, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("health_pipeline.alerts.socket_mode.FIRST_PAUSE", 0.05)
     server.faults["apps.connections.open"].extend(["drop_before", "rate_limited:1"])
     with office.listening(office.desk()):
         server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
@@ -479,7 +471,7 @@ def test_an_app_that_slack_refuses_is_told_what_to_do(office: Office) -> None:
 def test_an_app_that_slack_refuses_later_is_told_so(
     office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slack_app, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("health_pipeline.alerts.socket_mode.FIRST_PAUSE", 0.05)
     server = office.server
     with office.listening(office.desk()):
         server.faults["apps.connections.open"].extend(["code:token_revoked"] * 3)
@@ -509,7 +501,7 @@ def test_it_ends_also_when_it_has_only_just_begun_to_read(office: Office, monkey
 
 
 def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack_app, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("health_pipeline.alerts.socket_mode.FIRST_PAUSE", 0.05)
     server = office.server
     with office.listening(office.desk()):
         server.faults["apps.connections.open"].append("slow_after:1.5")
@@ -520,8 +512,10 @@ def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypat
 
 def test_why_slack_ended_the_connection_is_said(listening: Office) -> None:
     listening.server.disconnect("link_disabled")
-    wait_for(lambda: any("Socket Mode is switched off" in said for said in listening.announced))
-    wait_for(lambda: listening.server.connected == 1)
+    wait_for(lambda: listening.announced[2:] and listening.server.connected == 1)
+    before, why, after = listening.announced
+    assert "Socket Mode is switched off" in why
+    assert before == after == "Listening to Slack."
 
 
 def test_several_processes_share_the_clicks_and_each_is_one(listening: Office, post: Callable[..., str]) -> None:
@@ -539,8 +533,9 @@ def test_several_processes_share_the_clicks_and_each_is_one(listening: Office, p
 
 SERVERS = f"""
 import os, sys
-from health_pipeline.alerts.app import Desk, serve_socket
 from health_pipeline.alerts.clicks import Subject
+from health_pipeline.alerts.desk import Desk
+from health_pipeline.alerts.socket_mode import serve_socket
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.storage.state import open_state
 
@@ -728,8 +723,9 @@ def test_health_says_whether_clicks_can_be_recorded(web: tuple[Office, str], sta
 
 HTTP_SERVER = f"""
 import contextlib, os
-from health_pipeline.alerts.app import Desk, serve_http
 from health_pipeline.alerts.clicks import Subject
+from health_pipeline.alerts.desk import Desk
+from health_pipeline.alerts.signed_http import serve_http
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.storage.state import open_state
 
