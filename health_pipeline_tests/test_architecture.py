@@ -45,6 +45,8 @@ RIGHT_END = (
 """Parts that put the rest together, from left to right: each may import all stages and what is left of itself."""
 
 ADAPTERS = frozenset({"assets", "checks"})
+SLACK_APP = frozenset({"desk", "app", "socket_mode", "signed_http"})
+"""What answers clicks."""
 HEAVY_IN_STATS = frozenset({"pandas", "duckdb", "dagster", "pyarrow"})
 
 
@@ -185,12 +187,13 @@ def _library_belongs(imported: Import) -> bool:
                 or (part == "terminal" and imported.when != "load")
             )
         case "slack_sdk":
-            return (part, imported.module) in {("alerts", "slack"), ("alerts", "app")}
+            return part == "alerts" and imported.module in {"slack", *SLACK_APP}
         case "slack_bolt":
-            return (part, imported.module) == ("alerts", "app")
+            return part == "alerts" and imported.module in SLACK_APP - {"desk"}
         case "starlette" | "uvicorn":
             # Who listens to Slack over an outgoing connection needs no web server.
-            return part == "console" or ((part, imported.module) == ("alerts", "app") and imported.when != "load")
+            signed = (part, imported.module) == ("alerts", "signed_http")
+            return part == "console" or (signed and imported.when != "load")
         case "typer" | "rich":
             return part == "cli" or (part == "terminal" and library == "rich")
         case "duckdb":
@@ -314,7 +317,9 @@ def test_an_import_from_the_left_is_fine(plant: Plant, path: str, source: str) -
         ("alerts/clicks.py", "from slack_sdk.webhook import WebhookClient"),
         ("alerts/clicks.py", "from slack_bolt import App"),
         ("terminal/run.py", "def late():\n    from slack_bolt import App"),
-        ("alerts/app.py", "from starlette.applications import Starlette"),
+        ("alerts/desk.py", "from slack_bolt import App"),
+        ("alerts/signed_http.py", "from starlette.applications import Starlette"),
+        ("alerts/socket_mode.py", "def late():\n    import uvicorn"),
         ("alerts/slack.py", "def late():\n    import uvicorn"),
         ("cli.py", "def up():\n    import uvicorn"),
         ("cli.py", "def up():\n    import dagster"),
@@ -346,7 +351,8 @@ def test_a_library_in_the_wrong_place_is_found(plant: Plant, path: str, source: 
         ("stats/scan.py", "import numpy as np\nfrom scipy import special"),
         ("alerts/slack.py", "from slack_sdk import WebClient"),
         ("alerts/app.py", "from slack_bolt import App\nfrom slack_sdk import WebClient"),
-        ("alerts/app.py", "def late():\n    import uvicorn\n    from starlette.applications import Starlette"),
+        ("alerts/desk.py", "from slack_sdk.webhook import WebhookClient"),
+        ("alerts/signed_http.py", "def late():\n    import uvicorn\n    from starlette.applications import Starlette"),
     ],
 )
 def test_a_library_in_its_place_is_fine(plant: Plant, path: str, source: str) -> None:

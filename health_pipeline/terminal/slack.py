@@ -46,8 +46,8 @@ def show_manifest(url: str | None, as_json: bool) -> None:
     """
     from ruamel.yaml import YAML
 
-    from health_pipeline.alerts.app import PATH
     from health_pipeline.alerts.setup import manifest
+    from health_pipeline.alerts.signed_http import PATH
 
     if url is not None and not url.startswith("https://"):
         raise UserError(f"Slack sends clicks to https:// addresses only, not to {url}.", "Leave --url out otherwise.")

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from health_pipeline.alerts import decisions, post
-from health_pipeline.alerts.app import Desk, told_subjects
 from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.decisions import Decision
+from health_pipeline.alerts.desk import Desk, told_subjects
 from health_pipeline.alerts.standing import By
 from health_pipeline.catalog.alerts import Alerts, Severity
 from health_pipeline.catalog.model import Catalog

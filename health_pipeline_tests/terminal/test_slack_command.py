@@ -25,10 +25,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from health_pipeline.alerts import decisions, outbox
-from health_pipeline.alerts.app import PATH
 from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.setup import SCOPES
+from health_pipeline.alerts.signed_http import PATH
 from health_pipeline.alerts.standing import By
 from health_pipeline.alerts.told import TOLD
 from health_pipeline.catalog.loader import load_catalog
