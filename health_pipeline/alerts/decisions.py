@@ -5,7 +5,8 @@ and which can be undone in turn. What follows from the record (:func:`standings_
 :func:`records_of`) is computed from the decisions that count, in the order in which they were recorded.
 
 The same click may arrive several times, in several processes: it is one row, by its ``dedupe`` key. Who decides the
-same twice, while it still holds, has decided once.
+same twice, while it still holds, has decided once. An acknowledgement holds until the incident is to be acknowledged
+anew (:class:`.standing.Renewal`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.standing import By, Snooze, Standing, TrackRecord
+from health_pipeline.alerts import told
+from health_pipeline.alerts.standing import By, Renewal, Snooze, Standing, TrackRecord
 from health_pipeline.catalog.alerts import EVERYBODY, ROLES, Alerts, Role, Verdict
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
@@ -140,7 +142,13 @@ def record(engine: sa.Engine, decision: Decision) -> bool:
                 # Rows become visible in the order of their ids, so that whoever has seen one has seen those before.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             known = sa.select(_C.id).where(_C.dedupe == row["dedupe"])
-            if connection.execute(known).first() or _changes_nothing(_read(connection, decision.ecosystem), decision):
+            if connection.execute(known).first():
+                return False
+            before = _read(connection, decision.ecosystem)
+            if decision.kind == "acknowledge":
+                for anew in told.renewals(connection, decision.ecosystem, decision.incident).values():
+                    before = [d for d in before if d.kind != "acknowledge" or d.by.at >= anew.at]
+            if _changes_nothing(before, decision):
                 return False
             connection.execute(DECISIONS.insert().values(row))
     except sa.exc.IntegrityError:  # another process was first
@@ -172,8 +180,9 @@ def latest(engine: sa.Engine, ecosystem: str) -> int:
 
 
 def standings(engine: sa.Engine, ecosystem: str, aliases: Mapping[str, str] | None = None) -> dict[str, Standing]:
-    """:func:`standings_of` what is recorded."""
-    return standings_of(history(engine, ecosystem), aliases)
+    """:func:`standings_of` what is recorded, and what was told."""
+    with reading(engine) as connection:
+        return standings_of(_read(connection, ecosystem), aliases, told.renewals(connection, ecosystem))
 
 
 def snoozes(engine: sa.Engine, ecosystem: str) -> list[Snooze]:
@@ -207,21 +216,31 @@ def counting(decisions: Iterable[Decision]) -> list[Decision]:
     return kept[::-1]
 
 
-def standings_of(decisions: Iterable[Decision], aliases: Mapping[str, str] | None = None) -> dict[str, Standing]:
+def standings_of(
+    decisions: Iterable[Decision],
+    aliases: Mapping[str, str] | None = None,
+    renewals: Mapping[str, Renewal] | None = None,
+) -> dict[str, Standing]:
     """Where each incident stands that people have decided of; without its snooze, see :func:`.standing.silence`.
 
     Args:
         aliases: earlier name of an incident -> its present one, under which it then stands.
+        renewals: present name of an incident -> what made it one to be acknowledged anew.
     """
     names = aliases or {}
     found: dict[str, dict[str, Any]] = {}
     for decision in counting(decisions):
         if not decision.incident:
             continue
-        stands = found.setdefault(names.get(decision.incident, decision.incident), {})
+        name = names.get(decision.incident, decision.incident)
+        stands = found.setdefault(name, {})
         match decision.kind:
             case "acknowledge":
-                stands.setdefault("acknowledged", decision.by)
+                renewed = (renewals or {}).get(name)
+                if renewed is not None and decision.by.at < renewed.at:
+                    stands |= {"lapsed": stands.get("lapsed", decision.by), "renewed": renewed}
+                else:
+                    stands.setdefault("acknowledged", decision.by)
             case "assign":
                 stands |= {"assignee": decision.assignee, "assigned": decision.by}
             case "verdict":

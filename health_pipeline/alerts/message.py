@@ -250,6 +250,8 @@ def _decided(catalog: Catalog, incident: Incident, about: About) -> list[str]:
     """The clock, and what people decided, as mrkdwn."""
     standing = about.standing
     parts = [_clock(catalog, about)] if standing.acknowledged or not is_over(incident, about) else []
+    if standing.lapsed and standing.renewed and not standing.acknowledged:
+        parts.append(f"Acknowledged{_by(standing.lapsed)} before {_RENEWED[standing.renewed.why]}")
     if standing.assignee:
         parts.append(f"Assigned to {kit.mention(standing.assignee)}")
     if standing.verdict:
@@ -310,6 +312,7 @@ def _verdict(standing: Standing) -> str:
     return f"{said}, {kit.inline(standing.cause, 120)}" if standing.cause else said
 
 
+_RENEWED = {"reopened": "it flared up again", "raised": "its severity was raised"}
 _URGENT: tuple[Change, ...] = ("overdue", "raised")
 _BY_PEOPLE: tuple[Change, ...] = ("acknowledged", "assigned", "verdict", "snoozed")
 
@@ -322,7 +325,8 @@ def _by_itself(
     title, told = wording.title(catalog, incident), story(catalog, incident, about)
     if what == "overdue":
         within = _within(catalog, about)
-        words = "Nobody has acknowledged this yet."
+        renewed = about.standing.renewed
+        words = f"Nobody has acknowledged this {f'since {_RENEWED[renewed.why]}' if renewed else 'yet'}."
         if about.told_at is not None and within is not None:
             due = _clock_time(about.told_at + dt.timedelta(minutes=within), about.told_at)
             words += f" It was due by {due}."

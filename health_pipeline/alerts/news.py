@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from health_pipeline.alerts.decisions import Decision, Kind, counting, ends
 from health_pipeline.alerts.message import Change
-from health_pipeline.alerts.standing import DELIVERY, By, Snooze, Standing
+from health_pipeline.alerts.standing import DELIVERY, By, Renewal, Snooze, Standing
 from health_pipeline.alerts.told import Phase, Said, Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.incidents.model import Incident
@@ -89,6 +89,17 @@ def by_itself(alerts: Alerts, story: Story) -> Change | None:
     return "snoozed" if _is_lifted(story) else None
 
 
+def renewal(alerts: Alerts, story: Story, now: dt.datetime) -> Renewal | None:
+    """What makes it one to be acknowledged anew, of what people are told now; ``None`` for nothing."""
+    news = by_itself(alerts, story)
+    return Renewal(now, news) if news == "reopened" or news == "raised" else None
+
+
+def is_told_anew(alerts: Alerts, story: Story) -> bool:
+    """Whether its time to be acknowledged begins anew: it flared up again, became more urgent, or a snooze is over."""
+    return story.is_open and (story.said.phase != "open" or is_raised(alerts, story) or _is_lifted(story))
+
+
 def by_people(story: Story, decisions: Sequence[Decision]) -> list[News]:
     """What people decided, or took back.
 
@@ -155,18 +166,23 @@ def _undone(undo: Decision, decisions: Sequence[Decision]) -> Decision:
     return found
 
 
-def all_said(alerts: Alerts, story: Story, now: dt.datetime) -> Said:
-    """As when everything that is so now has been said."""
+def all_said(alerts: Alerts, story: Story, at: dt.datetime, key: str) -> Said:
+    """As when everything that is so now has been said.
+
+    Args:
+        at: when it is said.
+        key: of what says it in the outbox.
+    """
     said = people_said(story)
-    raised = is_raised(alerts, story)
-    told_anew = raised or (story.is_open and (story.said.phase != "open" or _is_lifted(story)))
+    raised, told_anew = is_raised(alerts, story), is_told_anew(alerts, story)
     return replace(
         said,
         phase=story.phase,
         worsened_on=story.incident.worsened_on if has_worsened(story, said.worsened_on) and story.incident
         else said.worsened_on,
         severity=story.severity if raised else said.severity,
-        since=now if told_anew else said.since,
+        since=at if told_anew else said.since,
+        since_key=key if told_anew else said.since_key,
         overdue=said.overdue and not told_anew,
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.decisions import Decision, records_of, snoozes_of, standings_of
 from health_pipeline.alerts.digest import DigestLine, digest_content, rollup_content
 from health_pipeline.alerts.hours import begin_of, digest_at, quiet_until, today
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.message import (
     OPEN,
     RETRACTED,
@@ -45,16 +46,17 @@ from health_pipeline.alerts.news import (
     has_worsened,
     is_judged_alike,
     is_raised,
+    is_told_anew,
     people_said,
     phase_of,
     place,
+    renewal,
     snooze_said,
     who_lifted,
 )
-from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.select import newsworthy, reason
-from health_pipeline.alerts.standing import Standing, silence, silenced_as
+from health_pipeline.alerts.standing import Renewal, Standing, silence, silenced_as
 from health_pipeline.alerts.told import Delivered, Said, Told, outline
 from health_pipeline.catalog.alerts import OWNER, Route, Severity
 from health_pipeline.catalog.model import Catalog
@@ -209,9 +211,11 @@ class _Planner:
         self.incidents = {i.id: i for i in known.incidents if self._has_words(i)}
         self.scores = {id_: ranked.score for id_, ranked in known.ranked.items()}
         self.rows = {told.first_key: told for told in _renamed(known, self.incidents)}
-        names = {alias: told.incident for told in self.rows.values() for alias in told.aliases}
-        self.standings = standings_of(known.decisions, names)
-        self.records = records_of(known.decisions, names)
+        self.names = {alias: told.incident for told in self.rows.values() for alias in told.aliases}
+        live = [told for told in self.rows.values() if told.form != "none"]
+        renewals = {told.incident: told.said.renewed for told in live if told.said and told.said.renewed}
+        self.standings = standings_of(known.decisions, self.names, renewals)
+        self.records = records_of(known.decisions, self.names)
         self.snoozes = snoozes_of(known.decisions)
         self.own_due: dict[str, list[dt.datetime]] = defaultdict(list)
         for told in known.told:
@@ -235,6 +239,8 @@ class _Planner:
         in_digest = {first_key for lines in digests.values() for _, first_key in lines}
         for story in kept:
             is_told = story.told.first_key in in_digest
+            if is_told or story.told.form == "own":
+                story = self._renewed(story)
             story = self._unasked(story)
             if story.is_gone:
                 self._withdraw(story, is_told)
@@ -271,7 +277,7 @@ class _Planner:
         standing = self._standing(incident) if incident else self.standings.get(told.incident, Standing())
         said = told.said or Said(phase, severity)
         story = Story(told, said, incident, whole is not None, is_gone, phase, severity, standing)
-        return story if told.said else replace(story, said=all_said(self.alerts, story, self.now))
+        return story if told.said else replace(story, said=all_said(self.alerts, story, self.now, told.key))
 
     def _deserves_a_post(self, story: Story) -> bool:
         """Whether it has been a line, and is so urgent now that it is told at once."""
@@ -298,9 +304,11 @@ class _Planner:
         news = by_itself(self.alerts, story)
         if story.told.form == "own":
             replies = self._replies(story, news)
-            after = people_said(story) if story.is_snoozed else all_said(self.alerts, story, self.now)
+            key = self._key(story.told.key, news, story.told.version + 1) if news else ""
+            at = self._not_before(story.severity) or self.now
+            after = people_said(story) if story.is_snoozed else all_said(self.alerts, story, at, key)
         elif in_digest:
-            after = all_said(self.alerts, story, self.now)
+            after = self._said_in_digest(story)
         elif news is None:
             after = snooze_said(story)
             if not story.is_snoozed:
@@ -314,10 +322,25 @@ class _Planner:
             told = replace(told, said=replace(after, overdue=True, asked=asked))
         self._show(told, replies)
 
+    def _renewed(self, story: Story) -> Story:
+        """What is told now may make an acknowledgement count no more; nobody took it back, so nobody is told that."""
+        renewed = renewal(self.alerts, story, self.now)
+        if renewed is None or story.incident is None:
+            return story
+        standing = self._standing(story.incident, renewed)
+        lapses = standing.acknowledged != story.standing.acknowledged
+        acknowledged = "" if lapses else story.said.acknowledged
+        return replace(story, said=replace(story.said, renewed=renewed, acknowledged=acknowledged), standing=standing)
+
+    def _said_in_digest(self, story: Story) -> Said:
+        return all_said(self.alerts, story, self.quiet or self.now, self._digest_key(story.told.channel))
+
     def _unasked(self, story: Story) -> Story:
-        """Nobody is asked any more for what has been done, or is over, before the question left."""
+        """Nobody is asked any more for what has been done, is over, or is told anew, before the question left."""
         where = self.known.delivered.get(story.said.asked)
-        if where is None or not where.is_waiting or (self._is_overdue(story) and not story.is_gone):
+        if where is None or not where.is_waiting:
+            return story
+        if self._is_overdue(story) and not story.is_gone and not is_told_anew(self.alerts, story):
             return story
         self.dropped[story.said.asked] = "Nobody has to acknowledge it any more."
         return replace(story, said=replace(story.said, overdue=False, asked=""))
@@ -365,7 +388,9 @@ class _Planner:
         """The days on which it was reported were judged anew, and do not show it."""
         told = story.told
         if in_digest:
-            story = replace(story, said=all_said(self.alerts, story, self.now))
+            story = replace(story, said=self._said_in_digest(story))
+        elif story.is_snoozed:  # what ends meanwhile is past: nobody has to be told
+            story = replace(story, said=replace(snooze_said(story), phase="retracted"))
         if told.phase == "retracted" and told.finished:
             self._remember(story)
             return
@@ -469,6 +494,7 @@ class _Planner:
                 post = kit.key(self.catalog.name, ROLLUP, channel, f"{due:%Y-%m-%dT%H}")
                 self.rollups[post] += self._tell(row, incident, key, post, channel, due)
             if story is not None:
+                self._unasked(story)
                 self.changes.append(self._edit(story.told, moved_content(self.catalog, incident, severity)))
 
     def _is_crowded(self, channel: str, due: dt.datetime) -> bool:
@@ -501,8 +527,10 @@ class _Planner:
             incident=incident.id, channel=channel, key=key, post=post, shown=key, day=incident.day, told_at=self.now,
             due_at=due, charts=0,
         )  # fmt: skip
-        first = Story(told, Said("open", severity), incident, True, False, "open", severity, self._standing(incident))
-        story = replace(first, said=all_said(self.alerts, first, self.now))
+        renewed = Renewal(self.now, "raised") if row.form == "line" else None
+        standing = self._standing(incident, renewed)
+        first = Story(told, Said("open", severity, renewed=renewed), incident, True, False, "open", severity, standing)
+        story = replace(first, said=all_said(self.alerts, first, self.now, key))
         picture = self._picture(story)
         content = incident_content(self.catalog, incident, self._about(story, chart=picture is not None))
         not_before = due if due > self.now else None
@@ -592,26 +620,29 @@ class _Planner:
             if due is not None:
                 self.times.append(due)
 
+    def _where(self, story: Story) -> Delivered | None:
+        """How far what people have to acknowledge has come: its message, or what told of it anew."""
+        return self.known.delivered.get(story.said.since_key or story.told.key)
+
     def _told_at(self, story: Story) -> dt.datetime:
         """When people could know: its time to be acknowledged begins."""
-        where = self.known.delivered.get(story.told.key)
+        where = self._where(story)
         begins = story.said.since or story.told.due_at
         late = where is not None and where.sent_at is not None and where.sent_at - begins > PROMPT
         return where.sent_at if where is not None and where.sent_at is not None and late else begins
 
     def _acknowledge_by(self, story: Story) -> dt.datetime | None:
         """When its time to be acknowledged is over; ``None`` when nobody has to acknowledge it any more."""
-        standing = story.standing
         within = {s.name: s.acknowledge_within_minutes for s in self.alerts.severities}.get(story.severity)
         if not story.is_open or within is None or story.is_snoozed:
             return None
-        if standing.acknowledged or standing.assignee or standing.verdict:
+        if story.standing.is_taken_care_of(story.said.renewed):
             return None
         return self._told_at(story) + dt.timedelta(minutes=within)
 
     def _is_overdue(self, story: Story) -> bool:
         """Nobody can have acknowledged in time what Slack did not have."""
-        due, where = self._acknowledge_by(story), self.known.delivered.get(story.told.key)
+        due, where = self._acknowledge_by(story), self._where(story)
         return due is not None and due <= self.now and where is not None and where.sent_at is not None
 
     def _not_before(self, severity: str) -> dt.datetime | None:
@@ -718,9 +749,14 @@ class _Planner:
     def _channel(self, incident: Incident, severity: str) -> str:
         return route(self.catalog, incident, severity).channel or self.alerts.channel
 
-    def _standing(self, incident: Incident) -> Standing:
+    def _standing(self, incident: Incident, renewed: Renewal | None = None) -> Standing:
+        """Where it stands; ``renewed`` makes it one to be acknowledged anew."""
         snooze = silence(self.snoozes, *silenced_as(self.catalog, incident), self.today)
-        return replace(self.standings.get(incident.id, Standing()), snooze=snooze)
+        standings = self.standings
+        if renewed is not None:
+            own = [d for d in self.known.decisions if self.names.get(d.incident, d.incident) == incident.id]
+            standings = standings_of(own, self.names, {incident.id: renewed})
+        return replace(standings.get(incident.id, Standing()), snooze=snooze)
 
     def _importance(self, incident: Incident) -> tuple[int, float, str]:
         """The most urgent first, then the highest score; what has none comes before."""

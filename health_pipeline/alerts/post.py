@@ -270,7 +270,9 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
     decided = {d.incident for d in decisions if before is None or d.id > before.decision}
     here = {incident.id for incident in known.incidents}
     past, gone, ids = _past(sources, known.newest, [row for row in told if row.incident not in here], decided)
-    keys = [key for row in told for key in (row.key, row.said.asked if row.said else "") if key]
+    keys = {
+        key for row in told for key in (row.key, *((row.said.asked, row.said.since_key) if row.said else ())) if key
+    }
     return replace(
         known,
         told=tuple(told),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from health_pipeline.catalog.alerts import Verdict
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog
@@ -54,15 +55,30 @@ class Snooze:
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """What made an incident one that is to be acknowledged anew: whoever took notice before has not seen that.
+
+    Attributes:
+        at: when people were told, UTC; an acknowledgement from before counts no more.
+        why: it flared up again, or its severity was raised.
+    """
+
+    at: dt.datetime
+    why: Literal["reopened", "raised"]
+
+
+@dataclass(frozen=True)
 class Standing:
     """What people decided of one incident; the latest decision of each kind counts.
 
     Attributes:
-        acknowledged: who took notice first.
+        acknowledged: who took notice first, since it was to be acknowledged anew.
         assignee: user ID of whom it is assigned to; empty for nobody.
         verdict: what it was; empty when nobody has said.
         cause: why, of the causes declared or in the words of who decided.
         snooze: the one that silences it, if any.
+        lapsed: who took notice first before ``renewed``.
+        renewed: what made that count no more; ``None`` when nobody had taken notice.
     """
 
     acknowledged: By | None = None
@@ -72,6 +88,16 @@ class Standing:
     cause: str = ""
     judged: By | None = None
     snooze: Snooze | None = None
+    lapsed: By | None = None
+    renewed: Renewal | None = None
+
+    def is_taken_care_of(self, renewed: Renewal | None) -> bool:
+        """Whether somebody acknowledged it, assigned it or judged it since it was to be acknowledged anew, if it was.
+
+        Somebody may still be assigned from before: that stays, and is no sign that anybody has seen what is new.
+        """
+        done = (self.acknowledged, self.assigned, self.judged)
+        return any(by is not None and (renewed is None or by.at >= renewed.at) for by in done)
 
 
 @dataclass(frozen=True)

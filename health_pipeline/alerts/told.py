@@ -25,6 +25,7 @@ from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.message import OPEN, incident_key
 from health_pipeline.alerts.outbox import OUTBOX
 from health_pipeline.alerts.outbox import State as DeliveryState
+from health_pipeline.alerts.standing import Renewal
 from health_pipeline.incidents.model import INCIDENTS, Incident, Reach
 from health_pipeline.storage.state import METADATA, UtcDateTime
 
@@ -87,8 +88,10 @@ class Said:
         snoozed: until when; ``None`` for not.
         overdue: that it was not acknowledged in time.
         since: when its time to be acknowledged began anew: its severity was raised, it flared up again, a snooze ended.
+        since_key: outbox key of the reply or the digest that said so.
         charted: ``worsened_on`` as in the newest chart.
         asked: outbox key of the reply that said that it is overdue.
+        renewed: since when it is to be acknowledged anew, and why; ``None`` for as before.
     """
 
     phase: Phase
@@ -102,6 +105,8 @@ class Said:
     since: dt.datetime | None = None
     charted: dt.date | None = None
     asked: str = ""
+    since_key: str = ""
+    renewed: Renewal | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,22 @@ def find(connection: sa.Connection, ecosystem: str, is_its_name: Callable[[str],
     key = next(now, None) or next(before, None)
     row = connection.execute(sa.select(TOLD).where(_T.first_key == key)).mappings().first()
     return _told(row) if row else None
+
+
+def renewals(connection: sa.Connection, ecosystem: str, incident: str | None = None) -> dict[str, Renewal]:
+    """What is to be acknowledged anew, by its present name, and since when.
+
+    Args:
+        incident: only that one, under whatever name it was known; all without.
+    """
+    if incident is not None:
+        row = find(connection, ecosystem, lambda name: name == incident)
+        is_live = row is not None and row.form != "none"
+        return {row.incident: row.said.renewed} if is_live and row and row.said and row.said.renewed else {}
+    query = sa.select(_T.incident, _T.said).where(_T.ecosystem == ecosystem, _T.form != "none")
+    rows = connection.execute(query.where(_T.said.like('%"renewed": {%'))).all()
+    found = {row.incident: _said(json.loads(row.said)).renewed for row in rows}
+    return {incident: renewed for incident, renewed in found.items() if renewed is not None}
 
 
 def write(connection: sa.Connection, ecosystem: str, rows: Iterable[Told]) -> None:
@@ -318,8 +339,10 @@ def _told(row: sa.RowMapping) -> Told:
 
 def _said(values: dict[str, Any]) -> Said:
     days = {name: dt.date.fromisoformat(values[name]) for name in _DAYS if values[name]}
-    since = {"since": dt.datetime.fromisoformat(values["since"])} if values["since"] else {}
-    return Said(**values | days | since)
+    read: dict[str, Any] = {"since": dt.datetime.fromisoformat(values["since"])} if values["since"] else {}
+    if renewed := values.get("renewed"):
+        read["renewed"] = Renewal(dt.datetime.fromisoformat(renewed["at"]), renewed["why"])
+    return Said(**values | days | read)
 
 
 _DAYS = ("worsened_on", "snoozed", "charted")

@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
+from health_pipeline.alerts import told
 from health_pipeline.alerts.decisions import (
     DECISIONS,
     Decision,
@@ -42,11 +43,14 @@ from health_pipeline.alerts.decisions import (
 from health_pipeline.alerts.standing import (
     DELIVERY,
     By,
+    Renewal,
     Snooze,
+    Standing,
     silence,
     silenced_as,
     what_is_snoozed,
 )
+from health_pipeline.alerts.told import Said, Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import METADATA, reading
@@ -210,6 +214,23 @@ def test_processes_that_get_the_same_clicks_record_each_once(engine: sa.Engine, 
         process.stdin.flush()
     assert sum(int(process.communicate(timeout=60)[0]) for process in processes) == 40
     assert sorted(d.dedupe for d in history(engine, "eu_dsa")) == sorted(f"click-{n}" for n in range(40))
+
+
+def test_who_acknowledged_before_it_got_worse_acknowledges_anew(engine: sa.Engine) -> None:
+    first = decision("acknowledge")
+    assert record(engine, first)
+    renewed = Renewal(first.by.at + dt.timedelta(hours=1), "raised")
+    day = renewed.at.date()
+    row = Told("key", "as it is called now", "", day, renewed.at, renewed.at, "own", (HERE,), "key", "key", "key",
+               said=Said("open", "P1", renewed=renewed))  # fmt: skip
+    with engine.begin() as connection:
+        told.write(connection, "eu_dsa", [row])
+    aliases = {HERE: row.incident}
+    assert standings(engine, "eu_dsa", aliases)[row.incident] == Standing(lapsed=first.by, renewed=renewed)
+    again = dataclasses.replace(decision("acknowledge"), by=By(ANA, renewed.at), incident=row.incident)
+    assert record(engine, again)
+    assert not record(engine, dataclasses.replace(again, dedupe="another click"))
+    assert standings(engine, "eu_dsa", aliases)[row.incident] == Standing(again.by, lapsed=first.by, renewed=renewed)
 
 
 # What follows.

@@ -20,7 +20,7 @@ from health_pipeline.alerts.message import (
     incident_content,
     withdrawn_content,
 )
-from health_pipeline.alerts.standing import By, Snooze, Standing
+from health_pipeline.alerts.standing import By, Renewal, Snooze, Standing
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
@@ -32,6 +32,7 @@ from health_pipeline_tests.alerts.situations import (
     GROUP,
     LEAD,
     TERMINAL,
+    TOLD_AT,
     about,
     fall_of_statements,
     situations,
@@ -255,6 +256,18 @@ def test_the_message_follows_the_order_in_which_things_matter() -> None:
         ({"overdue": True}, "Overdue since 14:30 UTC"),
         ({"overdue": True, "standing": Standing(acknowledged=ANALYST)}, "Acknowledged by @U012AB3CD after 12 min"),
         ({"standing": Standing(acknowledged=TERMINAL)}, "Acknowledged by ana after 50 min"),
+        (
+            {"standing": Standing(lapsed=ANALYST, renewed=Renewal(TOLD_AT, "reopened"))},
+            "To be acknowledged by 14:30 UTC  ·  Acknowledged by @U012AB3CD before it flared up again",
+        ),
+        (
+            {"standing": Standing(lapsed=TERMINAL, renewed=Renewal(TOLD_AT, "raised")), "severity": "P3"},
+            "Acknowledged by ana before its severity was raised",
+        ),
+        (
+            {"standing": Standing(acknowledged=TERMINAL, lapsed=ANALYST, renewed=Renewal(TOLD_AT, "raised"))},
+            "Acknowledged by ana after 50 min",
+        ),
     ],
 )
 def test_the_clock_tells_when_to_acknowledge(catalog: Catalog, changes: dict[str, Any], told: str) -> None:
@@ -454,6 +467,9 @@ def test_only_what_is_urgent_mentions_in_a_reply(catalog: Catalog) -> None:
     assert urgent == {"overdue", "raised"}
     (line,) = said(reply(catalog, "overdue", Standing(), mention=(GROUP,)))
     assert line == "@S0OWNERS01 Nobody has acknowledged this yet. It was due by 14:30 UTC."
+    anew = Standing(lapsed=ANALYST, renewed=Renewal(TOLD_AT, "raised"))
+    (line,) = said(reply(catalog, "overdue", anew))
+    assert line == "Nobody has acknowledged this since its severity was raised. It was due by 14:30 UTC."
 
 
 # ── What vanished, and what failed ───────────────────────────────────────────────────────────────────────────────────

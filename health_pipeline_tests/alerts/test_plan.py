@@ -759,6 +759,142 @@ def test_the_clock_runs_anew_when_it_flares_up_and_when_a_snooze_ends(catalog: C
     assert [k.split(":")[-2] for _, k in kinds(here.follow(hours=1))] == ["edit", "overdue"]
 
 
+AT_ONCE_IN_AN_HOUR = (IN_AN_HOUR[0], IN_AN_HOUR[1].model_copy(update={"at_once": True}), IN_AN_HOUR[2])
+
+
+def flares_up(here: Desk, name: str, score: float = P1) -> None:
+    here.ends(id_of(name))
+    here.follow(minutes=10)
+    here.changes(id_of(name), state="ongoing", ended=None)
+    here.scores[id_of(name)] = score
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "words"), [(P1, "reopened", "it flared up again"), (P2, "raised", "its severity was raised")]
+)
+def test_an_acknowledgement_from_before_it_got_worse_counts_no_more(
+    catalog: Catalog, first: float, again: str, words: str
+) -> None:
+    here = desk(catalog, severities=AT_ONCE_IN_AN_HOUR, routes=(Route(mention=("U0ONCALL",)),))
+    here.actions = True
+    here.happens(fall("Ada"), score=first)
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    here.decides("assign", id_of("Ada"), assignee="UBEN")
+    here.decides("verdict", id_of("Ada"), verdict="real", cause="abuse")
+    here.follow(minutes=5)
+    assert "[Acknowledge]" not in here.says(key("Ada"))
+    if again == "reopened":
+        flares_up(here, "Ada")
+    else:
+        here.scores[id_of("Ada")] = P1
+    assert [k.split(":")[-2] for _, k in kinds(here.follow(hours=5))] == ["edit", again], "nobody took anything back"
+    told = here.says(key("Ada"))
+    assert "[Acknowledge]" in told and f"Acknowledged by @UANA before {words}" in told
+    assert "Assigned to @UBEN" in told and "Verdict: real, abuse" in told, "these stay"
+    assert here.follow(minutes=1) == []
+    edit, reply = here.follow(minutes=59)
+    assert edit.kind == "edit" and ":overdue:" in reply.key
+    assert f"@U0ONCALL Nobody has acknowledged this since {words}." in texts([reply])
+    here.decides("acknowledge", id_of("Ada"))
+    assert [k.split(":")[-2] for _, k in kinds(here.follow(minutes=15))] == ["edit", "acknowledged"]
+    assert "Acknowledged by @UANA after 60 min" in here.says(key("Ada"))
+    assert "[Acknowledge]" not in here.says(key("Ada")) and "before" not in here.says(key("Ada"))
+    here.decides("undo", id_of("Ada"), undoes=4)
+    here.follow(minutes=1)
+    assert f"Acknowledged by @UANA before {words}" in here.says(key("Ada"))
+
+
+def test_an_acknowledgement_counts_no_more_under_whatever_name_it_was_given(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    here.ends(id_of("Ada"))
+    here.follow(minutes=10)
+    here.vanishes(id_of("Ada"))
+    renamed = fall("Ada", onset=DAY - 5 * ONE_DAY)
+    here.happens(renamed, score=P1)
+    here.follow(hours=1)
+    assert "Acknowledged by @UANA before it flared up again" in here.says(key("Ada"))
+    again = fall("Ada", onset=DAY - 6 * ONE_DAY)
+    here.vanishes(renamed.id)
+    here.happens(again, score=P1)
+    here.follow(minutes=1)
+    assert "Acknowledged by @UANA before it flared up again" in here.says(key("Ada"))
+    here.decides("acknowledge", again.id, user="UBEN")
+    here.follow(minutes=1)
+    assert "Acknowledged by @UBEN" in here.says(key("Ada"))
+
+
+def test_of_a_line_an_acknowledgement_counts_until_the_digest_tells_that_it_got_worse(catalog: Catalog) -> None:
+    hurried = (*IN_AN_HOUR[:2], IN_AN_HOUR[2].model_copy(update={"acknowledge_within_minutes": 90}))
+    here = desk(catalog, severities=hurried)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=5)
+    here.ends(id_of("Ada"))
+    here.now = MORNING + ONE_DAY
+    here.follow()
+    here.changes(id_of("Ada"), state="ongoing", ended=None)
+    here.scores[id_of("Ada")] = P3
+    here.follow(hours=1)
+    assert "Acknowledged by @UANA after" in here.says(key("Ada"))
+    here.now = MORNING + 2 * ONE_DAY
+    digest_, edit = here.follow()
+    assert "flared up again" in texts([digest_]) and edit.of == key("Ada")
+    assert "To be acknowledged by 10:00 UTC" in here.says(key("Ada"))
+    assert "Acknowledged by @UANA before it flared up again" in here.says(key("Ada"))
+    assert here.follow(minutes=89) == []
+    assert any(":overdue:" in intent.key for intent in here.follow(minutes=1))
+
+
+def test_a_line_raised_to_a_post_of_its_own_is_to_be_acknowledged_anew(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=5)
+    here.scores[id_of("Ada")] = P1
+    here.follow(hours=1)
+    assert "Acknowledged by @UANA before its severity was raised" in here.says(f"{key('Ada')}:2")
+    assert any(":overdue:" in intent.key for intent in here.follow(hours=1))
+
+
+def test_the_end_of_a_snooze_leaves_an_acknowledgement_as_it_is(catalog: Catalog) -> None:
+    here = desk(catalog, severities=IN_AN_HOUR)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    snooze(here, "Ada")
+    here.follow(minutes=1)
+    here.now = dt.datetime(2025, 7, 5, tzinfo=dt.UTC)
+    assert [k.split(":")[-2] for _, k in kinds(here.follow())] == ["edit", "snoozed"]
+    assert "Acknowledged by @UANA" in here.says(key("Ada")) and here.follow(hours=5) == []
+
+
+@pytest.mark.parametrize("held_by", ["quiet hours", "Slack"])
+def test_nobody_is_late_to_acknowledge_anew_what_has_not_been_told_yet(catalog: Catalog, held_by: str) -> None:
+    severities = (Severity(name="P0", minimum_score=100, at_once=True), *IN_AN_HOUR)
+    here = desk(catalog, severities=severities, quiet_hours=QuietHours(start=dt.time(21), end=dt.time(7)))
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.now = dt.datetime(2025, 7, 3, 20 if held_by == "Slack" else 22, tzinfo=dt.UTC)
+    flares_up(here, "Ada")
+    here.connected = held_by != "Slack"
+    _, reply = here.follow(minutes=5)
+    assert ":reopened:" in reply.key
+    assert all(intent.kind == "edit" for intent in here.follow(hours=8))
+    here.connected = True
+    here.now = dt.datetime(2025, 7, 4, 7, tzinfo=dt.UTC)
+    here.follow()
+    assert "To be acknowledged by 08:00 UTC" in here.says(key("Ada"))
+    assert any(":overdue:" in intent.key for intent in here.follow(hours=1))
+
+
 # ── Snoozes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -797,6 +933,20 @@ def test_the_end_of_a_snooze_is_told_of_what_is_still_open(catalog: Catalog) -> 
     replies = [i for i in here.follow() if i.kind == "reply"]
     assert [reply.of for reply in replies] == [key("Ada")], "what is over by then is not told any more"
     assert "Snooze lifted" in texts(replies)
+
+
+def test_what_is_withdrawn_while_it_is_snoozed_is_in_no_digest_afterwards(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    snooze(here, "Ada", scope="metric")
+    here.vanishes(id_of("Ada"))
+    assert [i.kind for i in here.follow(minutes=1)] == ["edit"]
+    assert here.plan().next_at is None
+    for _ in range(3):
+        here.next_day()
+        assert here.follow(hours=24) == []
 
 
 def test_a_snooze_lifted_by_somebody_says_who(catalog: Catalog) -> None:

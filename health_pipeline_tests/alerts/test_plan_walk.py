@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -18,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from health_pipeline.alerts.decisions import counting, records_of, snoozes_of, standings_of
 from health_pipeline.alerts.hours import digest_at, quiet_until, today
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.message import About, incident_content
-from health_pipeline.alerts.outbox import Intent
 from health_pipeline.alerts.plan import Plan, content_hash, route
 from health_pipeline.alerts.select import newsworthy
 from health_pipeline.alerts.standing import Standing, TrackRecord, silence, silenced_as
@@ -60,7 +61,7 @@ PEOPLES = ("acknowledged", "assigned", "verdict", "snoozed")
 class Walk(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
-        self.desk = Desk(CATALOG, now=START, newest=START.date() - ONE_DAY)
+        self.desk = Desk(CATALOG, now=START, newest=START.date() - ONE_DAY, actions=True)
         self.made: list[Intent] = []
         self.again = Plan()
 
@@ -186,6 +187,7 @@ class Walk(RuleBasedStateMachine):
         self._what_is_snoozed_is_silent()
         self._what_is_past_before_it_left_never_leaves()
         self._nobody_is_asked_for_what_is_done()
+        self._whoever_acknowledged_has_seen_the_worst_of_it()
         self._nights_are_quiet()
         self._digests_tell_something_once_a_day()
 
@@ -240,12 +242,12 @@ class Walk(RuleBasedStateMachine):
                 continue
             ranked = records.ranked.get(incident.id)
             assert told.said is not None
-            sent = desk.rows[told.key].sent_at
+            sent = desk.rows[told.said.since_key or told.key].sent_at
             begins = told.said.since or told.due_at
             told_at = sent if sent is not None and sent - begins > dt.timedelta(minutes=10) else begins
             severity, standing = self._severity(incident), self._standing(incident)
             within = severity.acknowledge_within_minutes
-            seen = standing.acknowledged or standing.assignee or standing.verdict or standing.snooze
+            seen = standing.is_taken_care_of(told.said.renewed) or standing.snooze
             late = within is not None and told_at + dt.timedelta(minutes=within) <= desk.now
             owner = {"owner": "U0OWNER" if incident.kind == "shift" else None}
             named = [owner.get(who, who) for who in route(CATALOG, incident, severity.name).mention]
@@ -259,6 +261,7 @@ class Walk(RuleBasedStateMachine):
                 overdue=late and not seen and sent is not None,
                 mention=tuple(who for who in named if who) if told.form == "own" else (),
                 links={"Open in Dagster": f"http://dagster/assets/eu_dsa/incidents?partition={incident.day}"},
+                actions=True,
                 chart=told.charts > 0,
             )
             content = incident_content(CATALOG, incident, about)
@@ -308,9 +311,24 @@ class Walk(RuleBasedStateMachine):
             asks = [k for k, row in desk.rows.items() if k.startswith(f"{told.key}:overdue:") and not row.sent_at]
             if told.form == "own" and any(not desk.rows[k].dropped for k in asks):
                 incident = desk.record[told.incident]
-                standing = self._standing(incident)
                 assert incident.is_open, told.key
-                assert not (standing.acknowledged or standing.assignee or standing.verdict), told.key
+                assert told.said is not None
+                assert not self._standing(incident).is_taken_care_of(told.said.renewed), told.key
+
+    def _whoever_acknowledged_has_seen_the_worst_of_it(self) -> None:
+        """Of what was told to have flared up again or become more urgent, only a later acknowledgement is shown."""
+        desk = self.desk
+        for told in desk.told.values():
+            incident = desk.record.get(told.incident)
+            if told.form != "own" or incident is None or not incident.is_open or incident.day != desk.newest:
+                continue
+            anew = [row.queued_at for key, row in desk.rows.items() if re.match(f"{told.key}:(reopened|raised):", key)]
+            if told.key != told.first_key:  # it was a line
+                anew.append(desk.rows[told.key].queued_at)
+            since = max(anew, default=START)
+            seen = any(d.kind == "acknowledge" and d.incident in told.names and d.by.at >= since
+                       for d in counting(desk.decisions))  # fmt: skip
+            assert ("[Acknowledge]" in desk.says(told.key)) != seen, told.key
 
     def _nights_are_quiet(self) -> None:
         desk = self.desk
@@ -338,7 +356,9 @@ class Walk(RuleBasedStateMachine):
 
     def _standing(self, incident: Incident) -> Standing:
         desk = self.desk
-        standing = standings_of(desk.decisions, self._aliases()).get(incident.id, Standing())
+        live = [told for told in desk.told.values() if told.form != "none"]
+        renewals = {told.incident: told.said.renewed for told in live if told.said and told.said.renewed}
+        standing = standings_of(desk.decisions, self._aliases(), renewals).get(incident.id, Standing())
         day = today(ALERTS, desk.now)
         return replace(standing, snooze=silence(snoozes_of(desk.decisions), *silenced_as(CATALOG, incident), day))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from health_pipeline.alerts import outbox, told
 from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.message import About, incident_content, incident_key
 from health_pipeline.alerts.post import Posted, refresh
+from health_pipeline.alerts.standing import Renewal
 from health_pipeline.alerts.told import Planned, Said, Told
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import MIGRATIONS, open_state, reading
@@ -35,7 +37,21 @@ ROW = Told(
     "eu_dsa:incident:a:open:2:edit:3",
     "P2",
     "recovered",
-    Said("open", "P1", DAY, "UANA 1", "UBEN 2", "real 3", DAY + ONE_DAY, True, NOON, DAY),
+    Said(
+        "open",
+        "P1",
+        DAY,
+        "UANA 1",
+        "UBEN 2",
+        "real 3",
+        DAY + ONE_DAY,
+        True,
+        NOON,
+        DAY,
+        "asked",
+        "anew",
+        Renewal(NOON, "reopened"),
+    ),
     "0" * 64,
     3,
     2,
@@ -64,6 +80,29 @@ def test_a_row_is_replaced_and_an_outline_is_all_that_is_kept_of_an_incident(eng
     with reading(engine) as connection:
         (found,) = told.read(connection, "eu_dsa")
     assert (found.version, found.last) == (4, replace(whole, events=()))
+
+
+def test_what_is_to_be_acknowledged_anew_is_found_by_any_of_its_names(engine: sa.Engine) -> None:
+    untold = replace(ROW, first_key="b", incident="b", aliases=(), form="none", key="", post="", shown="")
+    calm = replace(ROW, first_key="c", incident="c", aliases=(), key="c", said=Said("open", "P1"))
+    with engine.begin() as connection:
+        told.write(connection, "eu_dsa", [ROW, untold, calm])
+    with reading(engine) as connection:
+        anew = {ROW.incident: Renewal(NOON, "reopened")}
+        assert told.renewals(connection, "eu_dsa") == anew
+        assert all(told.renewals(connection, "eu_dsa", name) == anew for name in ROW.names)
+        assert not any(told.renewals(connection, "eu_dsa", name) for name in ("b", "c", "d"))
+        assert told.renewals(connection, "marketplace") == {}
+
+
+def test_what_was_told_before_it_was_kept_when_it_is_to_be_acknowledged_anew_is_read(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        told.write(connection, "eu_dsa", [ROW])
+        said = json.loads(connection.execute(sa.select(told.TOLD.c.said)).scalar() or "")
+        old = {name: value for name, value in said.items() if name not in ("since_key", "renewed")}
+        connection.execute(told.TOLD.update().values(said=json.dumps(old)))
+        (found,) = told.read(connection, "eu_dsa")
+    assert found.said == replace(ROW.said or Said("open", ""), since_key="", renewed=None)
 
 
 def test_the_database_refuses_a_told_incident_without_a_message(engine: sa.Engine) -> None:
