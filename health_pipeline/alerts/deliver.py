@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox
+from health_pipeline.alerts.intent import problems
 from health_pipeline.alerts.slack import (
     ChannelError,
     MessageRefusedError,
@@ -199,7 +200,7 @@ def _find(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> Posted | No
 def _request(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> Posted | None:
     """Send it; ``None`` when the claim has passed to another process before anything showed in Slack."""
     intent, thread = claimed.intent, Thread(claimed.channel_id, claimed.ts)
-    broken = outbox.problems(intent)
+    broken = problems(intent)
     if broken:
         raise MessageRefusedError(f"{intent.channel}: It breaks Slack's limits: {'; '.join(broken)}.")
     match intent.kind:

@@ -24,25 +24,21 @@ it in its thread, post included, takes all of that along.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.blocks import MAX_KEY, Block, Message, violations
+from health_pipeline.alerts.blocks import Message
+from health_pipeline.alerts.intent import Intent, Kind
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
 State = Literal["pending", "sending", "sent", "held", "superseded"]
-Kind = Literal["post", "edit", "reply", "upload"]
 
 STATES: tuple[State, ...] = ("pending", "sending", "sent", "held", "superseded")
-MAX_ALT = 1_000
-MAX_FILE = 10_000_000
 EDIT_PACE = 1.2
 """Slack takes about 50 edits a minute of an app, over all channels, where it takes 60 messages in one."""
 
@@ -91,43 +87,6 @@ _WITHOUT_FILE = [column for column in OUTBOX.columns if column.name != "file"]
 _WAITING = ("pending", "sending")
 _FARTHEST = dt.timedelta(minutes=1)
 _WITH_ITS_POST = "Its post is held: "
-
-
-@dataclass(frozen=True)
-class Intent:
-    """One thing to do in Slack.
-
-    Attributes:
-        key: what it is about. The outbox takes a key once, for ever.
-        channel: ``#name`` or, better, the channel's ID. A follower goes where its post went.
-        kind: a new message, or what follows one: a new content for it, a reply in its thread, a file there.
-        of: key of the post that it follows, of an edit also of a reply; empty for a post.
-        text, blocks: as of a ``Message``; without blocks, Slack shows the text. Of an upload, only the text, said
-            beside the file, or nothing.
-        file, filename, alt: of an upload: its bytes, its name, and what its picture shows, in words.
-        not_before: quiet hours end then.
-    """
-
-    key: str
-    channel: str
-    kind: Kind = "post"
-    of: str = ""
-    text: str = ""
-    blocks: tuple[Block, ...] = ()
-    file: bytes = b""
-    filename: str = ""
-    alt: str = ""
-    not_before: dt.datetime | None = None
-
-    @property
-    def unique_filename(self) -> str:
-        """The file's name in Slack, by which an upload is found again: it carries a hash of the key."""
-        path = PurePath(self.filename)
-        return f"{path.stem}-{hashlib.sha256(self.key.encode()).hexdigest()[:12]}{path.suffix}"
-
-    @property
-    def message(self) -> Message:
-        return Message(self.key, self.channel, self.text, self.blocks)
 
 
 @dataclass(frozen=True)
@@ -210,22 +169,6 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def problems(intent: Intent) -> list[str]:
-    """Every limit of Slack's that it breaks, in words; empty for one that can be sent."""
-    text = {"type": "mrkdwn", "text": intent.text}
-    bare = Message(intent.key, intent.channel, intent.text, ({"type": "section", "text": text},))
-    if intent.kind != "upload":
-        return violations(intent.message if intent.blocks else bare)
-    sizes = (
-        ("key", len(intent.key), 1, MAX_KEY),
-        ("bytes of the file", len(intent.file), 1, MAX_FILE),
-        ("file name", len(intent.unique_filename), 1, 255),
-        ("alt text", len(intent.alt), 1, MAX_ALT),
-    )
-    found = [f"{what}: {size}, must be {low} to {high}" for what, size, low, high in sizes if not low <= size <= high]
-    return found + (violations(bare) if intent.text else [])
-
-
 def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> bool:
     """Put something to do in the outbox; ``False`` when its key was there before, in whatever state.
 
@@ -241,7 +184,7 @@ def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> 
 
 def add(connection: sa.Connection, message: Message | Intent, *, ecosystem: str) -> bool:
     """:func:`enqueue`, as a part of a transaction under way."""
-    intent = message if isinstance(message, Intent) else _intent_of(message)
+    intent = message if isinstance(message, Intent) else Intent.to_post(message)
     payload = {"text": intent.text, "blocks": intent.blocks}
     if intent.kind == "upload":
         payload |= {"filename": intent.filename, "alt": intent.alt}
@@ -698,10 +641,6 @@ def _own(claimed: Claim) -> sa.Update:
 def _end(engine: sa.Engine, claimed: Claim, **values: Any) -> bool:
     with engine.begin() as connection:
         return bool(connection.execute(_own(claimed).values(**values)).rowcount)
-
-
-def _intent_of(message: Message) -> Intent:
-    return Intent(message.key, message.channel, text=message.text, blocks=message.blocks)
 
 
 def _entry(row: sa.RowMapping) -> Entry:

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from health_pipeline.alerts.blocks import Block, Element
-from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.picture import Picture
 
 APP_NAME = "Health pipeline"

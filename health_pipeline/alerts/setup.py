@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from health_pipeline.alerts import blocks as kit
-from health_pipeline.alerts.outbox import Intent, now
+from health_pipeline.alerts.intent import Intent
+from health_pipeline.alerts.outbox import now
 from health_pipeline.alerts.post import DEFAULT_URL, URL_VARIABLE
 from health_pipeline.alerts.slack import (
     ChannelError,

@@ -26,7 +26,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError, SlackRequestError
 from slack_sdk.web import SlackResponse
 
 from health_pipeline.alerts.blocks import Message
-from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.intent import Intent
 
 EVENT_TYPE = "health_pipeline_message"
 TIMEOUT_SECONDS = 10.0

@@ -26,7 +26,8 @@ from health_pipeline.terminal.typed import as_typed
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from health_pipeline.alerts.outbox import Channel, Entry, Intent, State
+    from health_pipeline.alerts.intent import Intent
+    from health_pipeline.alerts.outbox import Channel, Entry, State
     from health_pipeline.alerts.plan import Plan
     from health_pipeline.alerts.preview import Shown
     from health_pipeline.alerts.setup import Check

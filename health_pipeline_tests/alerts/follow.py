@@ -9,7 +9,7 @@ from typing import Any
 
 from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.decisions import Decision
-from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.plan import Known, Plan, Ranked, plan
 from health_pipeline.alerts.standing import By, silenced_as

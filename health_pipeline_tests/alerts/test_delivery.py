@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from health_pipeline.alerts import outbox
 from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.deliver import Delivery, deliver
-from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.slack import OutcomeUnknownError, Slack, TokenError, UnreachableError
 from health_pipeline.storage.state import open_state
 from health_pipeline_tests.alerts.conftest import TIMEOUT

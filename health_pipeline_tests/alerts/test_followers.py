@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from health_pipeline.alerts import outbox
 from health_pipeline.alerts.checks import delivery_result
 from health_pipeline.alerts.deliver import Delivery, deliver
-from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.intent import Intent, Kind
 from health_pipeline.alerts.slack import Slack
 from health_pipeline_tests.fake_slack import ANA, FakeSlack
 
@@ -27,7 +27,7 @@ def run(engine: sa.Engine, slack: Slack | None, seconds: float = 10.0, **options
     return deliver(engine, slack, budget=dt.timedelta(seconds=seconds), **options)
 
 
-def intent(kind: outbox.Kind, key: str, **changes: object) -> Intent:
+def intent(kind: Kind, key: str, **changes: object) -> Intent:
     block = {"type": "section", "text": {"type": "plain_text", "text": f"Text of {key}."}}
     made = Intent(key, CHANNEL, kind, "a", f"Text of {key}.", (block,))
     if kind == "upload":
@@ -39,7 +39,7 @@ def intent(kind: outbox.Kind, key: str, **changes: object) -> Intent:
 def queue(engine: sa.Engine) -> Callable[..., Intent]:
     """Queues an edit, reply or upload, of the post `a` unless told otherwise."""
 
-    def queue(kind: outbox.Kind, key: str, **changes: object) -> Intent:
+    def queue(kind: Kind, key: str, **changes: object) -> Intent:
         made = intent(kind, key, **changes)
         assert outbox.enqueue(engine, made, ecosystem="eu_dsa")
         return made
@@ -421,7 +421,7 @@ def test_replies_too_old_to_be_news_take_their_edits_with_them(
 
 
 @pytest.mark.parametrize("kind", ["reply", "upload"])
-def test_a_thread_has_one_level(engine: sa.Engine, put: Put, queue: Callable[..., Intent], kind: outbox.Kind) -> None:
+def test_a_thread_has_one_level(engine: sa.Engine, put: Put, queue: Callable[..., Intent], kind: Kind) -> None:
     put("a")
     queue("reply", "r")
     with pytest.raises(ValueError, match="not a post in"):

@@ -18,7 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from health_pipeline.alerts import outbox, told
-from health_pipeline.alerts.outbox import Intent
+from health_pipeline.alerts.intent import Intent, Kind
 from health_pipeline.alerts.post import preview
 from health_pipeline.catalog.alerts import Severity
 from health_pipeline.catalog.model import Catalog
@@ -59,7 +59,7 @@ for _ in sys.stdin:
 def test_kills_neither_double_nor_lose_nor_disorder_anything(
     engine: sa.Engine, server: FakeSlack, state_url: str
 ) -> None:
-    def put(incident: int, kind: outbox.Kind, name: str) -> None:
+    def put(incident: int, kind: Kind, name: str) -> None:
         key, of = f"i{incident:02d}:{name}", "" if kind == "post" else f"i{incident:02d}:post"
         made = Intent(key, "#ecosystem-health", kind, of, text=key)
         if kind == "upload":

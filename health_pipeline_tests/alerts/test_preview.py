@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from health_pipeline.alerts import blocks as kit
-from health_pipeline.alerts.outbox import Intent, Kind
+from health_pipeline.alerts.intent import Intent, Kind
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.preview import Part, Shown, arranged, page, said
 

@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from health_pipeline.alerts import outbox
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.storage.state import (
     HEAD,
     METADATA,
@@ -86,7 +87,7 @@ def test_the_outbox_of_the_first_version_is_kept_row_by_row(state_url: str, engi
         f"of {state}": (state, "post", "") for state in ("pending", "sending", "sent", "held")
     }
     assert {(e.ts, e.channel_id, e.attempts) for e in found} == {("1.000001", "C1", 1)}
-    reply = outbox.Intent("r", "#here", "reply", "of sent", text="x")
+    reply = Intent("r", "#here", "reply", "of sent", text="x")
     assert outbox.enqueue(new, reply, ecosystem="eu_dsa"), "what was told by the first version can be followed up"
     with reading(new) as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []

@@ -15,6 +15,7 @@ import pytest
 
 from health_pipeline.alerts import decisions, outbox, told
 from health_pipeline.alerts.decisions import Decision
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.standing import By
 from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.conftest import LAST, Deployment, Run, scaled, spoilt
@@ -234,13 +235,13 @@ def test_what_quiet_hours_hold_is_no_reason_to_run(planned: Deployment, monkeypa
     replan(planned, None)
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-test")
     later = outbox.now() + dt.timedelta(hours=8)
-    night = outbox.Intent("night", "#ecosystem-health", text="x", not_before=later)
+    night = Intent("night", "#ecosystem-health", text="x", not_before=later)
     with opened_state(planned.home.state_url) as engine:
         with engine.begin() as connection:
             connection.execute(outbox.OUTBOX.update().values(state="sent"))
         assert outbox.enqueue(engine, night, ecosystem="little")
         skipped(planned, "alerts", cursor)
-        assert outbox.enqueue(engine, outbox.Intent("day", "#ecosystem-health", text="x"), ecosystem="little")
+        assert outbox.enqueue(engine, Intent("day", "#ecosystem-health", text="x"), ecosystem="little")
         request = requested(planned, "alerts", cursor)
     assert request.run_key is not None and request.run_key.startswith("alerts:waiting:")
 
