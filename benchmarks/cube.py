@@ -40,8 +40,9 @@ from health_pipeline.metrics.cube import compile_cube, compute, derivation
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
 from health_pipeline.raw.contract import facts_schema
 from health_pipeline.storage.derive import derive
-from health_pipeline.storage.engine import Engine, literal, scan
+from health_pipeline.storage.engine import Engine, scan
 from health_pipeline.storage.lake import Lake, LakeTable
+from health_pipeline.storage.sql import literal
 
 DAY = dt.date(2026, 7, 1)
 TABLE = "content_stats"

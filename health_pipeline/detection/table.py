@@ -23,6 +23,7 @@ from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
 from health_pipeline.raw.reader import Part, Records, named, open_engine, read_header
 from health_pipeline.raw.reader import read_rows as read_records
+from health_pipeline.storage.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +182,7 @@ def read_calendar(path: Path, day: str = "day", cohort: str = "cohort") -> tuple
         engine.register("calendar", rows)
         types = _types(engine, "calendar")
         where = f", nullif(trim(CAST(\"{cohort}\" AS VARCHAR)), '')" if cohort in rows.column_names else ", NULL"
-        read = engine.sql(f"SELECT {_day(_quoted_name(day), types[day])}{where} FROM calendar").fetchall()
+        read = engine.sql(f"SELECT {_day(identifier(day), types[day])}{where} FROM calendar").fetchall()
     for number, (found, _) in enumerate(read, start=1):
         if found is None:
             raise InputError(f"{path.name}, row {number}, column {day}: not a day.", "Write days as 2025-09-30.")
@@ -195,7 +196,7 @@ def _read_parquet(engine: DuckDBPyConnection, path: Path, columns: Columns, nega
     try:
         types = _types(engine, scan)
         fields = {name: f"c{i}" for i, name in enumerate(types) if name != "file_row_number"}
-        renamed = ", ".join(f"{_quoted_name(name)} AS {column}" for name, column in fields.items())
+        renamed = ", ".join(f"{identifier(name)} AS {column}" for name, column in fields.items())
         records = Records(f"SELECT file_row_number + 1 AS row, {renamed} FROM {scan}")
         return _read(engine, path.name, "Parquet", records, fields, types, columns, negative)
     except duckdb.OutOfMemoryException:
@@ -316,7 +317,7 @@ def _judged(
         problems += [(known + condition, c, r) for condition, c, r in _number_problems("denominator", column)[1:]]
         problems.append((known + "denominator <= 0", column, "not above 0"))
     cases = " ".join(
-        f"WHEN {condition} THEN {{'col': {_literal(column)}, 'reason': {_literal(reason)}}}"
+        f"WHEN {condition} THEN {{'col': {literal(column)}, 'reason': {literal(reason)}}}"
         for condition, column, reason in problems
     )
     (day,), (value,) = read["day"], read["value"]
@@ -466,14 +467,6 @@ def _number(engine: DuckDBPyConnection, sql: str) -> int:
 def _floats(column: NDArray[np.float64] | np.ma.MaskedArray) -> Floats:
     """A column of DuckDB's; NaN where it is null."""
     return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
-
-
-def _quoted_name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

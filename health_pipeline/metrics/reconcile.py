@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric, Table
 from health_pipeline.metrics.cube import weighted_sql
-from health_pipeline.storage.engine import Engine, literal, scan
+from health_pipeline.storage.engine import Engine, scan
 from health_pipeline.storage.lake import LakeTable
+from health_pipeline.storage.sql import literal
 
 TOLERANCE = "1e-9 * (1 + abs(wanted))"
 """Sums of doubles differ in their last digits by the order in which they were added."""

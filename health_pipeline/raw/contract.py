@@ -28,11 +28,11 @@ from health_pipeline.raw.reader import (
     as_csv,
     first_character,
     named,
-    quoted,
     read_header,
     read_lines,
     read_rows,
 )
+from health_pipeline.storage.sql import identifier, identifiers, literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -224,7 +224,7 @@ def content_order(table: Table) -> str:
 
     It depends on nothing but the rows' content, so the same one counts in whatever order they were delivered.
     """
-    return ", ".join(f"{_identifier(c.name)} DESC NULLS LAST" for c in table.columns)
+    return ", ".join(f"{identifier(c.name)} DESC NULLS LAST" for c in table.columns)
 
 
 def day_rules(catalog: Catalog, table: Table, column: str, value: str, today: dt.date) -> list[Rule]:
@@ -248,7 +248,7 @@ def version_rules(table: Table, today: dt.date) -> list[Rule]:
     """When a version of a row can't have arrived: in the future, before its day, or later than is allowed."""
     if table.version is None:
         return []
-    name, version, rules = table.version, _identifier(table.version), []
+    name, version, rules = table.version, identifier(table.version), []
     if not table.known_ahead:
         rules.append(Rule(name, "more than a day before its day", f'{version} < "day" - INTERVAL 1 DAY'))
     if table.lateness_days is not None:
@@ -356,7 +356,7 @@ def check_parquet(
         kinds = [_kind(row[1]) for row in described]
         columns = {name: Stored(fields[i], kinds[i]) for name, i in where.items()}
         retyped = tuple(s for name, stored in columns.items() for s in _retyped(table.column(name), stored.kind))
-        pairs = ", ".join(f"{quoted(name)}, {field}" for name, field in zip(header, fields, strict=True))
+        pairs = ", ".join(f"{literal(name)}, {field}" for name, field in zip(header, fields, strict=True))
         delivery = Delivery(
             file=path.name,
             records=f'SELECT "#n" + 1 AS "#row", * FROM {source} AS t({", ".join(fields)}, "#n")',
@@ -397,7 +397,7 @@ def check_json(
             raise InputError(f"{path.name} holds no JSON object.", "Write one object per line, and nothing else.")
         where, ignored, drift = _columns(path.name, keys, table)
         names = [c.name for c in table.columns if c.name in where]
-        paths = f"[{', '.join(quoted(f'$.{name}') for name in names)}]"
+        paths = f"[{', '.join(literal(f'$.{name}') for name in names)}]"
         within = "CASE WHEN \"#type\" = 'OBJECT' THEN"
         columns = {
             name: Stored(f'"#values"[{i}]', "text", f"\"#types\"[{i}] IN ('OBJECT', 'ARRAY')")
@@ -433,7 +433,7 @@ def check(
         InputError: there are no rows.
     """
     rules = [*delivery.rules, *_rules(delivery, catalog, table, today)]
-    columns, order = _names(landed_schema(table).names), _names(sort_order(table))
+    columns, order = identifiers(landed_schema(table).names), identifiers(sort_order(table))
     engine.execute(
         f'CREATE OR REPLACE TABLE checked AS SELECT "#row", {columns}, "#broken", '
         f'CASE WHEN "#broken" IS NOT NULL THEN {delivery.raw} END AS "#raw", hash({order}) AS "#hash" '
@@ -452,7 +452,7 @@ def check(
     counts.update(dict(engine.execute("SELECT reason, count(*) FROM malformed GROUP BY reason").fetchall()))
     rejected = ["SELECT row, '' AS \"column\", reason, raw FROM malformed"]
     if broken:
-        names = " ".join(f"WHEN {i} THEN {quoted(rules[i].column)}" for i in broken)
+        names = " ".join(f"WHEN {i} THEN {literal(rules[i].column)}" for i in broken)
         reasons = " ".join(f"WHEN {i} THEN {_detail(engine, rules[i], i, table)}" for i in broken)
         rejected.append(
             f'SELECT "#row", CASE "#broken" {names} END, CASE "#broken" {reasons} END, "#raw" '
@@ -463,11 +463,11 @@ def check(
         [(examples[says],)] = engine.execute('SELECT min("#row") FROM contradicting').fetchall()
         counts[says] = contradictions
         reason = _contradicts(table, "row ' || \"#first\" || '")
-        rejected.append(f'SELECT "#row", {quoted(", ".join(table.key))}, \'{reason}\', "#raw" FROM contradicting')
+        rejected.append(f'SELECT "#row", {literal(", ".join(table.key))}, \'{reason}\', "#raw" FROM contradicting')
 
     quarantine = spool(
         engine,
-        f"SELECT {quoted(delivery.file)} AS file, * FROM ({' UNION ALL '.join(rejected)}) ORDER BY row",
+        f"SELECT {literal(delivery.file)} AS file, * FROM ({' UNION ALL '.join(rejected)}) ORDER BY row",
         QUARANTINE,
         scratch,
     )
@@ -496,8 +496,8 @@ def write_rows(engine: DuckDBPyConnection, sql: str, table: Table, target: Path)
     # Without TRY, DuckDB would write a column in which it saw no NULL as one that can't have any: another schema.
     columns = ", ".join(f'TRY("{name}") AS "{name}"' for name in names)
     engine.execute(
-        f"COPY (SELECT {columns} FROM (SELECT {cast} FROM ({sql})) ORDER BY {_names(sort_order(table))}) "
-        f"TO {quoted(target)} (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT {columns} FROM (SELECT {cast} FROM ({sql})) ORDER BY {identifiers(sort_order(table))}) "
+        f"TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)"
     )
 
 
@@ -505,7 +505,7 @@ def count_days(engine: DuckDBPyConnection, rows: Path, table: Table) -> dict[dt.
     """Rows of a file in :func:`landed_schema` by day and value of the delivering column, sorted."""
     days: dict[dt.date, dict[str, int]] = {}
     for day, unit, number in engine.execute(
-        f"SELECT day, CAST({_identifier(table.delivered_by)} AS VARCHAR), count(*) "
+        f"SELECT day, CAST({identifier(table.delivered_by)} AS VARCHAR), count(*) "
         f"FROM read_parquet({named(rows)}) GROUP BY ALL ORDER BY ALL"
     ).fetchall():
         days.setdefault(day, {})[unit] = number
@@ -535,14 +535,6 @@ def listed(names: Sequence[str]) -> str:
     """`` 'a'``, or ``s 'a', 'b' and 'c'``: what follows the word "column"."""
     *most, last = map(repr, names)
     return f"s {', '.join(most)} and {last}" if most else f" {last}"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(map(_identifier, names))
 
 
 def _columns(file: str, header: Sequence[str], table: Table) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
@@ -622,7 +614,7 @@ def _describe_json(
     engine: DuckDBPyConnection, objects: str, table: Table
 ) -> tuple[int, tuple[str, ...], dict[str, dict[str, int]]]:
     """How many objects there are, their keys as they come up, and how often each column is stored as what."""
-    paths = f"[{', '.join(quoted(f'$.{c.name}') for c in table.columns)}]"
+    paths = f"[{', '.join(literal(f'$.{c.name}') for c in table.columns)}]"
     # Grouped as texts: DuckDB takes three times as long over lists.
     engine.execute(
         "CREATE OR REPLACE TABLE shapes AS SELECT json_extract_string(keys, '$[*]') AS keys, "
@@ -707,7 +699,7 @@ def _typed(column: Column, kind: str) -> str:
     if column.type == "text":
         return text
     if column.type == "boolean" and kind != "boolean":
-        true, false = (", ".join(map(quoted, words)) for words in (TRUE, FALSE))
+        true, false = (", ".join(map(literal, words)) for words in (TRUE, FALSE))
         return f"CASE WHEN lower({text}) IN ({true}) THEN true WHEN lower({text}) IN ({false}) THEN false END"
     source = {"date": f"left({text}, 10)", "integer": f"split_part({text}, '.', 1)"}.get(column.type, text)
     value = f"try_cast({text if _as_stored(column, kind) else source} AS {sql})"
@@ -715,7 +707,7 @@ def _typed(column: Column, kind: str) -> str:
         value = f"CASE WHEN isfinite({value}) THEN {value} END"
     if _as_stored(column, kind):
         return f"CASE WHEN {value} BETWEEN {FIRST} AND {LAST} THEN {value} END" if column.type == "date" else value
-    return f"CASE WHEN regexp_full_match({text}, {quoted(PATTERNS[column.type])}) THEN {value} END"
+    return f"CASE WHEN regexp_full_match({text}, {literal(PATTERNS[column.type])}) THEN {value} END"
 
 
 def _moment(name: str, kind: str) -> tuple[str, str]:
@@ -725,7 +717,7 @@ def _moment(name: str, kind: str) -> tuple[str, str]:
         return text, "CAST(NULL AS TIMESTAMP)"
     if kind in ("timestamp", "date"):
         return "CAST(NULL AS TIMESTAMPTZ)", f"CAST({text} AS TIMESTAMP)"
-    given, local = (f"regexp_full_match({text}, {quoted(PATTERNS[way])})" for way in ("instant", "timestamp"))
+    given, local = (f"regexp_full_match({text}, {literal(PATTERNS[way])})" for way in ("instant", "timestamp"))
     return (
         f"CASE WHEN {given} THEN try_cast(upper({text}) AS TIMESTAMPTZ) END",
         f"CASE WHEN {local} THEN try_cast({text} AS TIMESTAMP) END",
@@ -739,7 +731,7 @@ def _zones(catalog: Catalog, table: Table) -> TimeZones | None:
 
 def _in_zone(sql: str, zones: TimeZones) -> str:
     """SQL with ``{zone}`` filled in for the zone of each row; NULL in rows without one."""
-    cases = " ".join(f"WHEN {quoted(v)} THEN {sql.format(zone=quoted(zone))}" for v, zone in zones.zones.items())
+    cases = " ".join(f"WHEN {literal(v)} THEN {sql.format(zone=literal(zone))}" for v, zone in zones.zones.items())
     return f'CASE CAST("{zones.column}" AS VARCHAR) {cases} END'
 
 
@@ -783,7 +775,7 @@ def _rules(delivery: Delivery, catalog: Catalog, table: Table, today: dt.date) -
         if c.maximum is not None:
             rules.append(Rule(c.name, f"above {c.maximum:g}", f"{value} > {c.maximum!r}"))
         if c.values is not None:
-            known = ", ".join(quoted(v) for v in c.values)
+            known = ", ".join(literal(v) for v in c.values)
             rules.append(Rule(c.name, UNKNOWN, f"CAST({value} AS VARCHAR) NOT IN ({known})"))
         if c.name == table.day:
             rules += day_rules(catalog, table, c.name, '"day"', today)
@@ -795,17 +787,17 @@ def _detail(engine: DuckDBPyConnection, rule: Rule, number: int, table: Table) -
     if rule.detail:
         return rule.detail
     if rule.says != UNKNOWN:
-        return quoted(rule.reason)
-    column, known = _identifier(rule.column), table.column(rule.column).values or ()
+        return literal(rule.reason)
+    column, known = identifier(rule.column), table.column(rule.column).values or ()
     values = engine.execute(
         f'SELECT CAST({column} AS VARCHAR) FROM checked WHERE "#broken" = {number} GROUP BY ALL '
         f"ORDER BY count(*) DESC, 1 LIMIT {SUGGESTIONS}"
     ).fetchall()
     cases = " ".join(
-        f"WHEN {quoted(value)} THEN {quoted(f'{rule.reason} {value!r}. {did_you_mean(value, known)}')}"
+        f"WHEN {literal(value)} THEN {literal(f'{rule.reason} {value!r}. {did_you_mean(value, known)}')}"
         for (value,) in values
     )
-    return f"CASE CAST({column} AS VARCHAR) {cases} ELSE {quoted(rule.reason)} END"
+    return f"CASE CAST({column} AS VARCHAR) {cases} ELSE {literal(rule.reason)} END"
 
 
 def _contradicts(table: Table, which: str) -> str:
@@ -825,13 +817,13 @@ def _find_repeated(engine: DuckDBPyConnection, delivery: Delivery, table: Table,
     columns = contract_schema(table).names
     again = 'SELECT "#hash" FROM checked WHERE "#broken" IS NULL GROUP BY ALL HAVING count(*) > 1'
     order = f'{content_order(table)}, "#row"' if table.version else '"#row"'
-    firsts = ", ".join(f'first_value({_identifier(c)}) OVER same AS "first {c}"' for c in columns)
-    equal = " AND ".join(f'{_identifier(c)} IS NOT DISTINCT FROM "first {c}"' for c in columns)
+    firsts = ", ".join(f'first_value({identifier(c)}) OVER same AS "first {c}"' for c in columns)
+    equal = " AND ".join(f'{identifier(c)} IS NOT DISTINCT FROM "first {c}"' for c in columns)
     engine.execute(
         f'CREATE OR REPLACE TABLE repeated AS SELECT "#row", "#first", {equal} AS "#same" FROM '
         f'(SELECT *, first_value("#row") OVER same AS "#first", {firsts} FROM checked '
         f'WHERE "#broken" IS NULL AND "#hash" IN ({again}) '
-        f'WINDOW same AS (PARTITION BY {_names(sort_order(table))} ORDER BY {order})) WHERE "#row" <> "#first"'
+        f'WINDOW same AS (PARTITION BY {identifiers(sort_order(table))} ORDER BY {order})) WHERE "#row" <> "#first"'
     )
     same, other = (count(engine, f"FROM repeated WHERE {sql}") for sql in ('"#same"', 'NOT "#same"'))
     if other:  # their texts were not kept: the delivery is read again for them

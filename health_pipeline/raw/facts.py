@@ -26,8 +26,9 @@ from health_pipeline.raw.contract import facts_schema, identity, landed_schema, 
 from health_pipeline.raw.landing import Landing
 from health_pipeline.raw.ledger import Ledger, Supply
 from health_pipeline.storage.derive import Derivation, Rows
-from health_pipeline.storage.engine import Engine, literal, sql_type
+from health_pipeline.storage.engine import Engine, sql_type
 from health_pipeline.storage.lake import CHUNK_ROWS, LakeTable
+from health_pipeline.storage.sql import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from health_pipeline.errors import InputError
+from health_pipeline.storage.sql import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -35,8 +36,6 @@ T = TypeVar("T")
 FORMATS = (".parquet", ".csv", ".csv.gz", ".zip", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 RECORD_BYTES = 1 << 20
 """A longer record is set aside: a mark that is missing must not make one record of a whole file."""
-LINE_BYTES = 2 * RECORD_BYTES + (1 << 16)
-"""What such a record may take as a line of CSV, with every quotation mark doubled."""
 LINE_BYTES = 2 * RECORD_BYTES + (1 << 16)
 """What such a record may take as a line of CSV, with every quotation mark doubled."""
 MEMORY = "2GB"
@@ -81,20 +80,15 @@ def open_engine(scratch: Path) -> DuckDBPyConnection:
     import duckdb  # takes a moment: only where it is used
 
     engine = duckdb.connect()
-    engine.execute(f"SET temp_directory = {quoted(scratch / 'spill')}")
+    engine.execute(f"SET temp_directory = {literal(scratch / 'spill')}")
     engine.execute("SET TimeZone = 'UTC'")
     engine.execute(f"SET memory_limit = '{MEMORY}'")
     return engine
 
 
-def quoted(text: str | Path) -> str:
-    """An SQL string literal."""
-    return "'" + str(text).replace("'", "''") + "'"
-
-
 def named(path: Path) -> str:
     """An SQL string literal of a file that DuckDB is to read, with nothing in its name taken for a pattern."""
-    return quoted(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
+    return literal(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
 
 
 def file_format(path: Path) -> str:

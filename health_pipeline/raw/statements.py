@@ -29,7 +29,8 @@ from health_pipeline.raw.contract import (
     spool,
     write_rows,
 )
-from health_pipeline.raw.reader import Part, Records, as_csv, named, quoted, read_header, read_rows
+from health_pipeline.raw.reader import Part, Records, as_csv, named, read_header, read_rows
+from health_pipeline.storage.sql import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -149,14 +150,14 @@ def _reduce(
         judged = f"(SELECT *, {first_broken(rules)} AS broken FROM ({records.rows}))"
         engine.execute(
             f"COPY (SELECT {number * PART_ROWS} + row AS number, {reduced}, broken FROM {judged}) "
-            f"TO {quoted(target)} (FORMAT parquet)"
+            f"TO {literal(target)} (FORMAT parquet)"
         )
         rejected = [f"SELECT row, '' AS \"column\", reason, raw FROM ({records.malformed})"]
         if count(
             engine, f"FROM {named(target)} WHERE broken IS NOT NULL"
         ):  # else a second pass, over all columns, is saved
-            names = " ".join(f"WHEN {i} THEN {quoted(rule.column)}" for i, rule in enumerate(rules))
-            says = " ".join(f"WHEN {i} THEN {quoted(rule.reason)}" for i, rule in enumerate(rules))
+            names = " ".join(f"WHEN {i} THEN {literal(rule.column)}" for i, rule in enumerate(rules))
+            says = " ".join(f"WHEN {i} THEN {literal(rule.reason)}" for i, rule in enumerate(rules))
             raw = as_csv([f"c{i}" for i in range(len(header))])
             rejected.append(
                 f"SELECT row, CASE broken {names} END, CASE broken {says} END, {raw} "
@@ -164,7 +165,7 @@ def _reduce(
             )
         bad = spool(
             engine,
-            f"SELECT {quoted(part.name)} AS file, * FROM ({' UNION ALL '.join(rejected)}) ORDER BY row",
+            f"SELECT {literal(part.name)} AS file, * FROM ({' UNION ALL '.join(rejected)}) ORDER BY row",
             QUARANTINE,
             scratch,
         )

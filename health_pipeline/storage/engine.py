@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from health_pipeline.storage.lake import LakeTable
+from health_pipeline.storage.sql import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -73,11 +74,6 @@ def scan(table: LakeTable, days: Iterable[dt.date] | None = None) -> str:
 def sql_type(kind: pa.DataType) -> str:
     """DuckDB's name of an Arrow type."""
     return f"{sql_type(kind.value_type)}[]" if pa.types.is_list(kind) else SQL_TYPES[kind]
-
-
-def literal(text: str | Path) -> str:
-    """An SQL string literal."""
-    return "'" + str(text).replace("'", "''") + "'"
 
 
 def create_views(connection: DuckDBPyConnection, tables: Mapping[str, LakeTable]) -> list[str]:

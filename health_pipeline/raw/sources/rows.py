@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Table, TimeZones
-from health_pipeline.raw.reader import open_engine, quoted
+from health_pipeline.raw.reader import open_engine
 from health_pipeline.raw.sources.memory import Kind, Watermark
+from health_pipeline.storage.sql import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -246,12 +247,12 @@ class Rows:
             path, rows = self._files[0].path, sum(f.rows for f in self._files)
             if known is not None:
                 path = self._scratch / "new.parquet"
-                self._copy(engine, f"FROM hashed ANTI JOIN read_parquet({quoted(known)}) USING ({HASH})", path)
+                self._copy(engine, f"FROM hashed ANTI JOIN read_parquet({literal(known)}) USING ({HASH})", path)
                 rows = _count(engine, path)
             elif len(self._files) > 1:
                 path = self._scratch / "new.parquet"
                 self._copy(engine, "FROM delivered", path)
-            later = f'WHERE "{version}" >= {_literal(cutoff(mark, overlap, zones))}' if mark else ""
+            later = f'WHERE "{version}" >= {_constant(cutoff(mark, overlap, zones))}' if mark else ""
             again = self._keep(engine, f"SELECT DISTINCT {HASH} FROM hashed {later}")
         return News(path, rows, mark, again)
 
@@ -275,7 +276,7 @@ class Rows:
                 f"CREATE TABLE digests AS SELECT {UNIT}, {DATE}, count(*) || ' ' || sum(md5_number_lower({TEXT})) "
                 f"|| ' ' || sum(md5_number_upper({TEXT})) AS digest FROM grouped GROUP BY ALL"
             )
-            past = f"FROM read_parquet({quoted(known)})" if known is not None else "FROM digests LIMIT 0"
+            past = f"FROM read_parquet({literal(known)})" if known is not None else "FROM digests LIMIT 0"
             engine.execute(f"CREATE TABLE known AS {past}")
             engine.execute(f"CREATE TABLE news AS FROM digests ANTI JOIN known USING ({UNIT}, {DATE}, digest)")
             path = self._scratch / "new.parquet"
@@ -289,7 +290,7 @@ class Rows:
         engine = open_engine(self._scratch)
         parts = (
             "SELECT " + ", ".join(f'CAST("{n}" AS {SQL_TYPES[kind]}) AS "{n}"' for n, kind in self.types.items())
-            + f" FROM read_parquet({quoted(file.path)}, hive_partitioning = false)"
+            + f" FROM read_parquet({literal(file.path)}, hive_partitioning = false)"
             for file in self._files
         )  # fmt: skip
         engine.execute(f"CREATE VIEW delivered AS {' UNION ALL '.join(parts)}")
@@ -300,12 +301,12 @@ class Rows:
 
     def _keep(self, engine: DuckDBPyConnection, query: str) -> Path:
         path = self._scratch / "known.parquet"
-        engine.execute(f"COPY ({query}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+        engine.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
         return path
 
     def _copy(self, engine: DuckDBPyConnection, source: str, path: Path) -> None:
         names = ", ".join(f'"{name}"' for name in self.types)
-        engine.execute(f"COPY (SELECT {names} {source}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+        engine.execute(f"COPY (SELECT {names} {source}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
 
     def _mark(
         self,
@@ -347,7 +348,7 @@ def _one_type(types: Sequence[pa.DataType | None], table: Table, name: str) -> p
     return found.pop() if len(found) == 1 else pa.string()
 
 
-def _literal(value: dt.datetime | dt.date | str) -> str:
+def _constant(value: dt.datetime | dt.date | str) -> str:
     match value:
         case dt.datetime(tzinfo=None):
             return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
@@ -355,9 +356,9 @@ def _literal(value: dt.datetime | dt.date | str) -> str:
             return f"TIMESTAMPTZ '{value.isoformat(sep=' ')}'"
         case dt.date():
             return f"DATE '{value.isoformat()}'"
-    return quoted(value)
+    return literal(value)
 
 
 def _count(engine: DuckDBPyConnection, path: Path) -> int:
-    [(rows,)] = engine.execute(f"SELECT count(*) FROM read_parquet({quoted(path)})").fetchall()
+    [(rows,)] = engine.execute(f"SELECT count(*) FROM read_parquet({literal(path)})").fetchall()
     return int(rows)
