@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import decisions, outbox, told
 from health_pipeline.alerts.intent import Intent
 from health_pipeline.storage.state import (
     HEAD,
@@ -29,7 +29,8 @@ from health_pipeline.storage.state import (
 
 
 def test_the_migrations_make_the_tables_that_the_code_declares(engine: sa.Engine) -> None:
-    assert outbox.OUTBOX.metadata is METADATA
+    for table in (outbox.OUTBOX, outbox.CHANNELS, told.TOLD, told.PLANS, decisions.DECISIONS):
+        assert table.metadata is METADATA
     with reading(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     config = Config()
