@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog
 from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.checks import DELIVERY, DESCRIPTION, delivery_result
 from health_pipeline.alerts.picture import Picture
@@ -60,7 +60,7 @@ def alert_assets(
             about: dict[str, Any] = {
                 "newest day": posted.newest.isoformat() if posted.newest else "none",
                 "outbox": str(posted.delivery),
-                **_channels(outbox.channels(engine, ecosystem=catalog.name)),
+                **_channels(backlog.channels(engine, ecosystem=catalog.name)),
                 **_planned(posted.plan),
             }
             check = delivery_result(engine, catalog.name, connected=Slack.from_environment() is not None)
@@ -88,7 +88,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
     return about
 
 
-def _channels(channels: list[outbox.Channel]) -> dict[str, Any]:
+def _channels(channels: list[backlog.Channel]) -> dict[str, Any]:
     rows = [
         dg.TableRecord(
             {

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 
 DELIVERY = "delivery"
 DESCRIPTION = "Nothing was refused within a week, and with a token set nothing waits for longer than an hour."
@@ -25,7 +25,7 @@ def delivery_result(engine: sa.Engine, ecosystem: str, *, connected: bool) -> dg
     """
     now = outbox.now()
     waiting_since = now - PROMPT if connected else dt.datetime.min.replace(tzinfo=dt.UTC)
-    stuck = outbox.stuck(engine, held_since=now - WITHIN, waiting_since=waiting_since, ecosystem=ecosystem)
+    stuck = backlog.stuck(engine, held_since=now - WITHIN, waiting_since=waiting_since, ecosystem=ecosystem)
     about: dict[str, Any] = {"rows": len(stuck)}
     if stuck:
         rows = [

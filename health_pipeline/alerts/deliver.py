@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 from health_pipeline.alerts.intent import problems
 from health_pipeline.alerts.slack import (
     ChannelError,
@@ -234,5 +234,5 @@ def _once(problems: tuple[str, ...], problem: str) -> tuple[str, ...]:
 
 
 def _result(engine: sa.Engine, ecosystem: str | None, done: Delivery) -> Delivery:
-    left = outbox.counts(engine, ecosystem=ecosystem)
+    left = backlog.counts(engine, ecosystem=ecosystem)
     return replace(done, pending=left["pending"], doubtful=left["sending"], held=left["held"])

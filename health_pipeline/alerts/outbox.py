@@ -33,7 +33,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from health_pipeline.alerts.blocks import Message
-from health_pipeline.alerts.intent import Intent, Kind
+from health_pipeline.alerts.intent import Intent
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
 State = Literal["pending", "sending", "sent", "held", "superseded"]
@@ -83,40 +83,9 @@ CHANNELS = sa.Table(
     sa.Column("resting_until", UtcDateTime(), nullable=False),  # Slack asked to wait, or could not be reached
 )
 _C = OUTBOX.c
-_WITHOUT_FILE = [column for column in OUTBOX.columns if column.name != "file"]
-_WAITING = ("pending", "sending")
+WAITING: tuple[State, ...] = ("pending", "sending")
 _FARTHEST = dt.timedelta(minutes=1)
 _WITH_ITS_POST = "Its post is held: "
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the outbox; instants are UTC. See :data:`OUTBOX` for the columns.
-
-    ``intent`` comes without the bytes of its file.
-    """
-
-    id: int
-    ecosystem: str
-    intent: Intent
-    state: State
-    attempts: int
-    last_error: str | None
-    created_at: dt.datetime
-    sending_since: dt.datetime | None
-    attempted_at: dt.datetime | None
-    sent_at: dt.datetime | None
-    channel_id: str | None
-    ts: str | None
-    file_id: str | None
-
-    @property
-    def message(self) -> Message:
-        return self.intent.message
-
-    @property
-    def not_before(self) -> dt.datetime | None:
-        return self.intent.not_before
 
 
 @dataclass(frozen=True)
@@ -141,28 +110,6 @@ class Claim:
     attempts: int
     channel_id: str
     ts: str
-
-
-@dataclass(frozen=True)
-class Channel:
-    """How deliveries to one channel stand; instants are UTC.
-
-    Attributes:
-        pending, doubtful, held: rows that wait, that are being sent or in doubt, and that are kept aside.
-        oldest_pending: since when the oldest of the pending ones waits; quiet hours count too.
-        last_sent: when Slack last confirmed something.
-        last_error: of the latest attempt among the rows that have not arrived.
-        resting_until: nothing is sent before, because Slack asked for it or could not be reached.
-    """
-
-    channel: str
-    pending: int
-    doubtful: int
-    held: int
-    oldest_pending: dt.datetime | None
-    last_sent: dt.datetime | None
-    last_error: str | None
-    resting_until: dt.datetime | None
 
 
 def now() -> dt.datetime:
@@ -276,7 +223,7 @@ def claim(
             .values(state="sending", claim=token, sending_since=since, attempted_at=post_at)
         )
     return Claim(
-        row["id"], token, _intent(row), doubtful, since, post_at, row["attempts"],
+        row["id"], token, intent_of(row), doubtful, since, post_at, row["attempts"],
         row["post_channel_id"] or "", row["post_ts"] or "",
     )  # fmt: skip
 
@@ -357,7 +304,7 @@ def hold_older(engine: sa.Engine, before: dt.datetime, *, ecosystem: str | None 
     Not edits: they keep a message true, which does not age. An edit of a message that is held is held with it.
     """
     since = sa.func.coalesce(_C.not_before, _C.created_at)
-    old = (_C.state == "pending", _C.kind != "edit", _C.created_at < before, since < before, *_scope(ecosystem))
+    old = (_C.state == "pending", _C.kind != "edit", _C.created_at < before, since < before, *of_ecosystem(ecosystem))
     held = {"state": "held", "last_error": "It waited too long to be news."}
     with engine.begin() as connection:
         # Posts first: what is held because of its post is freed with it.
@@ -406,90 +353,6 @@ def requeue(engine: sa.Engine, key: str) -> bool:
         return bool(result.rowcount)
 
 
-def entries(
-    engine: sa.Engine,
-    *,
-    ecosystem: str | None = None,
-    state: State | None = None,
-    kind: Kind | None = None,
-    limit: int = 100,
-) -> list[Entry]:
-    """Rows of the outbox, the newest first."""
-    query = sa.select(*_WITHOUT_FILE).where(*_scope(ecosystem)).order_by(_C.id.desc()).limit(limit)
-    if state:
-        query = query.where(_C.state == state)
-    if kind:
-        query = query.where(_C.kind == kind)
-    with reading(engine) as connection:
-        return [_entry(row) for row in connection.execute(query).mappings()]
-
-
-def waiting(engine: sa.Engine, *, ecosystem: str) -> list[Intent]:
-    """What is to be sent or in doubt, in the order queued, with the bytes of files."""
-    query = sa.select(OUTBOX).where(_C.state.in_(_WAITING), *_scope(ecosystem)).order_by(_C.id)
-    with reading(engine) as connection:
-        return [_intent(row) for row in connection.execute(query).mappings()]
-
-
-def counts(engine: sa.Engine, *, ecosystem: str | None = None) -> dict[State, int]:
-    """How many rows are in each state; a state without rows counts 0."""
-    query = sa.select(_C.state, sa.func.count()).where(*_scope(ecosystem)).group_by(_C.state)
-    with reading(engine) as connection:
-        found = {row[0]: row[1] for row in connection.execute(query)}
-    return {state: found.get(state, 0) for state in STATES}
-
-
-def channels(engine: sa.Engine, *, ecosystem: str | None = None) -> list[Channel]:
-    """How deliveries stand, channel by channel, in the order of their names."""
-
-    def number(state: State) -> sa.ColumnElement[int]:
-        return sa.func.sum(sa.case((_C.state == state, 1), else_=0))
-
-    totals = (
-        sa.select(
-            _C.channel,
-            number("pending").label("pending"),
-            number("sending").label("doubtful"),
-            number("held").label("held"),
-            sa.func.min(sa.case((_C.state == "pending", _C.created_at))).label("oldest_pending"),
-            sa.func.max(_C.sent_at).label("last_sent"),
-        )
-        .where(*_scope(ecosystem))
-        .group_by(_C.channel)
-        .order_by(_C.channel)
-    )
-    errors = (
-        sa.select(_C.channel, _C.last_error)
-        .where(_C.state.in_((*_WAITING, "held")), _C.last_error.is_not(None), *_scope(ecosystem))
-        .order_by(sa.func.coalesce(_C.attempted_at, _C.created_at), _C.id)
-    )
-    resting = sa.select(CHANNELS).where(CHANNELS.c.resting_until > now())
-    with reading(engine) as connection:
-        rows = connection.execute(totals).mappings().all()
-        latest = {row.channel: row.last_error for row in connection.execute(errors)}
-        until = {row.channel: row.resting_until for row in connection.execute(resting)}
-    return [
-        Channel(**row, last_error=latest.get(row["channel"]), resting_until=until.get(row["channel"])) for row in rows
-    ]
-
-
-def stuck(
-    engine: sa.Engine, *, held_since: dt.datetime, waiting_since: dt.datetime, ecosystem: str | None = None
-) -> list[Entry]:
-    """Rows that somebody should look at, the newest first.
-
-    Args:
-        held_since: held rows queued since then.
-        waiting_since: rows, other than edits, that could have gone out by then and are not in Slack yet.
-    """
-    could = sa.func.coalesce(_C.not_before, _C.created_at)
-    held = sa.and_(_C.state == "held", _C.created_at >= held_since)
-    waits = sa.and_(_C.state.in_(_WAITING), _C.kind != "edit", _C.created_at < waiting_since, could < waiting_since)
-    query = sa.select(*_WITHOUT_FILE).where(sa.or_(held, waits), *_scope(ecosystem)).order_by(_C.id.desc())
-    with reading(engine) as connection:
-        return [_entry(row) for row in connection.execute(query).mappings()]
-
-
 def next_due(
     engine: sa.Engine,
     *,
@@ -520,7 +383,8 @@ def known_channel_id(engine: sa.Engine, channel: str) -> str | None:
     return found
 
 
-def _scope(ecosystem: str | None) -> list[sa.ColumnElement[bool]]:
+def of_ecosystem(ecosystem: str | None) -> list[sa.ColumnElement[bool]]:
+    """The condition on rows that they are an ecosystem's; none for those of all."""
     return [_C.ecosystem == ecosystem] if ecosystem else []
 
 
@@ -551,7 +415,7 @@ def _unblocked(
             post.c.ts.label("post_ts"),
         )
         .select_from(joined)
-        .where(_C.state.in_(_WAITING), *_scope(ecosystem))
+        .where(_C.state.in_(WAITING), *of_ecosystem(ecosystem))
         .where(sa.or_(_C.parent.is_(None), sa.and_(post.c.state == "sent", ~blocked)))
     )
     if skip:
@@ -643,12 +507,8 @@ def _end(engine: sa.Engine, claimed: Claim, **values: Any) -> bool:
         return bool(connection.execute(_own(claimed).values(**values)).rowcount)
 
 
-def _entry(row: sa.RowMapping) -> Entry:
-    shared = [name for name in Entry.__dataclass_fields__ if name != "intent"]
-    return Entry(intent=_intent(row), **{name: row[name] for name in shared})
-
-
-def _intent(row: sa.RowMapping) -> Intent:
+def intent_of(row: sa.RowMapping) -> Intent:
+    """What a row is to do, with the bytes of its file if the row came with them."""
     payload = json.loads(row["payload"])
     return Intent(
         key=row["key"],

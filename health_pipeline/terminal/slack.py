@@ -26,8 +26,9 @@ from health_pipeline.terminal.typed import as_typed
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from health_pipeline.alerts.backlog import Channel, Entry
     from health_pipeline.alerts.intent import Intent
-    from health_pipeline.alerts.outbox import Channel, Entry, State
+    from health_pipeline.alerts.outbox import State
     from health_pipeline.alerts.plan import Plan
     from health_pipeline.alerts.preview import Shown
     from health_pipeline.alerts.setup import Check
@@ -129,7 +130,7 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
     Raises:
         UserError: nothing was judged yet, or the page can't be written.
     """
-    from health_pipeline.alerts import outbox, post
+    from health_pipeline.alerts import backlog, post
     from health_pipeline.alerts.preview import arranged, page
     from health_pipeline.charts_incident import incident_drawing
     from health_pipeline.pipeline import Pipeline
@@ -143,7 +144,7 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
     waiting: list[Intent] = []
     if state_url is not None:
         with existing_state() as engine:
-            waiting = outbox.waiting(engine, ecosystem=catalog.name)
+            waiting = backlog.waiting(engine, ecosystem=catalog.name)
     draw = incident_drawing(catalog, pipeline.series_sources) if html else None
     plan = post.preview(catalog, pipeline.alert_sources, state_url, draw=draw, digest_now=True)
     parts = arranged([*waiting, *plan.intents], zone=catalog.alerts.digest.time_zone)
@@ -168,14 +169,14 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
 
 def show_outbox(ecosystem: str, state: State | None, limit: int, as_csv: bool, console: Console) -> None:
     """Print rows of the outbox, the newest first, and how deliveries to each channel stand."""
-    from health_pipeline.alerts import outbox
+    from health_pipeline.alerts import backlog
     from health_pipeline.catalog import load_catalog
 
     catalog = load_catalog(ecosystem)
     with existing_state() as engine:
-        entries = outbox.entries(engine, ecosystem=catalog.name, state=state, limit=limit)
-        channels = outbox.channels(engine, ecosystem=catalog.name)
-        counts = outbox.counts(engine, ecosystem=catalog.name)
+        entries = backlog.entries(engine, ecosystem=catalog.name, state=state, limit=limit)
+        channels = backlog.channels(engine, ecosystem=catalog.name)
+        counts = backlog.counts(engine, ecosystem=catalog.name)
     if as_csv:
         print_csv([_row(entry) for entry in entries])
         return

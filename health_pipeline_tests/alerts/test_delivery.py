@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.intent import Intent
@@ -39,7 +39,7 @@ def test_a_message_arrives_as_it_was_made_with_its_key(
     assert arrived["text"] == "Fewer &amp; fewer"
     assert arrived["blocks"][0]["text"]["text"] == "Fewer &amp; fewer"
     assert arrived["metadata"]["event_payload"] == {"key": "a"}
-    (entry,) = outbox.entries(engine)
+    (entry,) = backlog.entries(engine)
     assert (entry.state, entry.ts, entry.attempts) == ("sent", arrived["ts"], 1)
     assert entry.channel_id == server.channels["ecosystem-health"]
 
@@ -130,7 +130,7 @@ def test_doubt_outlives_a_crash_in_the_middle_of_the_search(
     put("a")
     server.faults["chat.postMessage"].append("drop_after")
     run(engine, slack, 0.1)
-    since = outbox.entries(engine)[0].sending_since
+    since = backlog.entries(engine)[0].sending_since
     time.sleep(slack.patience.total_seconds())
     claimed = outbox.claim(engine, patience=slack.patience, interval=AT_ONCE)  # and then the process dies
     assert claimed is not None
@@ -232,7 +232,7 @@ def test_a_long_rate_limit_is_left_to_a_later_pass(
     began = time.monotonic()
     assert run(engine, slack).pending == 1
     assert time.monotonic() - began < 5
-    (channel,) = outbox.channels(engine)
+    (channel,) = backlog.channels(engine)
     assert channel.resting_until is not None
     assert channel.resting_until - outbox.now() > dt.timedelta(minutes=55)
     put("b")
@@ -293,7 +293,7 @@ def test_a_message_that_slack_refuses_is_held_with_its_reason(
     server.faults["chat.postMessage"].append("code:invalid_blocks")
     result = run(engine, slack)
     assert (result.sent, result.held, result.failed) == (1, 1, 1)
-    (held,) = outbox.entries(engine, state="held")
+    (held,) = backlog.entries(engine, state="held")
     assert "invalid_blocks" in (held.last_error or "")
     assert run(engine, slack) == Delivery(held=1)
 
@@ -304,7 +304,7 @@ def test_a_message_that_breaks_slacks_limits_never_leaves(
     put("too long", text="x" * 3_001)
     put("good")
     assert run(engine, slack).sent == 1
-    (held,) = outbox.entries(engine, state="held")
+    (held,) = backlog.entries(engine, state="held")
     assert "3001, must be 1 to 3000" in (held.last_error or "")
     assert server.requests == ["chat.postMessage"]
     assert server.keys == ["good"]
@@ -359,10 +359,10 @@ def test_a_claim_that_passed_to_another_is_worth_nothing(engine: sa.Engine, put:
     assert not outbox.begin(engine, first)
     outbox.release(engine, first, "too late")
     assert outbox.begin(engine, second)
-    assert outbox.entries(engine)[0].state == "sending"
+    assert backlog.entries(engine)[0].state == "sending"
     outbox.mark_sent(engine, first, ts="1.0", channel_id="C1")
     outbox.hold(engine, second, "too late")
-    assert outbox.entries(engine)[0].state == "sent"
+    assert backlog.entries(engine)[0].state == "sent"
 
 
 def test_a_clock_that_was_once_wrong_does_not_silence_a_channel(engine: sa.Engine, put: Put) -> None:
@@ -386,7 +386,7 @@ def test_each_ecosystem_can_be_sent_and_counted_alone(
     assert outbox.enqueue(engine, other, ecosystem="marketplace")
     assert deliver(engine, slack, ecosystem="marketplace") == Delivery(sent=1)
     assert server.keys == ["b"]
-    assert outbox.counts(engine) == {"pending": 1, "sending": 0, "sent": 1, "held": 0, "superseded": 0}
+    assert backlog.counts(engine) == {"pending": 1, "sending": 0, "sent": 1, "held": 0, "superseded": 0}
 
 
 def test_the_token_can_be_checked_without_posting(server: FakeSlack, slack: Slack) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 from health_pipeline.alerts.checks import delivery_result
 from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.intent import Intent, Kind
@@ -48,7 +48,7 @@ def queue(engine: sa.Engine) -> Callable[..., Intent]:
 
 
 def states(engine: sa.Engine) -> dict[str, str]:
-    return {e.intent.key: e.state for e in outbox.entries(engine)}
+    return {e.intent.key: e.state for e in backlog.entries(engine)}
 
 
 def test_an_edit_and_a_reply_reach_the_message_and_its_thread(
@@ -65,7 +65,7 @@ def test_an_edit_and_a_reply_reach_the_message_and_its_thread(
     assert (reply["thread_ts"], reply["text"]) == (post["ts"], "Text of r.")
     assert reply["metadata"]["event_payload"] == {"key": "r"}
     assert server.requests == ["chat.postMessage", "chat.update", "chat.postMessage"]
-    where = {e.intent.key: e.ts for e in outbox.entries(engine)}
+    where = {e.intent.key: e.ts for e in backlog.entries(engine)}
     assert where == {"a": post["ts"], "a2": post["ts"], "r": reply["ts"]}
 
 
@@ -157,7 +157,7 @@ def test_of_an_edit_that_a_newer_one_followed_only_the_sentence_is_kept(
     run(engine, slack)
     for key in ("a3", "a4"):
         queue("edit", key)
-    kept = {e.intent.key: (e.intent.text, len(e.intent.blocks)) for e in outbox.entries(engine)}
+    kept = {e.intent.key: (e.intent.text, len(e.intent.blocks)) for e in backlog.entries(engine)}
     assert kept == {
         "a": ("A sentence.", 1),
         "a2": ("Text of a2.", 0),
@@ -255,7 +255,7 @@ def test_what_follows_a_held_post_is_held_with_its_reason_and_freed_with_it(
     assert run(engine, slack).held == 3
     queue("reply", "r2")
     assert states(engine) == {"a": "held", "b": "sent", "a2": "held", "r1": "held", "r2": "held"}
-    for entry in outbox.entries(engine, state="held"):
+    for entry in backlog.entries(engine, state="held"):
         assert "invalid_blocks" in (entry.last_error or "")
     assert not outbox.requeue(engine, "r1"), "it can't go out before its post"
     assert outbox.requeue(engine, "a")
@@ -296,7 +296,7 @@ def test_what_is_not_true_any_more_can_be_dropped_while_it_waits(
     queue("upload", "c5", of="c", file=b"picture", filename="c.png", alt="A picture.")
     dropped = dict.fromkeys(("c", "c2", "c3", "c4", "c5"), "superseded")
     assert states(engine) == {"a": "sent", "r": "sent", "b": "sent"} | dropped
-    assert {e.last_error for e in outbox.entries(engine, state="superseded")} == {"Retracted before it was told."}
+    assert {e.last_error for e in backlog.entries(engine, state="superseded")} == {"Retracted before it was told."}
     with engine.connect() as connection:
         kept = sa.select(outbox.OUTBOX.c.key).where(outbox.OUTBOX.c.file.is_not(None))
         assert connection.execute(kept).all() == [], "no bytes are kept of what never goes out"
@@ -317,7 +317,7 @@ def test_what_was_held_because_its_post_was_dropped_is_dropped_at_the_next_deliv
     assert not delivery_result(engine, "eu_dsa", connected=True).passed
     assert run(engine, slack, max_age=dt.timedelta(days=2)).sent == 1
     assert states(engine) == {"a": "superseded", "chart": "superseded", "b": "sent", "chart of b": "held"}
-    (dropped,) = (e for e in outbox.entries(engine) if e.intent.key == "chart")
+    (dropped,) = (e for e in backlog.entries(engine) if e.intent.key == "chart")
     assert dropped.last_error == "Retracted before it was told."
     with engine.connect() as connection:
         assert connection.execute(sa.select(column.file).where(column.key == "chart")).scalar() is None
@@ -351,7 +351,7 @@ def test_a_reply_is_edited_after_it_has_arrived_and_its_thread_goes_on(
     post, first, second = server.messages
     assert (post["text"], first["text"], second["text"]) == ("Text of a2.", "Text of r1e2.", "Text of r2.")
     assert states(engine)["r1e1"] == "superseded"
-    where = {e.intent.key: e.ts for e in outbox.entries(engine)}
+    where = {e.intent.key: e.ts for e in backlog.entries(engine)}
     assert where["r1e2"] == where["r1"] == first["ts"]
     queue("edit", "r2e1", of="r2")
     assert run(engine, slack).sent == 1
@@ -381,7 +381,7 @@ def test_a_chain_is_held_with_its_post_and_freed_with_it_in_order(
     server.faults["chat.postMessage"].append("code:invalid_blocks")
     assert run(engine, slack).held == 5
     queue("edit", "r1e2", of="r1")
-    reasons = {e.last_error for e in outbox.entries(engine, state="held") if e.intent.kind != "post"}
+    reasons = {e.last_error for e in backlog.entries(engine, state="held") if e.intent.kind != "post"}
     assert len(reasons) == 1, "the reason is the post's, said once"
     assert "invalid_blocks" in (reasons.pop() or "")
     for key in ("r1", "r1e2"):
@@ -525,7 +525,7 @@ def test_each_channel_says_how_it_stands(
     put("y", channel="#ecosystem-health-pipeline", text="x" * 3_001)
     server.faults["chat.postMessage"].append("rate_limited:60")
     run(engine, slack)
-    here, pipeline, nowhere = outbox.channels(engine)
+    here, pipeline, nowhere = backlog.channels(engine)
     assert (here.channel, here.pending, here.doubtful, here.held) == (CHANNEL, 1, 0, 0)
     assert here.last_error == "Slack asks to wait."
     assert here.resting_until is not None and here.resting_until > outbox.now() + dt.timedelta(seconds=50)
@@ -534,14 +534,14 @@ def test_each_channel_says_how_it_stands(
     assert "3001" in (pipeline.last_error or "")
     assert (nowhere.channel, nowhere.pending, nowhere.resting_until) == ("#nowhere", 1, None)
     assert "/invite" in (nowhere.last_error or "")
-    assert outbox.channels(engine, ecosystem="marketplace") == []
+    assert backlog.channels(engine, ecosystem="marketplace") == []
 
 
 def test_the_rows_can_be_asked_for_by_kind(engine: sa.Engine, put: Put, queue: Callable[..., Intent]) -> None:
     put("a")
     queue("reply", "r")
-    assert [e.intent.key for e in outbox.entries(engine, kind="reply")] == ["r"]
-    assert [e.intent.of for e in outbox.entries(engine)] == ["a", ""]
+    assert [e.intent.key for e in backlog.entries(engine, kind="reply")] == ["r"]
+    assert [e.intent.of for e in backlog.entries(engine)] == ["a", ""]
 
 
 def test_a_persons_message_is_never_edited(server: FakeSlack, slack: Slack) -> None:

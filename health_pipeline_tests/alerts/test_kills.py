@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox, told
+from health_pipeline.alerts import backlog, outbox, told
 from health_pipeline.alerts.intent import Intent, Kind
 from health_pipeline.alerts.post import preview
 from health_pipeline.catalog.alerts import Severity
@@ -102,7 +102,7 @@ def test_kills_neither_double_nor_lose_nor_disorder_anything(
         os.kill(pid, signal.SIGKILL)
         assert int(deliverers.stdout.readline()) == -signal.SIGKILL
         time.sleep(2 * server.latency + 0.03)  # a request that has left is still accepted
-        rows = outbox.entries(engine, limit=1_000)
+        rows = backlog.entries(engine, limit=1_000)
         in_flight.update(e.intent.kind for e in rows if e.state == "sending")
         heard = sum(e.state == "sent" and e.intent.kind != "edit" for e in rows)
         accepted_unheard += len(server.messages) - heard
@@ -116,7 +116,7 @@ def test_kills_neither_double_nor_lose_nor_disorder_anything(
     assert int(deliverers.stdout.readline()) == 0
     deliverers.communicate(timeout=10)
 
-    final = {e.intent.key: e for e in outbox.entries(engine, limit=1_000)}
+    final = {e.intent.key: e for e in backlog.entries(engine, limit=1_000)}
     assert len(final) == 6 * INCIDENTS
     replaced = {key for key, e in final.items() if e.state == "superseded"}
     assert {e.state for e in final.values()} <= {"sent", "superseded"}, "something was lost"
@@ -233,10 +233,10 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
     for step in range(1, STEPS + 1):
         now = judge(step)
         for _ in range(2):
-            before = len(outbox.entries(engine, limit=1_000))
+            before = len(backlog.entries(engine, limit=1_000))
             moment, in_delivery = moments.pop()
             refresh(now, moment, in_delivery=in_delivery)
-            rows = outbox.entries(engine, limit=1_000)
+            rows = backlog.entries(engine, limit=1_000)
             planned, waits = len(rows) > before, any(e.state in ("pending", "sending") for e in rows)
             outcomes["before the plan" if not planned else "while delivering" if waits else "at the end"] += 1
             with reading(engine) as connection:
@@ -253,7 +253,7 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
         refresh(now, None)
     refreshers.communicate(timeout=10)
 
-    rows = outbox.entries(engine, limit=1_000)
+    rows = backlog.entries(engine, limit=1_000)
     assert {e.state for e in rows} <= {"sent", "superseded"}, "something was lost"
     assert max(Counter(server.keys).values()) == 1, "something came twice"
     with reading(engine) as connection:

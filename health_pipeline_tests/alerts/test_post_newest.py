@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import decisions, outbox, told
+from health_pipeline.alerts import backlog, decisions, outbox, told
 from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.picture import Picture
@@ -102,7 +102,7 @@ def test_without_a_token_everything_is_planned_and_waits(
     assert [line.incident.id for line in first.plan.waiting] == [BOB.id]
     assert refresh(catalog, record.sources, state_url, now=MORNING).delivery.pending == 3
     assert refresh(catalog, record.sources, state_url, now=MORNING + HOUR).plan.is_empty
-    assert {entry.state for entry in outbox.entries(engine)} == {"pending"}
+    assert {entry.state for entry in backlog.entries(engine)} == {"pending"}
 
 
 def test_an_empty_record_is_no_error(catalog: Catalog, record: Record, state_url: str, alone: None) -> None:
@@ -177,7 +177,7 @@ def test_a_preview_reads_only(catalog: Catalog, record: Record, state_url: str, 
         assert [i.kind for i in made.intents] == ["post"]
         ahead = preview(catalog, record.sources, url, now=EARLY, digest_now=True)
         assert [i.kind for i in ahead.intents] == ["post", "post", "reply"]
-    assert outbox.entries(engine) == []
+    assert backlog.entries(engine) == []
     planned = refresh(catalog, record.sources, state_url, now=EARLY).plan
     assert planned.intents == preview(catalog, record.sources, None, now=EARLY).intents
     assert preview(catalog, record.sources, state_url, now=EARLY).is_empty
@@ -268,7 +268,7 @@ def planned_at_once(record: Path, url: str) -> PlannedAtOnce:
         for process in processes:
             process.communicate(timeout=30)
     with opened_state(url) as engine:
-        keys = [entry.intent.key for entry in outbox.entries(engine, ecosystem="eu_dsa", limit=500)]
+        keys = [entry.intent.key for entry in backlog.entries(engine, ecosystem="eu_dsa", limit=500)]
         with reading(engine) as connection:
             rows = told.read(connection, "eu_dsa")
     versions = {row.incident: row.version for row in rows}

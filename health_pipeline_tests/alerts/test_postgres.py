@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from health_pipeline.alerts import outbox, told
+from health_pipeline.alerts import backlog, outbox, told
 from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.post import refresh
 from health_pipeline.alerts.slack import Slack
@@ -58,12 +58,12 @@ def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
     with ThreadPoolExecutor(3) as pool:
         assert sum(pool.map(one, range(3))) == 5 * len(posts)
     assert Counter(states(engine).values()) == {"sent": 5 * len(posts), "superseded": len(posts)}
-    by_key = {e.intent.key: e for e in outbox.entries(engine)}
+    by_key = {e.intent.key: e for e in backlog.entries(engine)}
     for key in posts:
         post = next(m for m in server.messages if m["ts"] == by_key[key].ts)
         assert post["text"] == f"Text of {key}e2."
         assert [m["text"] for m in server.thread(post["ts"])] == [f"Text of {key}{name}." for name in ("r1", "u", "r2")]
-    (channel,) = outbox.channels(engine)
+    (channel,) = backlog.channels(engine)
     assert (channel.pending, channel.doubtful, channel.held) == (0, 0, 0)
 
 
@@ -72,9 +72,9 @@ def test_held_followers_are_freed_with_their_post(engine: sa.Engine, server: Fak
     assert outbox.enqueue(engine, intent("reply", "hr", of="h"), ecosystem="marketplace")
     assert outbox.hold_older(engine, outbox.now(), ecosystem="marketplace") == 2
     assert outbox.requeue(engine, "h")
-    assert outbox.counts(engine, ecosystem="marketplace")["pending"] == 2
+    assert backlog.counts(engine, ecosystem="marketplace")["pending"] == 2
     assert outbox.supersede(engine, "h", "Retracted.")
-    rows = outbox.entries(engine, ecosystem="marketplace")
+    rows = backlog.entries(engine, ecosystem="marketplace")
     assert [(row.state, row.last_error) for row in rows] == [("superseded", "Retracted.")] * 2
 
 

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from health_pipeline.alerts import decisions, outbox, told
+from health_pipeline.alerts import backlog, decisions, outbox, told
 from health_pipeline.alerts.intent import Intent
 from health_pipeline.storage.state import (
     HEAD,
@@ -62,7 +62,7 @@ def test_processes_that_create_it_at_once_all_succeed(state_url: str) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(3)]
     assert [p.communicate()[1] for p in processes] == [b""] * 3
     assert [p.returncode for p in processes] == [0] * 3
-    assert outbox.counts(open_state(state_url))["pending"] == 0
+    assert backlog.counts(open_state(state_url))["pending"] == 0
 
 
 def test_the_outbox_of_the_first_version_is_kept_row_by_row(state_url: str, engine: sa.Engine) -> None:
@@ -83,7 +83,7 @@ def test_the_outbox_of_the_first_version_is_kept_row_by_row(state_url: str, engi
             )
     old.dispose()
     new = open_state(state_url)
-    found = outbox.entries(new)
+    found = backlog.entries(new)
     assert {e.intent.key: (e.state, e.intent.kind, e.intent.of) for e in found} == {
         f"of {state}": (state, "post", "") for state in ("pending", "sending", "sent", "held")
     }
@@ -120,7 +120,7 @@ def test_a_failed_migration_leaves_nothing_behind(state_url: str, monkeypatch: p
     bare = sa.create_engine(state_url)
     assert sa.inspect(bare).get_table_names() == []
     bare.dispose()
-    assert outbox.counts(open_state(state_url))["pending"] == 0
+    assert backlog.counts(open_state(state_url))["pending"] == 0
 
 
 def test_a_database_of_a_newer_version_is_left_alone(engine: sa.Engine, state_url: str) -> None:

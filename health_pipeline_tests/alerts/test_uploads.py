@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.slack import NotPostedError, Slack
 from health_pipeline_tests.alerts.test_followers import AT_ONCE, intent, run
@@ -48,7 +48,7 @@ def test_a_picture_arrives_in_the_thread_byte_for_byte_with_its_words(
         "data": PICTURE,
         "shared": True,
     }
-    (entry,) = outbox.entries(engine, kind="upload")
+    (entry,) = backlog.entries(engine, kind="upload")
     assert (entry.state, entry.file_id) == ("sent", file_id)
     with engine.connect() as connection:
         bytes_kept = connection.execute(sa.select(outbox.OUTBOX.c.file)).scalars().all()
@@ -75,7 +75,7 @@ def test_a_picture_comes_once_whatever_breaks_on_its_way(
     assert sum(file["shared"] for file in server.files.values()) == 1
     shared_unheard = step == STEPS[2] and fault.endswith("after")
     assert result.found == shared_unheard
-    (entry,) = outbox.entries(engine, kind="upload")
+    (entry,) = backlog.entries(engine, kind="upload")
     assert server.files[entry.file_id or ""]["shared"]
 
 
@@ -157,4 +157,4 @@ def test_a_deliverer_may_wait_for_the_next_pass(engine: sa.Engine, server: FakeS
     server.faults["upload"].append("error_before")
     result = deliver(engine, slack, budget=dt.timedelta(seconds=0.5), interval=AT_ONCE)
     assert (result.pending, result.doubtful) == (1, 0), "nothing shows in Slack before the last step"
-    assert outbox.channels(engine)[0].resting_until is not None
+    assert backlog.channels(engine)[0].resting_until is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident
@@ -126,7 +126,7 @@ def test_it_never_leaves_when_it_was_taken_back_before(
     look(catalog, record, state_url, NOON)
     record.judge(DAY)
     assert look(catalog, record, state_url, NOON).plan.intents == ()
-    (entry,) = outbox.entries(engine)
+    (entry,) = backlog.entries(engine)
     assert (entry.state, entry.last_error) == (
         "superseded",
         "The days on which it was reported were judged anew, and do not show it.",

@@ -13,7 +13,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from health_pipeline.alerts import decisions, outbox, told
+from health_pipeline.alerts import backlog, decisions, outbox, told
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.standing import By
@@ -268,9 +268,9 @@ def report_failure(deployment: Deployment, run: Run) -> None:
         deployment.definitions.get_repository_def().get_sensor_def("little_failures")(context.for_run_failure())
 
 
-def messages(deployment: Deployment) -> list[outbox.Entry]:
+def messages(deployment: Deployment) -> list[backlog.Entry]:
     with opened_state(deployment.home.state_url) as engine:
-        found = outbox.entries(engine)
+        found = backlog.entries(engine)
     return [e for e in found if e.message.channel == "#ecosystem-health-pipeline"]
 
 

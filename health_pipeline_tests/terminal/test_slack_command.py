@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from health_pipeline.alerts import decisions, outbox
+from health_pipeline.alerts import backlog, decisions, outbox
 from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.setup import SCOPES
@@ -351,7 +351,7 @@ def slack(deployment: Deployment, name: str, *arguments: str, **environment: str
 
 def test_what_would_be_told_is_shown_without_a_token_and_without_telling_it(shifted: Deployment) -> None:
     with opened_state(shifted.home.state_url) as engine:
-        before = outbox.entries(engine)
+        before = backlog.entries(engine)
     done = slack(shifted, "preview")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("By the incidents of 30 September 2025: 1 message. A digest is posted at 08:30 ")
@@ -360,7 +360,7 @@ def test_what_would_be_told_is_shown_without_a_token_and_without_telling_it(shif
     assert "[Acknowledge]" not in done.stdout
     assert "[Acknowledge]" in slack(shifted, "preview", "--anew", SLACK_APP_TOKEN=APP_TOKEN).stdout
     with opened_state(shifted.home.state_url) as engine:
-        assert outbox.entries(engine) == before
+        assert backlog.entries(engine) == before
 
 
 def test_what_is_told_already_is_not_to_be_told_again_but_anew(shifted: Deployment) -> None:
