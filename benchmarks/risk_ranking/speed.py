@@ -18,13 +18,15 @@ from health_pipeline.marketplace.simulate import simulate
 from health_pipeline.risks import clusters, review
 from health_pipeline.risks.evidence import Evidence, of_files
 
-LARGE = 20_000
+LARGE = 28_000
+"""Creators with more than 100,000 undecided contents."""
+SMALL = 1_000
 
 
 def speed(creators: int, days: int = 30) -> list[str]:
     """What the lists of one day cost with so many creators, after a smaller twin that loads what is needed."""
     rows = []
-    for count in (creators // 20, creators):
+    for count in (SMALL, creators):
         with tempfile.TemporaryDirectory() as place:
             folder, catalog = Path(place) / "twin", load_catalog("marketplace")
             scenario = load_scenario("off_platform_ring")
