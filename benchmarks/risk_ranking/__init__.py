@@ -1,4 +1,4 @@
-"""Harm that the order of review averts, on twins with known truth: ``python -m benchmarks.risk_ranking`` (half an hour).
+"""Harm that the order of review averts, on twins with known truth: ``python -m benchmarks.risk_ranking`` (ten minutes).
 
 Every judged morning, creators are ranked with what was known by then, by the program, by the orders that people use, and
 by oracles who know what the simulator knows. Each order spends the same minutes on the same cases. What a listed
