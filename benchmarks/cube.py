@@ -38,7 +38,7 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics.checks import denominator_check, reconciliation_check
 from health_pipeline.metrics.cube import compile_cube, compute, derivation
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
-from health_pipeline.raw.contract import facts_schema
+from health_pipeline.raw.schema import facts_schema
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine, scan
 from health_pipeline.storage.lake import Lake, LakeTable

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import INCIDENTS
 from health_pipeline.metrics.schema import ARRIVALS, CUBE, HISTOGRAMS, MATURITY
-from health_pipeline.raw.contract import facts_schema
-from health_pipeline.raw.schema import DELIVERIES
+from health_pipeline.raw.schema import DELIVERIES, facts_schema
 from health_pipeline.risks.lists import ListTables
 from health_pipeline.risks.schema import RISKS
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE

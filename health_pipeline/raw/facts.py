@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.model import Catalog, Derived, Table
 from health_pipeline.errors import CatalogError, InputError
-from health_pipeline.raw.contract import facts_schema, identity, landed_schema, sort_order
 from health_pipeline.raw.landing import Landing
 from health_pipeline.raw.ledger import Ledger, Supply
+from health_pipeline.raw.schema import facts_schema, identity, landed_schema, sort_order
 from health_pipeline.storage.derive import Derivation, Rows
 from health_pipeline.storage.engine import Engine, sql_type
 from health_pipeline.storage.lake import CHUNK_ROWS, LakeTable

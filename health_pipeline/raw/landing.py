@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import difflib
 import fcntl
 import hashlib
 import itertools
@@ -33,17 +34,12 @@ import pyarrow.parquet as pq
 from health_pipeline.catalog.model import Catalog, Sum, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import (
-    PASSING,
-    QUARANTINE,
-    Checked,
-    check_csv,
-    check_json,
-    check_parquet,
-    table_of_file,
-)
+from health_pipeline.raw.contract import Checked
+from health_pipeline.raw.formats import check_csv, check_json, check_parquet
 from health_pipeline.raw.ledger import Ledger, Receipt, age
 from health_pipeline.raw.reader import csv_parts, file_format, open_engine, read_header
+from health_pipeline.raw.rules import PASSING
+from health_pipeline.raw.schema import QUARANTINE
 from health_pipeline.raw.statements import StatementFormat, aggregate
 from health_pipeline.storage.lake import Lake, replace_durably, write_durably
 
@@ -338,6 +334,32 @@ class _ChangingError(InputError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path.name} changed while it was read.", "Deliver it again once it is complete.")
+
+
+def table_of_file(path: Path, catalog: Catalog) -> Table:
+    """The table a delivered file belongs to, by its name or by that of its folder.
+
+    The longest table name that the file's name begins with counts, if no letter follows: ``orders_2026-11-01.csv.gz``.
+
+    Raises:
+        InputError: no table is named.
+    """
+    if len(catalog.tables) == 1:
+        return catalog.tables[0]
+    name = path.name.lower()
+    for table in sorted(catalog.tables, key=lambda t: len(t.name), reverse=True):
+        if name.startswith(table.name) and not name[len(table.name) : len(table.name) + 1].isalpha():
+            return table
+    for table in catalog.tables:
+        if path.absolute().parent.name.lower() == table.name:
+            return table
+    known = [table.name for table in catalog.tables]
+    near = difflib.get_close_matches(name.split(".")[0].rstrip("0123456789-_"), known, n=1, cutoff=0.6)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    raise InputError(
+        f"{path.name} does not say which table it belongs to.",
+        f"{guess}Begin its name with that of a table, or put it into a folder of that name: {', '.join(known)}.",
+    )
 
 
 def fingerprint(catalog: Catalog, table: Table) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Catalog, Review, Table
 from health_pipeline.catalog.roles import ROLES, conform, empty
-from health_pipeline.raw.contract import contract_schema
+from health_pipeline.raw.schema import contract_schema
 from health_pipeline.storage.engine import date_range, scan
 from health_pipeline.storage.lake import LakeTable
 

@@ -118,7 +118,7 @@ def _one(
     pipeline: Pipeline, file: Path, table: str | None, check: bool, progress: Progress
 ) -> tuple[Summary, Mapping[str, Mapping[str, object]]]:
     """Land or check one file; what was found, and of a check an example for each reason."""
-    from health_pipeline.raw.contract import table_of_file
+    from health_pipeline.raw.landing import table_of_file
     from health_pipeline.raw.reader import file_format
 
     file_format(file)

@@ -16,7 +16,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents.model import Incident, from_table
 from health_pipeline.incidents.series import DAYS_BEFORE, Course, Sources, course, courses
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw.contract import facts_schema
+from health_pipeline.raw.schema import facts_schema
 from health_pipeline.stats.bins import PER_E_FOLD
 from health_pipeline.storage.lake import Lake, LakeTable
 from health_pipeline.tables import Tables

@@ -31,7 +31,7 @@ from health_pipeline.metrics.reconcile import (
     total_mismatches,
 )
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
-from health_pipeline.raw.contract import facts_schema
+from health_pipeline.raw.schema import facts_schema
 from health_pipeline.stats.bins import OPEN, quantile
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine

@@ -14,7 +14,7 @@ from typing import Any
 
 from health_pipeline.catalog.model import Catalog, Ecosystem, Tables
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import landed_schema, sort_order
+from health_pipeline.raw.schema import landed_schema, sort_order
 from health_pipeline_tests.raw.outcome import Outcome, check_file
 
 TODAY = dt.date(2027, 4, 1)

@@ -19,10 +19,10 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Derived
 from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS
-from health_pipeline.raw.contract import facts_schema
 from health_pipeline.raw.facts import assemble
 from health_pipeline.raw.landing import QUARANTINED, Landing
 from health_pipeline.raw.ledger import Ledger, Receipt
+from health_pipeline.raw.schema import facts_schema
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
 
