@@ -36,7 +36,8 @@ from benchmarks.page import PERFORMANCE, write_part
 from health_pipeline.catalog import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics.checks import denominator_check, reconciliation_check
-from health_pipeline.metrics.cube import compile_cube, compute, derivation
+from health_pipeline.metrics.compiler import compile_cube
+from health_pipeline.metrics.cube import compute, derivation
 from health_pipeline.metrics.schema import CUBE, HISTOGRAMS
 from health_pipeline.raw.schema import facts_schema
 from health_pipeline.storage.derive import derive

@@ -12,6 +12,7 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics import cube as cube_of
 from health_pipeline.metrics import maturity as maturity_of
 from health_pipeline.metrics.checks import denominator_check, horizon_check, reconciliation_check
+from health_pipeline.metrics.compiler import compile_cube
 from health_pipeline.storage.lake import LakeTable
 
 
@@ -23,7 +24,7 @@ def metric_assets(
     histograms: LakeTable,
 ) -> list[dg.AssetsDefinition]:
     """``cube``: sums of every metric of the catalog, per day and segment; ``histograms`` of its quantiles."""
-    used = list(cube_of.compile_cube(catalog).tables)
+    used = list(compile_cube(catalog).tables)
     names = ", ".join(m.name for m in catalog.metrics)
     quantiles = ", ".join(m.name for m in catalog.metrics if m.type == "quantile") or "none in this catalog"
     outputs = [

@@ -27,8 +27,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from health_pipeline.catalog.model import Catalog, Metric, Table
-from health_pipeline.metrics.cube import SUM_TYPE, batches, exact_sql, split_by_day, weighted_sql
+from health_pipeline.metrics.cube import batches, split_by_day
 from health_pipeline.metrics.schema import ARRIVALS, MATURITY
+from health_pipeline.metrics.sums import SUM_TYPE, exact_sql, weighted_sql
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.engine import Engine, scan
 from health_pipeline.storage.lake import LakeTable

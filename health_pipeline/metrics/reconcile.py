@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric, Table
-from health_pipeline.metrics.cube import weighted_sql
+from health_pipeline.metrics.sums import weighted_sql
 from health_pipeline.storage.engine import Engine, scan
 from health_pipeline.storage.lake import LakeTable
 from health_pipeline.storage.sql import literal

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.metrics.cube import compile_cube, compute, derivation, split_by_day
+from health_pipeline.metrics.compiler import compile_cube
+from health_pipeline.metrics.cube import compute, derivation, split_by_day
 from health_pipeline.metrics.schema import CUBE
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine

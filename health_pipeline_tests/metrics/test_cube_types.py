@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics import cube as cube_module
-from health_pipeline.metrics.cube import Plan, batches, compile_cube, compute, derivation, split_by_day
+from health_pipeline.metrics.compiler import Plan, compile_cube
+from health_pipeline.metrics.cube import batches, compute, derivation, split_by_day
 from health_pipeline.metrics.reconcile import (
     bad_denominators,
     disagreements,

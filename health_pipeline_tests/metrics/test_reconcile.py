@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.metrics.cube import compile_cube, compute, split_by_day
+from health_pipeline.metrics.compiler import compile_cube
+from health_pipeline.metrics.cube import compute, split_by_day
 from health_pipeline.metrics.reconcile import Disagreement, bad_denominators, disagreements, total_mismatches
 from health_pipeline.metrics.schema import CUBE
 from health_pipeline.storage.engine import Engine

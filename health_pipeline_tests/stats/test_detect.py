@@ -24,7 +24,7 @@ from health_pipeline_tests.stats.panels import (
     by_row,
     panel_of,
     typical_counts,
-)  # fmt: skip
+)
 
 # ── Where nothing happens ──────────────────────────────────────────────────────────────────────────────────────────
 
