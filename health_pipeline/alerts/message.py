@@ -12,7 +12,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
 from health_pipeline.alerts import blocks as kit
@@ -524,7 +524,8 @@ def _actions(catalog: Catalog, incident: Incident, about: About, links: Mapping[
         elements.append(kit.static_select(SNOOZE, "Snooze", _snoozes(catalog, incident)))
     elements += [kit.link_button(LINK, label, url) for label, url in list(links.items())[:1]]
     # With the standing: the menu of snoozes is the same afterwards, and would go on to show a choice taken back.
-    block_id = kit.edition(kit.reference(catalog.name, incident.id), elements, asdict(standing))
+    shown = replace(standing, snooze=None) if is_over(incident, about) else standing
+    block_id = kit.edition(kit.reference(catalog.name, incident.id), elements, asdict(shown))
     return [kit.actions(block_id, elements)] if elements else []
 
 
