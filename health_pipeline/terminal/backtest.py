@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
+from health_pipeline.terminal.progress import progress_lines
 
 if TYPE_CHECKING:
     from health_pipeline.backtest.study import Study
@@ -68,14 +69,7 @@ def run_backtest(
     console.print(
         f"[dim]A: {first}\nB: {second}{' (a fifth of the false reports)' if b is None else ''}[/]", highlight=False
     )
-    with Progress(
-        TextColumn("  {task.description:<16}"),
-        BarColumn(bar_width=32),
-        TextColumn("{task.completed:>5.0f} of {task.total:.0f} days"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
+    with progress_lines(console, 16, "days") as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(what: str) -> Tell:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from health_pipeline.detection.judge import Judgement, Options, judge
 from health_pipeline.detection.table import Columns, LongTable, general, read_calendar, read_file
 from health_pipeline.errors import InputError
 from health_pipeline.storage.lake import write_durably
+from health_pipeline.terminal.progress import progress_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,15 +179,7 @@ def _delivered(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def _bar(console: Console, doing: str, things: str) -> Iterator[Callable[[int, int], None]]:
-    with Progress(
-        TextColumn("  {task.description:<8}"),
-        BarColumn(bar_width=32),
-        TextColumn(f"{{task.completed:>5.0f}} of {{task.total:.0f}} {things}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    with progress_lines(console, 8, things, disable=not console.is_terminal) as progress:
         task = progress.add_task(doing, total=1)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.text import Text
 
 from health_pipeline.errors import RunError, UserError
 from health_pipeline.home import Home
 from health_pipeline.terminal.instance import prepare
+from health_pipeline.terminal.progress import progress_lines
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -35,14 +36,7 @@ class Board:
     """Progress on the terminal: one line per asset, and seconds per stage for the summary."""
 
     def __init__(self, console: Console) -> None:
-        self.progress = Progress(
-            TextColumn("  {task.description:<12}"),
-            BarColumn(bar_width=32),
-            TextColumn("{task.completed:>5.0f} of {task.total:.0f} {task.fields[unit]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        self.progress = progress_lines(console, 12, "{task.fields[unit]}")
         self.console = console
         self.seconds: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}

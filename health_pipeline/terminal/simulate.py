@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from health_pipeline.errors import InputError
 from health_pipeline.marketplace.scenario import bundled, load_scenario
+from health_pipeline.terminal.progress import progress_lines
 
 ECOSYSTEM = "marketplace"
 
@@ -49,14 +49,7 @@ def run_simulation(
     chosen = load_scenario(scenario or demo.scenario)
     if days is None:
         days = demo.days
-    with Progress(
-        TextColumn("  {task.description:<12}"),
-        BarColumn(bar_width=32),
-        TextColumn("{task.completed:>5.0f} of {task.total:.0f} days"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
+    with progress_lines(console, 12, "days") as progress:
         task = progress.add_task("simulating", total=days)
         made = simulate(
             out,
