@@ -33,6 +33,8 @@ Language = Annotated[str, _among(LANGUAGES)]
 Policy = Annotated[str, _among(POLICIES)]
 Cause = Literal["rate", "mix", "data", "none"]
 Factor = Annotated[float, Field(gt=0, le=1000)]
+OF_VIOLATIONS = ("violative_view_rate", "prevalence_by_policy", "confirmed_violations", "violations_per_1k_videos")
+"""Metrics that more true violations move."""
 
 CODES: Mapping[str, tuple[str, ...]] = {
     "market": MARKETS, "kind": KINDS, "category": CATEGORIES, "tier": TIERS, "language": LANGUAGES,
@@ -94,6 +96,7 @@ class Planted(Declared):
     where: Where = Where()
     when: When
     title: str = Field("", description="what people read in the ground truth")
+    cause: Cause = "rate"
     metrics: tuple[str, ...] | None = Field(None, description="metrics it moves, when not the usual ones of its kind")
 
     usual: ClassVar[tuple[str, ...]] = ()
@@ -112,13 +115,7 @@ class Violations(Planted):
     policies: tuple[Policy, ...]
     multiplier: Factor
     terms: tuple[str, ...] = Field((), description="words that appear in the captions of these violations")
-    cause: Cause = "rate"
-    usual: ClassVar[tuple[str, ...]] = (
-        "violative_view_rate",
-        "prevalence_by_policy",
-        "confirmed_violations",
-        "violations_per_1k_videos",
-    )
+    usual: ClassVar[tuple[str, ...]] = OF_VIOLATIONS
 
 
 class Ring(Planted):
@@ -130,7 +127,6 @@ class Ring(Planted):
     posts: Factor = Field(4.0, description="contents a day and member")
     hashtags: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = (
         "videos_published",
         "confirmed_violations",
@@ -145,7 +141,6 @@ class Farm(Planted):
     what: Literal["farm"]
     members: int = Field(ge=2, description="per 1,000 creators")
     views: Factor
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = ("views", "violative_view_rate", "product_ctr", "watch_time_per_view", "gpm")
 
 
@@ -155,7 +150,6 @@ class Threshold(Planted):
     what: Literal["threshold"]
     policies: tuple[Policy, ...]
     shift: float = Field(gt=0, le=5, description="by how much the threshold falls, in logits of the score")
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = (
         "decisions_taken",
         "false_positive_rate",
@@ -170,7 +164,6 @@ class Latency(Planted):
 
     what: Literal["latency"]
     multiplier: Factor
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = (
         "minutes_to_action_p90",
         "sla_breach_rate",
@@ -208,7 +201,6 @@ class Quality(Planted):
 
     what: Literal["quality"]
     change: float = Field(ge=-0.9, le=0.9, description="relative change of the quality score on the last day")
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = (
         "video_quality_score",
         "live_quality_score",
@@ -224,13 +216,7 @@ class Expansion(Planted):
     policy: Policy
     multiplier: Factor = Field(description="on the share of contents that violate, by definition")
     version: str = "2.0"
-    cause: Cause = "rate"
-    usual: ClassVar[tuple[str, ...]] = (
-        "violative_view_rate",
-        "prevalence_by_policy",
-        "confirmed_violations",
-        "violations_per_1k_videos",
-    )
+    usual: ClassVar[tuple[str, ...]] = OF_VIOLATIONS
 
 
 class Refunds(Planted):
@@ -238,7 +224,6 @@ class Refunds(Planted):
 
     what: Literal["refunds"]
     multiplier: Factor
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = (
         "non_buyer_fault_refund_rate",
         "negative_review_rate",
@@ -251,7 +236,6 @@ class Reporting(Planted):
 
     what: Literal["reporting"]
     multiplier: Factor
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = ("reports_per_1m_views", "report_action_rate")
 
 
@@ -260,7 +244,6 @@ class Churn(Planted):
 
     what: Literal["churn"]
     multiplier: Factor
-    cause: Cause = "rate"
     usual: ClassVar[tuple[str, ...]] = ("weekly_active_selling_creators", "creator_d30_retention")
 
 
