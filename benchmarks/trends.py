@@ -1,4 +1,4 @@
-"""Planted words found, how soon, and what is false: ``python -m benchmarks.trends`` (about an hour; ``--quick``: seconds).
+"""Planted words found, how soon, and what is false: ``python -m benchmarks.trends`` (20 minutes; ``--quick``: seconds).
 
 Twins whose emerging words are known, and vocabularies of 100,000 words in which nothing emerges. Every day is judged with
 what came before it. Writes its part of docs/trends.md.
