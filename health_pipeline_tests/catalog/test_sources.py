@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from health_pipeline.catalog.loader import load_catalog
@@ -85,6 +85,7 @@ def source(**fields: object) -> Source:
     return Source.model_validate({"name": "w", **fields})
 
 
+@settings(deadline=None)  # the first one loads SQLAlchemy
 @given(st.text(min_size=1).filter(lambda s: "\0" not in s), st.sampled_from(["reader", "${USER_OF_DB}"]))
 def test_any_password_reaches_the_database_whole_and_no_message(password: str, user: str) -> None:
     from sqlalchemy import make_url
