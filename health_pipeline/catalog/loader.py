@@ -1,7 +1,7 @@
 """Read an ecosystem's YAML files; every mistake is reported with file, line and a suggestion.
 
-Three passes: YAML syntax and types (:mod:`.yaml_file`), then meaning (:mod:`.check`): names that refer to one another,
-and SQL, which DuckDB binds against the contracts so that a misspelt column is found before any data is.
+Three passes: YAML syntax and types (:mod:`.yaml_file`), names that refer to one another (:mod:`.check`), and SQL
+(:mod:`.binding`), which DuckDB binds against the contracts so that a misspelt column is found before any data is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from health_pipeline.catalog.alerts import Alerts
+from health_pipeline.catalog.binding import Sql
 from health_pipeline.catalog.check import (
-    Sql,
     check_alerts,
     check_ecosystem,
     check_metrics,

@@ -18,6 +18,11 @@ from health_pipeline.catalog.declared import Declared, Name
 
 EVERY_UNIT = "all"
 """The unit of totals over all units: of segments that do not name a value of the unit dimension."""
+SQL_TYPES = {
+    "date": "DATE", "timestamp": "TIMESTAMP", "text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+}  # fmt: skip
+"""Types of the contract, and DuckDB's."""
 
 
 class Column(Declared):

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from health_pipeline.catalog.check import SQL_TYPES
-from health_pipeline.catalog.model import Catalog, Table
+from health_pipeline.catalog.model import SQL_TYPES, Catalog, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
 from health_pipeline.raw.reader import Records, named

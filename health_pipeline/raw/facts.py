@@ -19,8 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from health_pipeline.catalog.check import SQL_TYPES
-from health_pipeline.catalog.model import Catalog, Derived, Table
+from health_pipeline.catalog.model import SQL_TYPES, Catalog, Derived, Table
 from health_pipeline.errors import CatalogError, InputError
 from health_pipeline.raw.landing import Landing
 from health_pipeline.raw.ledger import Ledger, Supply

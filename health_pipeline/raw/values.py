@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from health_pipeline.catalog.check import SQL_TYPES
-from health_pipeline.catalog.model import Catalog, Column, Table, TimeZones
+from health_pipeline.catalog.model import SQL_TYPES, Catalog, Column, Table, TimeZones
 from health_pipeline.raw.schema import contract_schema
 from health_pipeline.storage.sql import literal
 

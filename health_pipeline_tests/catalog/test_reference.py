@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from health_pipeline.catalog.alerts import Alerts, Digest, QuietHours, Route, Severity
-from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.loader import bundled_ecosystems, load_catalog
 from health_pipeline.catalog.model import (
+    SQL_TYPES,
     Catalog,
     Column,
     Derived,

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from health_pipeline.catalog.check import SQL_TYPES
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.catalog.model import Catalog, Column, Metric, Sum, Table
+from health_pipeline.catalog.model import SQL_TYPES, Catalog, Column, Metric, Sum, Table
 
 ROWS = 3_000
 PORTABLE = {"CASE", "WHEN", "THEN", "ELSE", "END", "AND", "OR", "NOT", "IS", "NULL", "IN"}
