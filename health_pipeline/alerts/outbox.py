@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.blocks import Message
+from health_pipeline.alerts.blocks import Content, Message
 from health_pipeline.alerts.intent import Intent
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
@@ -330,6 +330,13 @@ def drop(connection: sa.Connection, key: str, reason: str) -> bool:
     result = connection.execute(OUTBOX.update().where(_C.key == key, _C.state == "pending").values(values))
     _end_followers(connection)
     return bool(result.rowcount)
+
+
+def rewrite(connection: sa.Connection, key: str, content: Content) -> bool:
+    """Let what still waits say something else, in a transaction under way; ``False`` as in :func:`supersede`."""
+    payload = json.dumps({"text": content.text, "blocks": content.blocks})
+    waits = (_C.key == key, _C.state == "pending")
+    return bool(connection.execute(OUTBOX.update().where(*waits).values(payload=payload)).rowcount)
 
 
 def requeue(engine: sa.Engine, key: str) -> bool:

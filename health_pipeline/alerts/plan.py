@@ -57,7 +57,7 @@ from health_pipeline.alerts.news import (
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.select import newsworthy, reason
 from health_pipeline.alerts.standing import Renewal, Standing, silence, silenced_as
-from health_pipeline.alerts.told import Delivered, Said, Told, outline
+from health_pipeline.alerts.told import Before, Delivered, Said, Told, outline
 from health_pipeline.catalog.alerts import OWNER, Route, Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
@@ -93,9 +93,9 @@ class Known:
         gone: ids of told incidents that are in no day of the record any more.
         ids: every id in the record; needed only where something is gone.
         decisions: every one of the ecosystem.
-        delivered: outbox key -> how far the message of what was told has come.
+        delivered: outbox key -> how far the message of what was told has come, and each of ``posts``.
         posts: keys of the digests and roll-ups that there are, of these days.
-        contents: outbox key -> what it says, of what is gone.
+        contents: outbox key -> what it says, of what is gone, and of digests and roll-ups that wait.
         trust: looks up sentences on how far an incident's data can be trusted; asked of what is rendered.
         pictures: incident id -> its chart; of those that are to get one, as far as drawn.
     """
@@ -131,6 +131,7 @@ class Plan:
         intents: for the outbox, in this order: urgent posts first, edits after all that is new.
         told: rows that are new or have changed.
         dropped: outbox key -> why what waits there must not go out any more.
+        rewritten: outbox key -> what the post that waits there is to say instead.
         withheld: open incidents that are not told, the most important first.
         waiting: what the next digest will say, as far as it is known now.
         next_at: when there will be something to do though nothing new happens; ``None`` when there will not.
@@ -140,6 +141,7 @@ class Plan:
     intents: tuple[Intent, ...] = ()
     told: tuple[Told, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    rewritten: Mapping[str, Content] = field(default_factory=dict)
     withheld: tuple[Withheld, ...] = ()
     waiting: tuple[DigestLine, ...] = ()
     next_at: dt.datetime | None = None
@@ -148,7 +150,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Nothing is to be done or remembered."""
-        return not (self.intents or self.told or self.dropped)
+        return not (self.intents or self.told or self.dropped or self.rewritten)
 
 
 def plan(
@@ -192,6 +194,10 @@ def follower_key(ecosystem: str, key: str, what: str, version: int | str) -> str
     return whole if len(whole) <= kit.MAX_KEY else kit.key(ecosystem, what, whole)
 
 
+def chart_key(ecosystem: str, told: Told, number: int) -> str:
+    return follower_key(ecosystem, told.key, CHART, number)
+
+
 def content_hash(content: Content) -> str:
     text = json.dumps([content.text, content.blocks], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -226,36 +232,37 @@ class _Planner:
         self.digests: list[Intent] = []
         self.changes: list[Intent] = []
         self.dropped: dict[str, str] = {}
+        self.emptied: dict[str, str] = {}  # posts about many that have nothing to tell any more
+        self.rewritten: dict[str, Content] = {}
+        self.struck: dict[str, str] = {}  # key of a post about many that lost a line -> its channel
         self.times: list[dt.datetime] = []
         self.undrawn: dict[str, Incident] = {}
 
     def plan(self) -> Plan:
-        stories = [self._story(told) for told in self.rows.values() if told.form != "none"]
+        stories = [self._reverted(self._story(told)) for told in self.rows.values() if told.form != "none"]
         retold = [story for story in stories if self._deserves_a_post(story)]
         kept = [story for story in stories if story not in retold]
+        said_in = self._rewrite_digests(stories, kept)
         chosen, withheld = self._choose()
         at_once = [incident for incident in chosen if self._severity(incident).at_once]
-        digests, waiting = self._digests([i for i in chosen if i not in at_once], kept)
-        in_digest = {first_key for lines in digests.values() for _, first_key in lines}
+        settled = [story for story in kept if self._waits_in(story) or self._is_waiting(story.told.post)]
+        digests, waiting = self._digests([i for i in chosen if i not in at_once], [s for s in kept if s not in settled])
+        for channel, lines in digests.items():
+            said_in |= {key: (self._digest_key(channel), line.what) for line, key in lines}
         for story in kept:
-            is_told = story.told.first_key in in_digest
-            if is_told or story.told.form == "own":
-                story = self._renewed(story)
-            story = self._unasked(story)
-            if story.is_gone:
-                self._withdraw(story, is_told)
-            else:
-                self._keep(story, is_told)
+            self._go_on(self._unasked(story), said_in.get(story.told.first_key))
         self._tell_at_once(at_once, retold)
         for channel, lines in digests.items():
             self._tell_digest(channel, lines)
+        rollups = self._rollups()
+        self._edit_digests()
         self._look_ahead()
         before = {told.first_key: told for told in self.known.told}
-        rollups = [intent for post, thread in self.rollups.items() for intent in (self._rollup(post, thread), *thread)]
         return Plan(
             intents=(*self.posts, *rollups, *self.digests, *self.changes),
             told=tuple(told for key, told in self.rows.items() if told != before.get(key)),
-            dropped=self.dropped,
+            dropped=self.dropped | self.emptied,
+            rewritten=self.rewritten,
             withheld=tuple(sorted(withheld, key=lambda w: self._importance(w.incident))),
             waiting=waiting,
             next_at=min((at for at in self.times if at > self.now), default=None),
@@ -277,39 +284,78 @@ class _Planner:
         standing = self._standing(incident) if incident else self.standings.get(told.incident, Standing())
         said = told.said or Said(phase, severity)
         story = Story(told, said, incident, whole is not None, is_gone, phase, severity, standing)
-        return story if told.said else replace(story, said=all_said(self.alerts, story, self.now, told.key))
+        if told.said is None:
+            return replace(story, said=all_said(self.alerts, story, self.now, told.key))
+        return self._unsaid(story) if self._waits_in(story) else story
+
+    def _waits_in(self, story: Story) -> str:
+        """Key of a digest that has a line of what happened to it, and has not left; empty for none."""
+        before = story.told.said.before if story.told.said else None
+        return before.post if before is not None and not before.key and self._is_waiting(before.post) else ""
+
+    def _unsaid(self, story: Story) -> Story:
+        """As it was before what has not left."""
+        before = story.told.said.before if story.told.said else None
+        if before is None:
+            return story
+        standing = story.standing
+        if story.incident is not None and before.said.renewed != (story.told.said or before.said).renewed:
+            standing = self._standing_since(story.incident, before.said.renewed)
+        return replace(story, said=before.said, standing=standing)
+
+    def _reverted(self, story: Story) -> Story:
+        """A line that got a new message goes on as the line it was, when that must not leave."""
+        told, before = story.told, story.said.before
+        why = self._why_not_leave(story)
+        if before is None or not before.key or not why or not self._is_waiting(told.key):
+            return story
+        self._drop_message(told, why)
+        told = replace(
+            told, form="line", key=before.key, post=before.thread, shown=before.key, channel=before.channel,
+            charts=before.charts, hash="", version=told.version + 1,
+        )  # fmt: skip
+        said = replace(before.said, spent=_spent(story))
+        return replace(self._unsaid(story), told=replace(told, said=said), said=said)
 
     def _deserves_a_post(self, story: Story) -> bool:
         """Whether it has been a line, and is so urgent now that it is told at once."""
         urgent = story.told.form == "line" and story.is_whole and not story.is_snoozed and is_raised(self.alerts, story)
         return urgent and self.alerts.severity(story.severity).at_once
 
-    def _keep(self, story: Story, in_digest: bool) -> None:
-        """Keep its message true, and say in its thread what happened; of a line, the digest says it."""
-        if self._can_be_taken_back(story.told):
-            if not story.is_open:
-                self._take_back(story, "It was over before anybody was told.")
-                return
+    def _go_on(self, story: Story, line: tuple[str, Change] | None) -> None:
+        """What becomes of what was told; ``line``: key of the digest that has a line of it, and what that says."""
+        why = self._why_not_leave(story)
+        if why and self._is_waiting(story.told.key):
+            self._take_back(story, why)
             snooze = story.standing.snooze
-            if snooze is not None and story.incident is not None and story.incident.id in self.incidents:
-                self._take_back(story, "It was snoozed before anybody was told.")
+            if story.is_open and story.incident is not None and snooze is not None:
                 self._hold_back(story.incident)
                 self.times.append(begin_of(self.alerts, snooze.until))
-                return
+        elif story.is_gone:
+            self._withdraw(story, line)
+        else:
+            self._keep(story, line)
+
+    def _keep(self, story: Story, line: tuple[str, Change] | None) -> None:
+        """Keep its message true, and say in its thread what happened; of a line, the digest says it."""
         is_same = story.told.finished and story.phase == story.told.phase == story.said.phase and is_judged_alike(story)
         if story.incident is None or (is_same and story.told.said):
             self._remember(story)
             return
         replies: list[News] = []
-        news = by_itself(self.alerts, story)
         if story.told.form == "own":
+            story = self._renewed(story, self.now)
+            news = by_itself(self.alerts, story)
             replies = self._replies(story, news)
             key = self._key(story.told.key, news, story.told.version + 1) if news else ""
             at = self._not_before(story.severity) or self.now
             after = people_said(story) if story.is_snoozed else all_said(self.alerts, story, at, key)
-        elif in_digest:
-            after = self._said_in_digest(story)
-        elif news is None:
+        elif self._is_waiting(story.told.post):
+            after = self._said_first(story)
+        elif line is not None:
+            story = self._said_in(story, *line)
+            after = story.said
+        elif by_itself(self.alerts, story) is None:
             after = snooze_said(story)
             if not story.is_snoozed:
                 after = replace(after, phase=story.phase)
@@ -322,18 +368,33 @@ class _Planner:
             told = replace(told, said=replace(after, overdue=True, asked=asked))
         self._show(told, replies)
 
-    def _renewed(self, story: Story) -> Story:
+    def _renewed(self, story: Story, at: dt.datetime) -> Story:
         """What is told now may make an acknowledgement count no more; nobody took it back, so nobody is told that."""
-        renewed = renewal(self.alerts, story, self.now)
+        renewed = renewal(self.alerts, story, at)
         if renewed is None or story.incident is None:
             return story
-        standing = self._standing(story.incident, renewed)
+        standing = self._standing_since(story.incident, renewed)
         lapses = standing.acknowledged != story.standing.acknowledged
         acknowledged = "" if lapses else story.said.acknowledged
         return replace(story, said=replace(story.said, renewed=renewed, acknowledged=acknowledged), standing=standing)
 
-    def _said_in_digest(self, story: Story) -> Said:
-        return all_said(self.alerts, story, self.quiet or self.now, self._digest_key(story.told.channel))
+    def _said_first(self, story: Story) -> Said:
+        """A line whose post has not left tells of it as it is when that leaves."""
+        said = story.said
+        first = replace(Said("open", story.severity), charted=said.charted, renewed=said.renewed, before=said.before,
+                        spent=said.spent)  # fmt: skip
+        return all_said(self.alerts, replace(story, said=first), self.now, story.told.key)
+
+    def _said_in(self, story: Story, digest: str, what: Change) -> Story:
+        """As when a digest has said it. One that waits has said it since it was queued."""
+        said = replace(story.said, before=None)
+        before = story.told.said.before if story.told.said else None
+        at, due = (before.at, before.due) if before and before.post == digest else (self.now, self.quiet or self.now)
+        story = self._renewed(story, at)
+        return replace(
+            story,
+            said=replace(all_said(self.alerts, story, due, digest), before=Before(said, digest, what, at, due)),
+        )
 
     def _unasked(self, story: Story) -> Story:
         """Nobody is asked any more for what has been done, is over, or is told anew, before the question left."""
@@ -384,18 +445,15 @@ class _Planner:
             told = replace(told, day=day, last=told.last if repr(told.last) == repr(last) else last)
         self.rows[told.first_key] = told
 
-    def _withdraw(self, story: Story, in_digest: bool) -> None:
+    def _withdraw(self, story: Story, line: tuple[str, Change] | None) -> None:
         """The days on which it was reported were judged anew, and do not show it."""
         told = story.told
-        if in_digest:
-            story = replace(story, said=self._said_in_digest(story))
+        if line is not None:
+            story = self._said_in(story, *line)
         elif story.is_snoozed:  # what ends meanwhile is past: nobody has to be told
             story = replace(story, said=replace(snooze_said(story), phase="retracted"))
         if told.phase == "retracted" and told.finished:
             self._remember(story)
-            return
-        if self._can_be_taken_back(told):
-            self._take_back(story, "The days on which it was reported were judged anew, and do not show it.")
             return
         is_silent = story.is_snoozed or told.form == "line"  # a line is said in the next digest
         if not is_silent:
@@ -412,16 +470,33 @@ class _Planner:
         told = replace(told, shown=edit.key, hash=content_hash(content), version=told.version + 1)
         self._remember(replace(story, told=told, said=replace(story.said, phase="retracted")))
 
-    def _can_be_taken_back(self, told: Told) -> bool:
-        """Whether it has a post of its own, the first that told of it, that has not left."""
-        where = self.known.delivered.get(told.key)
-        return told.form == "own" and told.key == told.first_key and where is not None and where.is_waiting
+    def _is_waiting(self, key: str) -> bool:
+        """Whether Slack certainly does not have it, and it can be taken back."""
+        where = self.known.delivered.get(key)
+        return where is not None and where.is_waiting
+
+    def _why_not_leave(self, story: Story) -> str:
+        """Why what tells of it must not leave any more; empty when it may."""
+        if story.is_gone:
+            return "The days on which it was reported were judged anew, and do not show it."
+        if not story.is_open:
+            return "It was over before anybody was told."
+        here = story.incident is not None and story.incident.id in self.incidents
+        return "It was snoozed before anybody was told." if story.is_snoozed and here else ""
 
     def _take_back(self, story: Story, why: str) -> None:
-        """Its post never leaves: nobody has been told. Its key is used up."""
-        self.dropped[story.told.key] = why
+        """Its message never leaves, nor its line: nobody has been told. Its key is used up."""
+        self._drop_message(story.told, why)
         unsaid = replace(story.told, form="none", key="", post="", shown="")
-        self._remember(replace(story, told=unsaid, phase="retracted"))
+        self._remember(replace(story, told=unsaid, phase="retracted", said=replace(story.said, spent=_spent(story))))
+
+    def _drop_message(self, told: Told, why: str) -> None:
+        self.dropped[told.key] = why
+        if told.form == "own":  # its charts follow it
+            return
+        charts = [chart_key(self.catalog.name, told, number) for number in range(1, told.charts + 1)]
+        self.dropped |= {chart: why for chart in charts if self._is_waiting(chart)}
+        self.struck[told.post] = told.channel
 
     # ── What is new ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -471,6 +546,7 @@ class _Planner:
     def _fresh_key(self, incident: Incident) -> str:
         """A key for its full message: one is never used twice."""
         used = {key for row in self.rows.values() for key in (row.first_key, row.key)}
+        used |= {key for row in self.rows.values() if row.said for key in row.said.spent}
         number, phase = 1, OPEN[1:]
         while (key := incident_key(self.catalog.name, incident.id, phase)) in used:
             number += 1
@@ -487,39 +563,99 @@ class _Planner:
             story = raised.get(incident.id)
             row = story.told if story else self._row_of(incident)
             key = self._fresh_key(incident) if story else row.first_key
+            before, spent = self._retell(story, key, due) if story else (None, ())
             if not self._is_crowded(channel, due):
                 self.own_due[channel].append(due)
-                self.posts += self._tell(row, incident, key, key, channel, due)
+                self.posts += self._tell(row, incident, key, key, channel, due, before, spent)
             else:
-                post = kit.key(self.catalog.name, ROLLUP, channel, f"{due:%Y-%m-%dT%H}")
-                self.rollups[post] += self._tell(row, incident, key, post, channel, due)
-            if story is not None:
-                self._unasked(story)
-                self.changes.append(self._edit(story.told, moved_content(self.catalog, incident, severity)))
+                post = self._unused(kit.key(self.catalog.name, ROLLUP, channel, f"{due:%Y-%m-%dT%H}"))
+                self.rollups[post] += self._tell(row, incident, key, post, channel, due, before, spent)
+
+    def _retell(self, story: Story, key: str, due: dt.datetime) -> tuple[Before | None, tuple[str, ...]]:
+        """Let the message of a line that is told anew point there, or take it back when it has not left itself.
+
+        Returns:
+            how the line was, if it had left, and the keys of messages that were taken back.
+        """
+        told, before = story.told, story.said.before
+        self._unasked(story)
+        if self._is_waiting(told.key):
+            self._drop_message(told, f"It is {story.severity} by now, and told by itself.")
+            return (replace(before, post=key) if before is not None and before.key else None), _spent(story)
+        assert story.incident is not None
+        moved = self._edit(told, moved_content(self.catalog, story.incident, story.severity))
+        self.changes.append(replace(moved, not_before=due if due > self.now else None))
+        said = replace(story.said, before=None)
+        was = Before(said, key, "raised", self.now, due, told.key, told.post, told.channel, told.charts)
+        return was, said.spent
 
     def _is_crowded(self, channel: str, due: dt.datetime) -> bool:
         """Whether the channel has had its posts of this hour: of the clock's, and of the sixty minutes before."""
         near = [at for at in self.own_due[channel] if _hour(at) == _hour(due) or due - HOUR < at <= due]
         return len(near) >= self.alerts.per_hour
 
+    def _rollups(self) -> list[Intent]:
+        """The roll-ups that are new, with their threads; what others say by now of which a line was added or struck."""
+        made: list[Intent] = []
+        there = {post for post in self.known.posts if post.startswith(f"{self.catalog.name}:{ROLLUP}:")}
+        for post in (*self.rollups, *sorted(there - self.rollups.keys())):
+            thread = self.rollups.get(post, [])
+            if post not in there:
+                made += [self._rollup(post, thread), *thread]
+                continue
+            lines = self._lines_of(post)
+            if self._is_waiting(post) and not lines and post in self.struck:
+                self.emptied[post] = "Nothing is left to tell."
+            elif self._is_waiting(post) or thread or post in self.struck:
+                channel = thread[0].channel if thread else self.struck.get(post, "")
+                made += self._says_now(post, channel, self._rollup_content(lines), len(lines))
+            made += thread
+        return made
+
+    def _lines_of(self, post: str) -> list[DigestLine]:
+        stories = [self._story(row) for row in self.rows.values() if row.post == post]
+        return [
+            DigestLine(story.incident, self._about(story), "new") for story in stories if story.incident is not None
+        ]
+
+    def _rollup_content(self, lines: Sequence[DigestLine]) -> Content:
+        return rollup_content(self.catalog, sorted(lines, key=self._urgency), links=self._links(self.known.newest))
+
     def _rollup(self, post: str, thread: Sequence[Intent]) -> Intent:
-        """The roll-up of an hour, or what is made of it when more is added."""
-        lines = []
-        for row in self.rows.values():
-            story = self._story(row)
-            if row.post == post and story.incident is not None:
-                lines.append(DigestLine(story.incident, self._about(story), "new"))
-        content = rollup_content(self.catalog, sorted(lines, key=self._urgency), links=self._links(self.known.newest))
-        channel = thread[0].channel
-        if post in self.known.posts:
-            key = self._key(post, "edit", f"{len(lines)}-{content_hash(content)[:8]}")
-            return Intent(key, channel, "edit", post, content.text, content.blocks)
         held = [intent.not_before for intent in thread if intent.not_before is not None]
         not_before = min(held) if len(held) == len(thread) else None
-        return Intent(post, channel, text=content.text, blocks=content.blocks, not_before=not_before)
+        content = self._rollup_content(self._lines_of(post))
+        return Intent(post, thread[0].channel, text=content.text, blocks=content.blocks, not_before=not_before)
 
-    def _tell(self, row: Told, incident: Incident, key: str, post: str, channel: str, due: dt.datetime) -> list[Intent]:
-        """Its full message, a post or a reply in the thread of ``post``, and its chart."""
+    def _says_now(self, post: str, channel: str, content: Content, lines: int) -> list[Intent]:
+        """Let a post about many say something else: before it leaves, or by an edit."""
+        if self._is_waiting(post):
+            before = self.known.contents.get(post)
+            if before is None or content_hash(before) != content_hash(content):
+                self.rewritten[post] = content
+            return []
+        # Lines are struck and added: each edit has another number of one or the other.
+        struck = sum(row.was_dropped for row in self.rows.values())
+        key = self._key(post, "edit", f"{struck}-{lines}-{content_hash(content)[:8]}")
+        return [Intent(key, channel, "edit", post, content.text, content.blocks)]
+
+    def _tell(
+        self,
+        row: Told,
+        incident: Incident,
+        key: str,
+        post: str,
+        channel: str,
+        due: dt.datetime,
+        before: Before | None = None,
+        spent: tuple[str, ...] = (),
+    ) -> list[Intent]:
+        """Its full message, a post or a reply in the thread of ``post``, and its chart.
+
+        Args:
+            before: how it was, of what was told before.
+            spent: keys of its messages that were taken back.
+        """
         severity = self._severity(incident).name
         told = replace(
             row,
@@ -527,9 +663,10 @@ class _Planner:
             incident=incident.id, channel=channel, key=key, post=post, shown=key, day=incident.day, told_at=self.now,
             due_at=due, charts=0,
         )  # fmt: skip
-        renewed = Renewal(self.now, "raised") if row.form == "line" else None
-        standing = self._standing(incident, renewed)
-        first = Story(told, Said("open", severity, renewed=renewed), incident, True, False, "open", severity, standing)
+        renewed = Renewal(self.now, "raised") if before is not None else None
+        standing = self._standing_since(incident, renewed)
+        said = Said("open", severity, renewed=renewed, before=before, spent=spent)
+        first = Story(told, said, incident, True, False, "open", severity, standing)
         story = replace(first, said=all_said(self.alerts, first, self.now, key))
         picture = self._picture(story)
         content = incident_content(self.catalog, incident, self._about(story, chart=picture is not None))
@@ -561,13 +698,10 @@ class _Planner:
             channels[channel].append((DigestLine(incident, about, "new"), ""))
             reasons.add(channel)
         for story in stories:
-            if story.told.form != "line" or story.incident is None or story.is_snoozed:
-                continue
-            news, people = by_itself(self.alerts, story), by_people(story, self.known.decisions)
-            if news is not None or people:
-                line = DigestLine(story.incident, self._about(story), news or people[0][0])
+            line, is_reason = self._line(story)
+            if line is not None:
                 channels[story.told.channel].append((line, story.told.first_key))
-            if news is not None:
+            if is_reason:
                 reasons.add(story.told.channel)
         due: dict[str, list[tuple[DigestLine, str]]] = {}
         waiting: list[DigestLine] = []
@@ -583,20 +717,101 @@ class _Planner:
                 waiting += [line for line, _ in lines]
         return due, tuple(waiting)
 
-    def _digest_key(self, channel: str) -> str:
-        return kit.key(self.catalog.name, DIGEST, channel, self.today.isoformat())
+    def _line(self, story: Story) -> tuple[DigestLine | None, bool]:
+        """The line of a digest that says what happened to it, if anything did, and whether that is a reason for one."""
+        if story.told.form != "line" or story.incident is None or story.is_snoozed:
+            return None, False
+        news, people = by_itself(self.alerts, story), by_people(story, self.known.decisions)
+        if news is None and not people:
+            return None, False
+        return DigestLine(story.incident, self._about(story), news or people[0][0]), news is not None
 
-    def _tell_digest(self, channel: str, lines: Sequence[tuple[DigestLine, str]]) -> None:
+    def _digest_key(self, channel: str) -> str:
+        return self._unused(kit.key(self.catalog.name, DIGEST, channel, self.today.isoformat()))
+
+    def _unused(self, key: str) -> str:
+        """The key of a post about many, or another one where that post has been dropped."""
+        number, found = 1, key
+        while found in self.emptied or self._is_superseded(found):
+            number += 1
+            found = f"{key}:{number}"
+        return found
+
+    def _is_superseded(self, key: str) -> bool:
+        where = self.known.delivered.get(key)
+        return key in self.known.posts and where is not None and where.state == "superseded"
+
+    def _rewrite_digests(self, stories: Sequence[Story], kept: Sequence[Story]) -> dict[str, tuple[str, Change]]:
+        """Let digests that have not left say what is so by now, or nothing.
+
+        Returns:
+            ``first_key`` of what was told -> key of the digest that has a line of it, and what that says.
+        """
+        found: dict[str, tuple[str, Change]] = {}
+        for post in sorted(self.known.posts):
+            here = [s for s in stories if post in (s.told.post, self._waits_in(s))]
+            if not here or not self._is_waiting(post) or not post.startswith(f"{self.catalog.name}:{DIGEST}:"):
+                continue
+            lines: list[DigestLine] = []
+            is_wanted = False
+            for story in kept:
+                line, is_reason = None, False
+                if story.told.post == post and story.incident is not None and not self._why_not_leave(story):
+                    line, is_reason = DigestLine(story.incident, self._about(story), "new"), True
+                elif self._waits_in(story) == post:
+                    line, is_reason = self._line(story)
+                if line is not None:
+                    lines.append(line)
+                    found[story.told.first_key] = (post, line.what)
+                is_wanted |= is_reason
+            if is_wanted:
+                channel = here[0].told.channel
+                content = self._digest_content(self._day_of(post, here), channel, lines)
+                self._says_now(post, channel, content, len(lines))
+            else:
+                self.emptied[post] = "Nothing is left to tell."
+                found = {key: line for key, line in found.items() if line[0] != post}
+        return found
+
+    def _day_of(self, digest: str, stories: Iterable[Story]) -> dt.date:
+        """The morning of a digest: when what it tells was queued."""
+        begun = [
+            story.told.told_at
+            if story.told.post == digest or story.told.said is None or story.told.said.before is None
+            else story.told.said.before.at
+            for story in stories
+        ]
+        return today(self.alerts, min(begun))
+
+    def _edit_digests(self) -> None:
+        """Strike a line of today's digest that has left, when its message has not and must not."""
+        for post, channel in self.struck.items():
+            if post not in self.known.posts or post != self._digest_key(channel) or self._is_waiting(post):
+                continue
+            lines = []
+            for row in self.rows.values():
+                story, before = self._story(row), row.said.before if row.said else None
+                if story.incident is not None and row.form != "none" and row.post == post:
+                    lines.append(DigestLine(story.incident, self._about(story), "new"))
+                elif story.incident is not None and before is not None and not before.key and before.post == post:
+                    lines.append(DigestLine(story.incident, self._about(story), before.what))
+            content = self._digest_content(self.today, channel, lines)
+            self.changes += self._says_now(post, channel, content, len(lines))
+
+    def _digest_content(self, day: dt.date, channel: str, lines: Sequence[DigestLine]) -> Content:
         open_ = [i for i in self.incidents.values() if i.is_open]
         here = [i for i in open_ if self._channel(i, self._severity(i).name) == channel]
-        content = digest_content(
+        return digest_content(
             self.catalog,
-            self.today,
-            [line for line, _ in lines],
+            day,
+            sorted(lines, key=self._urgency),
             snoozed=sum(self._standing(i).snooze is not None for i in here),
             open_count=len(here),
             links=self._links(self.known.newest),
         )
+
+    def _tell_digest(self, channel: str, lines: Sequence[tuple[DigestLine, str]]) -> None:
+        content = self._digest_content(self.today, channel, [line for line, _ in lines])
         key = self._digest_key(channel)
         self.digests.append(Intent(key, channel, text=content.text, blocks=content.blocks, not_before=self.quiet))
         for line, first_key in lines:
@@ -708,7 +923,7 @@ class _Planner:
     ) -> Intent:
         """Its chart; in a thread about many it says of what."""
         return Intent(
-            self._key(told.key, CHART, told.charts + 1),
+            chart_key(self.catalog.name, told, told.charts + 1),
             told.channel,
             "upload",
             told.post,
@@ -749,13 +964,16 @@ class _Planner:
     def _channel(self, incident: Incident, severity: str) -> str:
         return route(self.catalog, incident, severity).channel or self.alerts.channel
 
-    def _standing(self, incident: Incident, renewed: Renewal | None = None) -> Standing:
-        """Where it stands; ``renewed`` makes it one to be acknowledged anew."""
+    def _standing(self, incident: Incident) -> Standing:
+        return self._with_snooze(incident, self.standings)
+
+    def _standing_since(self, incident: Incident, renewed: Renewal | None) -> Standing:
+        """Where it stands, when ``renewed`` made it one to be acknowledged anew, or nothing did."""
+        own = [d for d in self.known.decisions if self.names.get(d.incident, d.incident) == incident.id]
+        return self._with_snooze(incident, standings_of(own, self.names, {incident.id: renewed} if renewed else {}))
+
+    def _with_snooze(self, incident: Incident, standings: Mapping[str, Standing]) -> Standing:
         snooze = silence(self.snoozes, *silenced_as(self.catalog, incident), self.today)
-        standings = self.standings
-        if renewed is not None:
-            own = [d for d in self.known.decisions if self.names.get(d.incident, d.incident) == incident.id]
-            standings = standings_of(own, self.names, {incident.id: renewed})
         return replace(standings.get(incident.id, Standing()), snooze=snooze)
 
     def _importance(self, incident: Incident) -> tuple[int, float, str]:
@@ -766,6 +984,11 @@ class _Planner:
     def _urgency(self, line: DigestLine) -> tuple[int, float, str]:
         """As it was last told, for what is over has no score."""
         return place(self.alerts, line.about.severity), *self._importance(line.incident)[1:]
+
+
+def _spent(story: Story) -> tuple[str, ...]:
+    """Keys of its messages that were taken back, with that of the present one."""
+    return (*story.said.spent, story.told.key)
 
 
 def moved_content(catalog: Catalog, incident: Incident, severity: str) -> Content:

@@ -18,7 +18,7 @@ from health_pipeline.alerts import told as told_of
 from health_pipeline.alerts.decisions import history
 from health_pipeline.alerts.deliver import Delivery, deliver, left
 from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.plan import DIGEST, ROLLUP, Known, Plan, Ranked, plan
+from health_pipeline.alerts.plan import DIGEST, ROLLUP, Known, Plan, Ranked, chart_key, plan
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.alerts.told import Planned, Told
 from health_pipeline.alerts.trust import RECENT_DAYS, trust
@@ -158,7 +158,7 @@ def preview(
 
 
 class _OvertakenError(Exception):
-    """A message was sent while it was planned to take it back."""
+    """A message was sent while it was planned to take it back, or to let it say something else."""
 
 
 def _plan_and_queue(
@@ -200,6 +200,9 @@ def _plan_and_queue(
 def _queue(connection: sa.Connection, ecosystem: str, planned: Plan, mark: Planned) -> None:
     for key, why in planned.dropped.items():
         if not outbox.drop(connection, key, why):
+            raise _OvertakenError
+    for key, content in planned.rewritten.items():
+        if not outbox.rewrite(connection, key, content):
             raise _OvertakenError
     for intent in planned.intents:
         outbox.add(connection, intent, ecosystem=ecosystem)
@@ -270,9 +273,10 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
     decided = {d.incident for d in decisions if before is None or d.id > before.decision}
     here = {incident.id for incident in known.incidents}
     past, gone, ids = _past(sources, known.newest, [row for row in told if row.incident not in here], decided)
-    keys = {
-        key for row in told for key in (row.key, *((row.said.asked, row.said.since_key) if row.said else ())) if key
-    }
+    posts = told_of.posts_since(connection, catalog.name, (DIGEST, ROLLUP), now - OF_LATE)
+    delivered = told_of.delivered(connection, posts | {key for row in told for key in _followed(catalog, row)})
+    says = [row.shown for row in told if row.incident in gone and row.shown]
+    says += [key for key in posts if key in delivered and delivered[key].is_waiting]
     return replace(
         known,
         told=tuple(told),
@@ -280,10 +284,19 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
         gone=gone,
         ids=ids,
         decisions=tuple(decisions),
-        delivered=told_of.delivered(connection, keys),
-        posts=told_of.posts_since(connection, catalog.name, (DIGEST, ROLLUP), now - OF_LATE),
-        contents=told_of.contents(connection, [row.shown for row in told if row.incident in gone and row.shown]),
+        delivered=delivered,
+        posts=posts,
+        contents=told_of.contents(connection, says),
     ), decision
+
+
+def _followed(catalog: Catalog, row: Told) -> list[str]:
+    """Outbox keys by which it is seen how far what was told has come."""
+    said = row.said
+    keys = [row.key, *((said.asked, said.since_key) if said else ())]
+    if row.form == "line" and not row.finished:  # the charts of others follow their post, and are dropped with it
+        keys += [chart_key(catalog.name, row, number) for number in range(1, row.charts + 1)]
+    return [key for key in keys if key]
 
 
 def _past(

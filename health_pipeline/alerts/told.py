@@ -2,7 +2,7 @@
 
 One row per incident, for ever. Its message is either a post of its own (``own``) or a reply in the thread of a digest
 or a roll-up that has a line of it (``line``). ``none`` is an incident that would have been told and was not: somebody
-had snoozed it, or its post was taken back before it left.
+had snoozed it, or its message was taken back before it left.
 
 Planning reads this, and writes it in one transaction with the outbox (:mod:`.outbox`), under :func:`lock`: so there is
 never a message without its row, nor two planners that tell the same.
@@ -22,7 +22,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from health_pipeline.alerts.blocks import Content
-from health_pipeline.alerts.message import OPEN, incident_key
+from health_pipeline.alerts.message import OPEN, Change, incident_key
 from health_pipeline.alerts.outbox import OUTBOX
 from health_pipeline.alerts.outbox import State as DeliveryState
 from health_pipeline.alerts.standing import Renewal
@@ -92,6 +92,8 @@ class Said:
         charted: ``worsened_on`` as in the newest chart.
         asked: outbox key of the reply that said that it is overdue.
         renewed: since when it is to be acknowledged anew, and why; ``None`` for as before.
+        before: how it was before the post that says so, which may not have left yet; of what was told before.
+        spent: outbox keys of its messages that were taken back: a key is never used twice.
     """
 
     phase: Phase
@@ -107,6 +109,34 @@ class Said:
     asked: str = ""
     since_key: str = ""
     renewed: Renewal | None = None
+    before: Before | None = None
+    spent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Before:
+    """How a told incident was before a digest had a line of it, or before it got a post of its own: as long as that has
+    not left, it can be taken back.
+
+    Attributes:
+        said: what had been said; itself without ``before``.
+        post: outbox key of the digest, or of the new message.
+        what: what the digest says of it.
+        at: when that was queued, UTC.
+        due: the same, or the end of the quiet hours.
+        key, thread, channel, charts: of its former message in a thread, when it got a new one: outbox key of the
+            message and of the post above it, its channel, how many charts it had; else empty.
+    """
+
+    said: Said
+    post: str
+    what: Change
+    at: dt.datetime
+    due: dt.datetime
+    key: str = ""
+    thread: str = ""
+    channel: str = ""
+    charts: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,7 +178,7 @@ class Told:
 
     @property
     def was_dropped(self) -> bool:
-        """Its post was taken back before it left, or it vanished before it was told: its key is used up."""
+        """Its message was taken back before it left, or it vanished before it was told: its key is used up."""
         return self.form == "none" and self.phase == "retracted"
 
 
@@ -342,6 +372,10 @@ def _said(values: dict[str, Any]) -> Said:
     read: dict[str, Any] = {"since": dt.datetime.fromisoformat(values["since"])} if values["since"] else {}
     if renewed := values.get("renewed"):
         read["renewed"] = Renewal(dt.datetime.fromisoformat(renewed["at"]), renewed["why"])
+    read["spent"] = tuple(values.get("spent", ()))
+    if before := values.get("before"):
+        instants = {name: dt.datetime.fromisoformat(before[name]) for name in ("at", "due")}
+        read["before"] = Before(**before | instants | {"said": _said(before["said"])})
     return Said(**values | days | read)
 
 

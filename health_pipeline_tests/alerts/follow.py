@@ -160,7 +160,8 @@ class Desk:
             tuple(self.decisions),
             {key: Delivered(*self.state(row)) for key, row in self.rows.items()},
             frozenset(key for key in self.rows if ":digest:" in key or ":rollup:" in key),
-            {t.shown: self.content(t.key) for t in absent if t.incident in gone},
+            {t.shown: self.content(t.key) for t in absent if t.incident in gone}
+            | {key: Content(row.intent.text, row.intent.blocks) for key, row in self.rows.items() if not row.sent_at},
             pictures={i.id: PICTURE for i in newest} if self.draws else {},
         )
 
@@ -178,8 +179,12 @@ class Desk:
         self._deliver()
         made = self.plan()
         for key in made.dropped:
-            assert self.rows[key].sent_at is None, "what Slack has can't be dropped"
-            self.rows[key].dropped = True
+            assert self.state(self.rows[key])[0] == "pending", f"{key} can't be dropped"
+            self._drop(key)
+        for key, content in made.rewritten.items():
+            row = self.rows[key]
+            assert self.state(row)[0] == "pending", f"{key} can't say anything else"
+            row.intent = replace(row.intent, text=content.text, blocks=content.blocks)
         for intent in made.intents:
             assert intent.key not in self.rows, f"{intent.key} is used twice"
             kinds = {"post": (), "edit": ("post", "reply")}.get(intent.kind, ("post",))
@@ -190,6 +195,13 @@ class Desk:
         self.seen_decision = len(self.decisions)
         self._deliver()
         return list(made.intents)
+
+    def _drop(self, key: str) -> None:
+        """What waits is dropped, and what follows it with it."""
+        self.rows[key].dropped = True
+        for follower, row in self.rows.items():
+            if row.intent.of == key and self.state(row)[0] == "pending":
+                self._drop(follower)
 
     def _deliver(self) -> None:
         for row in self.rows.values() if self.connected else ():

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from health_pipeline.alerts import backlog, outbox
+from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.checks import delivery_result
 from health_pipeline.alerts.deliver import Delivery, deliver
 from health_pipeline.alerts.intent import Intent, Kind
@@ -278,6 +279,21 @@ def test_old_news_is_held_but_an_edit_keeps_a_sent_message_true_at_any_age(
         "a": "sent", "b": "held", "a2": "sent", "r": "held", "b2": "held", "quiet": "sent",
     }  # fmt: skip
     assert server.messages[0]["text"] == "Text of a2."
+
+
+def test_what_waits_can_be_written_anew_and_keeps_its_place(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, queue: Callable[..., Intent]
+) -> None:
+    queue("post", "a", of="")
+    queue("reply", "r")
+    queue("post", "b", of="")
+    with engine.begin() as connection:
+        assert outbox.rewrite(connection, "a", Content("Another text.", ()))
+        assert not outbox.rewrite(connection, "unknown", Content("Another text.", ()))
+    run(engine, slack)
+    with engine.begin() as connection:
+        assert not outbox.rewrite(connection, "b", Content("Another text.", ())), "Slack has it"
+    assert [message["text"] for message in server.messages] == ["Another text.", "Text of r.", "Text of b."]
 
 
 def test_what_is_not_true_any_more_can_be_dropped_while_it_waits(

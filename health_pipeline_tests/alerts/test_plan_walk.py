@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.decisions import counting, records_of, snoozes_of, standings_of
 from health_pipeline.alerts.hours import digest_at, quiet_until, today
 from health_pipeline.alerts.intent import Intent
@@ -186,6 +187,7 @@ class Walk(RuleBasedStateMachine):
         self._there_is_not_too_much_within_an_hour()
         self._what_is_snoozed_is_silent()
         self._what_is_past_before_it_left_never_leaves()
+        self._what_waits_about_many_tells_what_is_so()
         self._nobody_is_asked_for_what_is_done()
         self._whoever_acknowledged_has_seen_the_worst_of_it()
         self._nights_are_quiet()
@@ -275,7 +277,7 @@ class Walk(RuleBasedStateMachine):
             hour = row.due.replace(minute=0, second=0, microsecond=0)
             if row.intent.kind == "post" and ":incident:" in key and not row.dropped:
                 posts[row.intent.channel, hour] += 1
-            elif ":rollup:" in key and row.intent.kind == "post":
+            elif ":rollup:" in key and row.intent.kind == "post" and not row.dropped:
                 rollups[row.intent.channel, hour] += 1
         assert all(count <= ALERTS.per_hour for count in posts.values()), posts
         assert all(count == 1 for count in rollups.values()), rollups
@@ -296,13 +298,33 @@ class Walk(RuleBasedStateMachine):
                     assert wording.title(CATALOG, incident) not in intent.text + str(intent.blocks)
 
     def _what_is_past_before_it_left_never_leaves(self) -> None:
-        """No first post waits of what has ended, is gone, or is snoozed."""
+        """No message waits of what has ended, is gone, or is snoozed, and no line; nor a chart without its message."""
         desk = self.desk
         for told in desk.told.values():
-            if told.form == "own" and told.key == told.first_key and desk.rows[told.key].sent_at is None:
+            if told.form != "none" and desk.rows[told.key].sent_at is None:
                 incident = desk.record.get(told.incident)
                 assert incident is not None and incident.is_open, told.key
                 assert incident.day != desk.newest or self._standing(incident).snooze is None, told.key
+        for key, row in desk.rows.items():
+            if row.intent.kind == "upload" and not row.sent_at and not row.dropped:
+                assert not desk.rows[key.rpartition(":chart:")[0]].dropped, key
+
+    def _what_waits_about_many_tells_what_is_so(self) -> None:
+        """A digest or roll-up that has not left has a line of each message in its thread, none of what is silent."""
+        desk = self.desk
+        live = [told for told in desk.told.values() if told.form != "none"]
+        silent = {wording.title(CATALOG, i) for i in desk.known().incidents if i.is_open and self._standing(i).snooze}
+        for key, row in desk.rows.items():
+            if ":incident:" in key or row.intent.kind != "post" or row.dropped or row.sent_at:
+                continue
+            says = as_plain_text(Content("", row.intent.blocks))
+            here = {wording.title(CATALOG, desk.record[told.incident]) for told in live if told.post == key}
+            assert all(title in says for title in here), key
+            changed = [told for told in live if told.said and told.said.before and told.said.before.post == key]
+            assert here or changed, f"{key} tells nothing"
+            assert not any(title in says for title in silent - here), key
+            if ":rollup:" in key:
+                assert says.startswith(f"{sum(told.post == key for told in live)} more incident"), says
 
     def _nobody_is_asked_for_what_is_done(self) -> None:
         """No reply waits that says overdue of what is acknowledged, assigned, judged, snoozed or over."""
@@ -343,9 +365,12 @@ class Walk(RuleBasedStateMachine):
     def _digests_tell_something_once_a_day(self) -> None:
         posts = [(key, row.intent) for key, row in self.desk.rows.items() if ":digest:" in key]
         posts = [(key, intent) for key, intent in posts if intent.kind == "post"]
+        days = Counter((row.intent.channel, re.sub(r":\d$", "", key)) for key, row in self.desk.rows.items()
+                       if ":digest:" in key and row.intent.kind == "post" and not row.dropped)  # fmt: skip
+        assert all(count == 1 for count in days.values()), days
         for key, intent in posts:
             assert "calm morning" not in str(intent.blocks)
-            day = dt.date.fromisoformat(key[-10:])
+            day = dt.date.fromisoformat(re.sub(r":\d$", "", key)[-10:])
             assert self.desk.rows[key].queued_at >= digest_at(ALERTS, day)
             assert today(ALERTS, self.desk.rows[key].queued_at) == day
 

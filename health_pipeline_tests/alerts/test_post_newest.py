@@ -105,6 +105,46 @@ def test_without_a_token_everything_is_planned_and_waits(
     assert {entry.state for entry in backlog.entries(engine)} == {"pending"}
 
 
+def test_a_digest_that_waited_says_what_is_so_when_it_leaves(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, server: FakeSlack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def draw(incident: Incident) -> Picture:
+        return Picture(PNG, "A series falls.", f"{incident.unit}.png")
+
+    def pass_at(now: dt.datetime) -> None:
+        refresh(catalog, record.sources, state_url, draw=draw, now=now)
+
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    monkeypatch.setenv("SLACK_API_URL", server.url)
+    cleo = fall("Cleo")
+    record.judge(DAY, ADA, BOB, cleo, scores=P3)
+    pass_at(MORNING)
+    record.judge(DAY, fall("Ada", state="recovered", ended=DAY), BOB, cleo, scores=P3)
+    pass_at(MORNING + HOUR)
+    record.judge(DAY, fall("Ada", state="recovered", ended=DAY), BOB, scores={BOB.id: P3})  # Cleo has vanished
+    pass_at(MORNING + 2 * HOUR)
+    monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
+    pass_at(MORNING + 2 * HOUR)
+    digest, bob, chart = server.messages
+    assert "1 new · 1 open" in shown(digest)
+    assert all("Ada" not in shown(message) and "Cleo" not in shown(message) for message in server.messages)
+    assert "Bob: statements filed" in shown(bob) and chart["files"][0]["name"].startswith("Bob")
+    assert backlog.counts(engine)["superseded"] >= 4
+    assert preview(catalog, record.sources, state_url, now=MORNING + 2 * HOUR).is_empty
+
+
+def test_a_digest_of_which_nothing_is_left_never_leaves(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None
+) -> None:
+    record.judge(DAY, ADA, scores=P3)
+    refresh(catalog, record.sources, state_url, now=MORNING)
+    record.judge(DAY, fall("Ada", state="recovered", ended=DAY), BOB, scores={BOB.id: P3})
+    refresh(catalog, record.sources, state_url, now=MORNING + HOUR)
+    waits = [entry.intent.key for entry in backlog.entries(engine, state="pending")]
+    assert waits == ["eu_dsa:incident:bob-statements-2025-07-03:open", "eu_dsa:digest:#ecosystem-health:2025-07-04:2"]
+
+
 def test_an_empty_record_is_no_error(catalog: Catalog, record: Record, state_url: str, alone: None) -> None:
     posted = refresh(catalog, record.sources, state_url)
     assert (posted.newest, posted.plan.is_empty) == (None, True)
@@ -250,8 +290,8 @@ class PlannedAtOnce:
 
 
 UNITS = [f"Unit{n}" for n in range(8)]
-QUEUED_ONCE = [[0, 0, 9], *[[0, 0, 12]] * 3]
-"""Three posts, a roll-up and five replies; then edits, replies and a digest."""
+QUEUED_ONCE = [[0, 0, 9], *[[0, 0, 11]] * 3]
+"""Three posts, a roll-up and five replies; then eight edits and three replies: no digest of lines that nobody read."""
 
 
 def planned_at_once(record: Path, url: str) -> PlannedAtOnce:

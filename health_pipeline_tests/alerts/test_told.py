@@ -17,12 +17,16 @@ from health_pipeline.alerts.blocks import Message
 from health_pipeline.alerts.message import About, incident_content, incident_key
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.alerts.standing import Renewal
-from health_pipeline.alerts.told import Planned, Said, Told
+from health_pipeline.alerts.told import Before, Planned, Said, Told
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import MIGRATIONS, open_state, reading
 from health_pipeline_tests.alerts.follow import DAY, NOON, ONE_DAY, fall, hole, kinds, with_alerts
 from health_pipeline_tests.alerts.record import Record
 
+BEFORE = Before(
+    Said("recovered", "P2", DAY, since=NOON, renewed=Renewal(NOON, "raised"), spent=("key:2",)),
+    "digest", "worsening", NOON, NOON + dt.timedelta(hours=8), "key", "thread", "C0ONE", 2,
+)  # fmt: skip
 ROW = Told(
     "eu_dsa:incident:a:open",
     "a-statements-2025-07-03",
@@ -51,6 +55,8 @@ ROW = Told(
         "asked",
         "anew",
         Renewal(NOON, "reopened"),
+        BEFORE,
+        ("key:3", "key:4"),
     ),
     "0" * 64,
     3,
@@ -99,10 +105,10 @@ def test_what_was_told_before_it_was_kept_when_it_is_to_be_acknowledged_anew_is_
     with engine.begin() as connection:
         told.write(connection, "eu_dsa", [ROW])
         said = json.loads(connection.execute(sa.select(told.TOLD.c.said)).scalar() or "")
-        old = {name: value for name, value in said.items() if name not in ("since_key", "renewed")}
+        old = {name: value for name, value in said.items() if name not in ("since_key", "renewed", "before", "spent")}
         connection.execute(told.TOLD.update().values(said=json.dumps(old)))
         (found,) = told.read(connection, "eu_dsa")
-    assert found.said == replace(ROW.said or Said("open", ""), since_key="", renewed=None)
+    assert found.said == replace(ROW.said or Said("open", ""), since_key="", renewed=None, before=None, spent=())
 
 
 def test_the_database_refuses_a_told_incident_without_a_message(engine: sa.Engine) -> None:
