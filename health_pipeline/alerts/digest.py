@@ -46,6 +46,7 @@ def digest_content(
     *,
     snoozed: int,
     open_count: int,
+    is_late: bool = False,
     more: int = 0,
     links: Mapping[str, str] | None = None,
 ) -> Content:
@@ -56,10 +57,11 @@ def digest_content(
         lines: the most important first; of each group so many are shown as there is room for.
         snoozed: incidents that are silent.
         open_count: incidents that are open, the silent ones included.
+        is_late: it comes so late that it is no morning digest any more.
         more: incidents that would be lines, and are not among ``lines``.
         links: label -> http(s) URL, the most useful first.
     """
-    title = f"Morning digest, {day.day} {day:%B}"
+    title = f"{'Digest' if is_late else 'Morning digest'}, {day.day} {day:%B}"
     usable = kit.web_links(links or {})
     groups = {name: [line for line in lines if line.what in changes] for name, changes in _GROUPS.items()}
     happened = [f"{len(group):,} {name.lower()}" for name, group in groups.items() if group]

@@ -70,6 +70,8 @@ RENAMED = dt.timedelta(days=14)
 PROMPT = dt.timedelta(minutes=10)
 """Who got a message so soon after it was due, got it when it was due."""
 HOUR = dt.timedelta(hours=1)
+LATE = dt.timedelta(hours=3)
+"""A digest that leaves so long after its hour is not called one of the morning."""
 
 
 @dataclass(frozen=True)
@@ -765,8 +767,9 @@ class _Planner:
                     found[story.told.first_key] = (post, line.what)
                 is_wanted |= is_reason
             if is_wanted:
-                channel = here[0].told.channel
-                content = self._digest_content(self._day_of(post, here), channel, lines)
+                channel, day = here[0].told.channel, self._day_of(post, here)
+                self.times.append(digest_at(self.alerts, day) + LATE)
+                content = self._digest_content(day, channel, lines)
                 self._says_now(post, channel, content, len(lines))
             else:
                 self.emptied[post] = "Nothing is left to tell."
@@ -807,6 +810,7 @@ class _Planner:
             sorted(lines, key=self._urgency),
             snoozed=sum(self._standing(i).snooze is not None for i in here),
             open_count=len(here),
+            is_late=max(self.now, self.quiet or self.now) >= digest_at(self.alerts, day) + LATE,
             links=self._links(self.known.newest),
         )
 

@@ -66,6 +66,11 @@ def test_digests_and_roll_ups_are_as_they_were_last_looked_at(ecosystem: str) ->
     assert recorded == {f"{name}-{ecosystem}" for name in told}
 
 
+def test_a_late_digest_is_not_called_one_of_the_morning(catalog: Catalog) -> None:
+    content = digest_content(catalog, MORNING, [line("new")], snoozed=0, open_count=1, is_late=True)
+    assert said(content)[0] == "Digest, 4 July" and content.text.startswith("Digest, 4 July: 1 new")
+
+
 def test_a_digest_tells_what_is_new_what_changed_and_what_ended(catalog: Catalog) -> None:
     lines = [
         line("worsening", state="worsening"),

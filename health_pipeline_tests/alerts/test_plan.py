@@ -117,6 +117,43 @@ def test_a_digest_comes_once_a_day_and_not_at_all_when_there_is_nothing_to_tell(
     assert kinds(here.follow())[0] == ("post", f"digest:{MAIN}:2025-07-05")
 
 
+@pytest.mark.parametrize(
+    ("after", "quiet", "title"),
+    [
+        (179 * MINUTE, None, "Morning digest, 4 July"),
+        (180 * MINUTE, None, "Digest, 4 July"),
+        (0 * MINUTE, QuietHours(start=dt.time(8), end=dt.time(11, 29)), "Morning digest, 4 July"),
+        (0 * MINUTE, QuietHours(start=dt.time(8), end=dt.time(11, 30)), "Digest, 4 July"),
+    ],
+)
+def test_a_digest_that_leaves_late_is_none_of_the_morning(
+    catalog: Catalog, after: dt.timedelta, quiet: QuietHours | None, title: str
+) -> None:
+    here = desk(catalog, quiet_hours=quiet)
+    here.now = MORNING + after
+    here.happens(fall("Ada"), score=P3)
+    here.follow()
+    assert here.says(digest(MORNING.date())).splitlines()[0] == title
+
+
+def test_a_digest_that_waited_for_hours_is_none_of_the_morning_any_more(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.connected = False
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    assert here.says(digest(MORNING.date())).startswith("Morning digest, 4 July")
+    assert here.plan().next_at == MORNING + 3 * HOUR
+    here.follow(hours=3)
+    assert here.says(digest(MORNING.date())).startswith("Digest, 4 July")
+    here.connected = True
+    here.follow()
+    here.happens(fall("Bob"), score=P3)
+    here.now = MORNING + ONE_DAY
+    here.follow()
+    assert here.says(digest(MORNING.date() + ONE_DAY)).startswith("Morning digest, 5 July")
+
+
 def test_each_channel_has_its_own_digest(catalog: Catalog) -> None:
     here = desk(catalog, routes=(Route(units=("Ada",), channel=OPS),))
     here.happens(fall("Ada"), fall("Bob"), score=P3)
