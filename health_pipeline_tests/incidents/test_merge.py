@@ -1,4 +1,4 @@
-"""Shifts that are views of one event are one incident, with root, identity and life; so is a hole in the data."""
+"""Shifts that are views of one event are one incident, with root, identity and life."""
 
 from __future__ import annotations
 
@@ -6,80 +6,32 @@ import dataclasses
 import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents.group import ABSORB_DAYS
-from health_pipeline.incidents.holes import COMPLETE_DAYS
 from health_pipeline.incidents.links import TOGETHER_DAYS
 from health_pipeline.incidents.merge import EVENT_DAYS, REMEMBERED_DAYS, UNJUDGED_DAYS, WORSE_DAYS, advance
 from health_pipeline.incidents.model import (
-    INCIDENTS,
-    Contribution,
-    Estimate,
-    Explanation,
     Incident,
-    Member,
     Reach,
-    Suspect,
-    from_table,
-    to_table,
 )
 from health_pipeline.incidents.root import CARRIED
-from health_pipeline.stats.delivery import Finding
+from health_pipeline_tests.incidents.days import CATALOG, MARKET, START, TOTAL, Row, day, only, shift
 
-CATALOG = load_catalog("eu_dsa")
-MARKET = load_catalog("marketplace")
-START = dt.date(2025, 3, 3)
-TOTAL = "statements|platform=Ada"
 ADS = "statements_by_category|platform=Ada|category=ADS"
 BUYS = "statements_by_category|platform=Ada|category=BUYS"
 ADS_SHARE = "category_share|platform=Ada|category=ADS"
 AUTOMATION = "automated_detection_rate|platform=Ada"
 BOB = "statements|platform=Bob"
-Row = dict[str, Any]
-COMPLETE: list[Finding] = ["complete"]
-
-
-def day(number: int) -> dt.date:
-    return START + dt.timedelta(days=number)
-
-
-def shift(series: str, onset: int = 0, change: float = -0.5, expected: float = 1_000.0, **more: Any) -> Row:
-    """A row of the shifts table, reported on the day of its onset unless ``reported`` says otherwise.
-
-    ``uncertain`` widens the onset's interval by so many days on both sides, ``off`` that of the change.
-    """
-    metric, segment = series.split("|", 1)
-    uncertain, off = more.pop("uncertain", 0), more.pop("off", 0.05)
-    conditions = dict(part.split("=") for part in segment.split("|") if part)
-    row = {
-        "series": series, "metric": metric, "segment": segment,
-        "unit": conditions.get("platform") or conditions.get("market") or "all", "kind": "level", "state": "ongoing",
-        "direction": "up" if change > 0 else "down", "reported_on": day(more.pop("reported", onset)),
-        "onset": day(onset), "onset_low": day(onset - uncertain), "onset_high": day(onset + uncertain), "ended": None,
-        "days": 3, "expected": expected, "observed": expected * (1 + change), "change": change,
-        "change_low": change - off, "change_high": change + off, "numerator": expected * (1 + change),
-        "denominator": None, "excess": expected * change, "q_value": 1e-4, "tested": 100,
-    }  # fmt: skip
-    return row | more
 
 
 def market(series: str, excess: float, expected: float = 100.0, **more: Any) -> Row:
     """A shift in the marketplace, by what it counts too many of."""
     return shift(series, change=excess / expected, expected=expected, **more)
-
-
-def delivery(unit: str, finding: Finding, since: int | None = None, volume: float | None = 100.0) -> Row:
-    return {
-        "table": "statements", "unit": unit, "finding": finding,
-        "incomplete_since": None if since is None else day(since), "expected": 100.0,
-        "volume": None if finding in ("missing", "retired") else volume,
-    }  # fmt: skip
 
 
 def live(
@@ -96,11 +48,6 @@ def live(
         active = {key: row for key, row in active.items() if row["state"] in ("new", "ongoing")}
         lived[number] = incidents
     return lived
-
-
-def only(incidents: Sequence[Incident]) -> Incident:
-    assert len(incidents) == 1, [i.id for i in incidents]
-    return incidents[0]
 
 
 def states(lived: Mapping[int, list[Incident]]) -> list[str]:
@@ -461,146 +408,3 @@ def test_on_any_history_every_shift_is_in_one_incident_and_the_order_does_not_ma
                     assert merged.get(home, home) == incident.id or home in merged
                     homes[m.series, m.reported_on] = incident.id
         before = today
-
-
-# Holes in the data
-
-
-def holes(findings: Sequence[Finding], unit: str = "Ada") -> list[list[Incident]]:
-    """Incidents of each day of a unit's findings."""
-    lived: list[list[Incident]] = []
-    incidents: list[Incident] = []
-    since: int | None = None
-    for number, finding in enumerate(findings):
-        since = None if finding == "complete" else number if since is None else since
-        rows = [
-            delivery(unit, finding, since, volume=150.0 if finding == "backlog" else 30.0),
-            delivery("Zoe", "complete"),  # else nobody delivered, and the source were late
-        ]
-        incidents = advance(CATALOG, day(number), incidents, [], rows, ())
-        lived.append(incidents)
-    return lived
-
-
-def test_a_hole_is_one_incident_from_its_first_day_to_the_end_of_its_backlog() -> None:
-    findings: list[Finding] = [
-        "complete", "empty", "missing", "partial", "complete", "complete", "backlog", "backlog",
-        *COMPLETE * (COMPLETE_DAYS + 1),
-    ]  # fmt: skip
-    lived = holes(findings)
-    assert lived[0] == []
-    told = [only(incidents) for incidents in lived[1:-1]]
-    assert {(i.id, i.onset, i.kind, i.family) for i in told} == {
-        ("ada-delivery-2025-03-04", day(1), "data", "delivery")
-    }
-    assert [i.shape for i in told[:7]] == ["empty", "missing", "partial", "partial", "partial", "backlog", "backlog"]
-    assert [i.state for i in told] == ["new", *["ongoing"] * (len(told) - 2), "recovered"]
-    assert told[-1].ended == told[-1].day == day(6 + 1 + COMPLETE_DAYS)
-    assert told[-1].last_reported == day(7)
-    assert lived[-1] == []
-
-
-def test_the_numbers_of_a_hole_are_what_came_against_what_was_expected() -> None:
-    missing, partial, backlog = (only(i) for i in holes(["missing", "partial", "backlog"]))
-    assert (missing.observed, missing.expected, missing.change, missing.direction) == (0.0, 100.0, -1.0, "down")
-    assert partial.change == pytest.approx(-0.7)
-    assert partial.excess == -70.0
-    assert (backlog.change, backlog.direction) == (0.5, "up")
-    assert missing.members == ()
-
-
-def test_a_hole_that_never_ends_settles_when_its_unit_retires_and_is_told_once() -> None:
-    missing, retired = cast("list[Finding]", ["missing"]), cast("list[Finding]", ["retired"])
-    lived = holes(missing * 4 + retired * 3)
-    assert [only(i).state for i in lived[:5]] == ["new", "ongoing", "ongoing", "ongoing", "settled"]
-    assert lived[5:] == [[], []]
-
-
-def test_a_hole_of_a_unit_long_retired_or_complete_is_no_incident() -> None:
-    assert holes(["complete", "complete"]) == [[], []]
-    assert holes(["retired"]) == [[]]
-
-
-def test_holes_of_two_units_are_two_incidents_and_none_merges_with_a_shift() -> None:
-    rows = [delivery("Ada", "missing", 0), delivery("Bob", "empty", 0, volume=1.0)]
-    found = advance(CATALOG, day(0), [], [shift(TOTAL)], rows, ())
-    assert [(i.kind, i.unit) for i in found] == [("data", "Ada"), ("data", "Bob"), ("shift", "Ada")]
-    again = advance(CATALOG, day(1), found, [shift(TOTAL)], rows, ())
-    assert [i.id for i in again] == [i.id for i in found]
-
-
-def test_a_hole_that_was_under_way_before_we_looked_began_when_it_began() -> None:
-    rows = [delivery("Ada", "missing", 2), delivery("Zoe", "complete")]
-    found = only(advance(CATALOG, day(9), [], [], rows, ()))
-    assert (found.onset, found.first_reported) == (day(2), day(9))
-
-
-def test_a_silence_of_the_whole_source_begins_no_hole_and_ends_none() -> None:
-    one = advance(CATALOG, day(0), [], [], [delivery("Ada", "missing", 0), delivery("Bob", "complete")], ())
-    both = advance(CATALOG, day(1), one, [], [delivery("Ada", "missing", 0), delivery("Bob", "missing", 1)], ())
-    assert [(i.id, i.state) for i in both] == [("ada-delivery-2025-03-03", "ongoing")]
-
-
-def test_holes_of_two_tables_of_one_unit_are_two_incidents() -> None:
-    rows = [
-        delivery("VN", "missing", since=0) | {"table": table} for table in ("content_stats", "orders")
-    ] + [delivery("ID", "complete") | {"table": table} for table in ("content_stats", "orders")]  # fmt: skip
-    found = advance(MARKET, day(0), [], [], rows, ())
-    assert [(i.unit, i.table, i.shape) for i in found] == [
-        ("VN", "content_stats", "missing"),
-        ("VN", "orders", "missing"),
-    ]
-    assert len({i.id for i in found}) == 2
-    rows[0] = delivery("VN", "complete") | {"table": "content_stats"}
-    tables = {i.table: i.state for i in advance(MARKET, day(COMPLETE_DAYS), found, [], rows, ())}
-    assert tables == {"content_stats": "recovered", "orders": "ongoing"}
-
-
-def test_a_table_that_is_late_for_every_market_is_no_markets_hole() -> None:
-    rows = [delivery(unit, "complete") | {"table": "orders"} for unit in ("ID", "TH")]
-    rows += [delivery(unit, "missing", since=0) | {"table": "surveys"} for unit in ("ID", "TH")]
-    assert advance(MARKET, day(0), [], [], rows, ()) == []
-    rows[-1] = delivery("TH", "complete") | {"table": "surveys"}
-    assert [(i.unit, i.table) for i in advance(MARKET, day(0), [], [], rows, ())] == [("ID", "surveys")]
-
-
-# On disk
-
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-NUMBER = st.floats(allow_nan=False)
-DATE = st.dates(dt.date(1970, 1, 2), dt.date(2200, 1, 1))
-MEMBER = st.builds(
-    Member, TEXT, TEXT, TEXT, DATE, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, DATE, TEXT
-)  # fmt: skip
-ESTIMATE = st.builds(Estimate, NUMBER, NUMBER, NUMBER)
-EXPLANATION = st.builds(
-    Explanation, TEXT, TEXT, ESTIMATE, st.none() | ESTIMATE, st.none() | ESTIMATE,
-    st.lists(st.builds(Contribution, TEXT, ESTIMATE, NUMBER), max_size=2).map(tuple), DATE, DATE,
-)  # fmt: skip
-STORED = st.builds(
-    Incident,
-    day=DATE, id=TEXT, kind=st.sampled_from(["shift", "data"]), family=TEXT, unit=TEXT,
-    state=st.sampled_from(["new", "ongoing", "recovered", "settled"]), first_reported=DATE, last_reported=DATE,
-    headline_reported=DATE, onset=DATE, onset_low=DATE, onset_high=DATE, series=TEXT, metric=TEXT, segment=TEXT,
-    shape=TEXT, direction=TEXT, expected=NUMBER, observed=NUMBER, change=NUMBER, change_low=NUMBER, change_high=NUMBER,
-    excess=NUMBER, q_value=NUMBER, tested=st.integers(0, 2**31 - 1), ended=st.none() | DATE,
-    members=st.lists(MEMBER, max_size=3).map(tuple), events=st.lists(TEXT, max_size=3).map(tuple),
-    worse_beyond=NUMBER, worsened_on=st.none() | DATE, merged_into=TEXT,
-    reach=st.builds(Reach, st.integers(0, 9), st.integers(0, 9), st.lists(TEXT, max_size=2).map(tuple),
-                    st.none() | NUMBER, TEXT),
-    explanation=st.none() | EXPLANATION,
-    suspects=st.lists(st.builds(Suspect, st.sampled_from(["volume", "policy"]), TEXT), max_size=2).map(tuple),
-)  # fmt: skip
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(STORED, max_size=4))
-def test_an_incident_comes_back_from_a_table_as_it_went(incidents: list[Incident]) -> None:
-    table = to_table(incidents)
-    assert table.schema == INCIDENTS
-    assert from_table(table) == incidents
-
-
-def test_the_columns_are_the_fields() -> None:
-    assert INCIDENTS.names == [field.name for field in dataclasses.fields(Incident)]
