@@ -9,9 +9,7 @@ import pytest
 
 from health_pipeline.incidents.holes import COMPLETE_DAYS
 from health_pipeline.incidents.merge import advance
-from health_pipeline.incidents.model import (
-    Incident,
-)
+from health_pipeline.incidents.model import Incident
 from health_pipeline.stats.delivery import Finding
 from health_pipeline_tests.incidents.days import CATALOG, MARKET, TOTAL, Row, day, only, shift
 

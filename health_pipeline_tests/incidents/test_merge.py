@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 from health_pipeline.incidents.group import ABSORB_DAYS
 from health_pipeline.incidents.links import TOGETHER_DAYS
 from health_pipeline.incidents.merge import EVENT_DAYS, REMEMBERED_DAYS, UNJUDGED_DAYS, WORSE_DAYS, advance
-from health_pipeline.incidents.model import (
-    Incident,
-    Reach,
-)
+from health_pipeline.incidents.model import Incident, Reach
 from health_pipeline.incidents.root import CARRIED
 from health_pipeline_tests.incidents.days import CATALOG, MARKET, START, TOTAL, Row, day, only, shift
 
