@@ -211,10 +211,7 @@ def _scores(found: Mapping[str, Sequence[Stated]]) -> list[str]:
         [f"Brier score, {who}", *(f"{np.mean([brier(t, who) for t in twins]):.5f}" for twins in found.values())]
         for who in (PROGRAM, PRIOR, ONE)
     ]
-    rows += [
-        [f"the program's less than of {who}, by", *(_less(twins, who) for twins in found.values())]
-        for who in (PRIOR, ONE)
-    ]
+    rows += [[f"lower than with {who}, by", *(_less(twins, who) for twins in found.values())] for who in (PRIOR, ONE)]
     for who in (PROGRAM, PRIOR):
         errors = [calibration_error(twins, who) for twins in found.values()]
         rows.append([
