@@ -17,8 +17,10 @@ from health_pipeline.alerts import outbox
 from health_pipeline.alerts import told as told_of
 from health_pipeline.alerts.decisions import history
 from health_pipeline.alerts.deliver import Delivery, deliver, left
+from health_pipeline.alerts.keys import DIGEST, ROLLUP, chart_key
+from health_pipeline.alerts.known import Known, Ranked
 from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.plan import DIGEST, ROLLUP, Known, Plan, Ranked, chart_key, plan
+from health_pipeline.alerts.plan import Plan, plan
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.alerts.told import Planned, Told
 from health_pipeline.alerts.trust import RECENT_DAYS, trust

@@ -10,8 +10,9 @@ from typing import Any
 from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.intent import Intent
+from health_pipeline.alerts.known import Known, Ranked
 from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.plan import Known, Plan, Ranked, plan
+from health_pipeline.alerts.plan import Plan, plan
 from health_pipeline.alerts.standing import By, silenced_as
 from health_pipeline.alerts.told import Delivered, Told
 from health_pipeline.catalog.alerts import Alerts

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from health_pipeline.alerts.hours import digest_at, quiet_until, today
-from health_pipeline.alerts.plan import Withheld
+from health_pipeline.alerts.telling import Withheld
 from health_pipeline.catalog.alerts import Alerts, Digest, QuietHours, Route, Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline_tests.alerts.follow import (

@@ -21,9 +21,11 @@ from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.decisions import counting, records_of, snoozes_of, standings_of
 from health_pipeline.alerts.hours import digest_at, quiet_until, today
 from health_pipeline.alerts.intent import Intent
+from health_pipeline.alerts.keys import content_hash
 from health_pipeline.alerts.message import About, incident_content
-from health_pipeline.alerts.plan import Plan, content_hash, route
+from health_pipeline.alerts.plan import Plan
 from health_pipeline.alerts.select import newsworthy
+from health_pipeline.alerts.situation import route
 from health_pipeline.alerts.standing import Standing, TrackRecord, silence, silenced_as
 from health_pipeline.catalog.alerts import Alerts, Digest, QuietHours, Route, Severity
 from health_pipeline.catalog.loader import load_catalog
