@@ -15,7 +15,7 @@ from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.plan import Plan, plan
 from health_pipeline.alerts.standing import By, silenced_as
 from health_pipeline.alerts.told import Delivered, Told
-from health_pipeline.catalog.alerts import Alerts
+from health_pipeline.catalog.alerts import Alerts, Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident
 from health_pipeline_tests.alerts.by_hand import data_incident, incident
@@ -232,3 +232,40 @@ def kinds(intents: Iterable[Intent]) -> list[tuple[str, str]]:
 
 def texts(intents: Sequence[Intent]) -> str:
     return "\n".join(as_plain_text(Content(i.text, i.blocks)) for i in intents if i.blocks)
+
+
+MAIN, OPS = "#ecosystem-health", "C0OPS"
+OWNER = "trust-and-safety-analytics"
+
+IN_AN_HOUR = (
+    Severity(name="P1", minimum_score=10, at_once=True, acknowledge_within_minutes=60),
+    Severity(name="P2", minimum_score=5),
+    Severity(name="P3"),
+)
+NO_HURRY = (Severity(name="P1", minimum_score=10, at_once=True), *IN_AN_HOUR[1:])
+BOTH_AT_ONCE = (NO_HURRY[0], Severity(name="P2", at_once=True))
+"""P2 is told at once too, and only P1 is critical."""
+BOTH_AT_ONCE_OF_THREE = (NO_HURRY[0], Severity(name="P2", minimum_score=5, at_once=True), NO_HURRY[2])
+
+
+def desk(catalog: Catalog, **alerts: Any) -> Desk:
+    """A desk with these settings; nobody has to acknowledge anything unless they say so."""
+    return Desk(with_alerts(catalog, **{"severities": NO_HURRY} | alerts))
+
+
+def key(name: str, onset: dt.date = DAY) -> str:
+    """Of the message about a :func:`fall`."""
+    return f"eu_dsa:incident:{name.lower()}-statements-{onset}:open"
+
+
+def digest(day: dt.date, channel: str = MAIN) -> str:
+    """Its key."""
+    return f"eu_dsa:digest:{channel}:{day}"
+
+
+def id_of(name: str) -> str:
+    return f"{name.lower()}-statements-{DAY}"
+
+
+def snooze(here: Desk, name: str, days: int = 2, scope: str = "here") -> None:
+    here.decides("snooze", id_of(name), scope=scope, until=here.now.date() + days * ONE_DAY)
