@@ -196,6 +196,21 @@ def here(*arguments: str, stdin: str = "", **environment: str) -> subprocess.Com
     )
 
 
+def wait_for(
+    happened: Callable[[], object],
+    seconds: float = 60.0,
+    *,
+    at_work: subprocess.Popen[str] | subprocess.Popen[bytes] | None = None,
+    every: float = 0.01,
+) -> None:
+    """Until something has happened; fails when it takes too long, or when the process that is to do it has ended."""
+    give_up = time.monotonic() + seconds
+    while not happened():
+        assert at_work is None or at_work.poll() is None, f"the process has ended with {at_work.returncode}"
+        assert time.monotonic() < give_up, f"it did not happen in {seconds:g} s"
+        time.sleep(every)
+
+
 def scaled(rows: pa.Table, factor: float, attribute: str | None = None) -> pa.Table:
     """Rows with more or fewer statements, in all attributes or in one."""
     numbers = pc.cast(pc.round(pc.multiply(pc.cast(rows["statements"], pa.float64()), factor)), pa.int64())

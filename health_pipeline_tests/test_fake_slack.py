@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from slack_sdk.webhook import WebhookClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from health_pipeline_tests.conftest import wait_for
 from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, BOT, SIGNING_SECRET, TOKEN, FakeSlack, sign, signed
 from health_pipeline_tests.slack_limits import invalid_blocks
 
@@ -40,13 +41,6 @@ def refused(call: Any, **arguments: Any) -> str:
     with pytest.raises(SlackApiError) as raised:
         call(**arguments)
     return str(raised.value.response.get("error"))
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def plain(text: str) -> dict[str, Any]:

@@ -45,16 +45,10 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident
 from health_pipeline.storage.state import open_state
 from health_pipeline_tests.alerts.by_hand import data_incident, incident
+from health_pipeline_tests.conftest import wait_for
 from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, SIGNING_SECRET, TOKEN, FakeSlack, sign, signed
 
 CHANNEL = "#ecosystem-health"
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 15.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < give_up, "it did not happen"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")

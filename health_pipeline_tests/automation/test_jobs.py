@@ -17,7 +17,7 @@ import pytest
 from health_pipeline.storage.engine import date_range
 from health_pipeline.storage.lake import content_hash
 from health_pipeline.terminal.instance import end_lost_runs
-from health_pipeline_tests.conftest import FIRST, LAST, Built, Deployment, Run, scaled, spoilt
+from health_pipeline_tests.conftest import FIRST, LAST, Built, Deployment, Run, scaled, spoilt, wait_for
 
 DAYS = date_range(FIRST, LAST)
 PLATFORM = "AliExpress"
@@ -234,10 +234,7 @@ def test_a_killed_run_leaves_whole_days_and_the_next_one_completes(
         [sys.executable, "-c", KILLED, str(deployment.catalog_folder), str(deployment.home.root)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    give_up = time.monotonic() + 60
-    while sum(a != b for a, b in zip(before, inodes(), strict=True)) < 2:
-        assert at_work.poll() is None and time.monotonic() < give_up
-        time.sleep(0.002)
+    wait_for(lambda: sum(a != b for a, b in zip(before, inodes(), strict=True)) >= 2, at_work=at_work, every=0.002)
     at_work.send_signal(signal.SIGKILL)
     at_work.wait()
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from health_pipeline.storage.engine import create_views
 from health_pipeline.storage.lake import CHUNK_ROWS, GRACE_SECONDS, POINTER, Lake, LakeTable, Partition, content_hash
+from health_pipeline_tests.conftest import wait_for
 
 MONDAY, TUESDAY, WEDNESDAY = (dt.date(2025, 9, 1) + dt.timedelta(days=i) for i in range(3))
 SCHEMA = pa.schema([("day", pa.date32()), ("version", pa.int64()), ("of", pa.int64()), ("noise", pa.float64())])
@@ -108,13 +109,6 @@ def writer(folder: Path, days: int, step: int) -> Iterator[Callable[[int], int]]
         process.stdout.close()
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < until, "the writer did nothing"
-        time.sleep(0.001)
-
-
 def test_a_kill_at_any_moment_leaves_the_old_partition_or_the_new_one_whole(table: LakeTable) -> None:
     version, unfinished = 0, 0
     folder = table.folder / f"day={MONDAY}"
@@ -122,7 +116,7 @@ def test_a_kill_at_any_moment_leaves_the_old_partition_or_the_new_one_whole(tabl
         for _ in range(KILLS):
             before = version
             pid = start(version + 1)
-            wait_for(lambda: (part := table.partition(MONDAY)) is not None and int(part.inputs) > before)  # noqa: B023
+            wait_for(lambda: (part := table.partition(MONDAY)) is not None and int(part.inputs) > before, every=0.001)  # noqa: B023
             time.sleep(random.uniform(0.0, 0.04))
             start.kill(pid)  # type: ignore[attr-defined]
             part = table.partition(MONDAY)
@@ -159,7 +153,7 @@ def test_readers_and_a_writer_in_two_processes_never_see_a_mixture(table: LakeTa
 
     with writer(table.folder, days=3, step=100) as start:
         pid = start(1)
-        wait_for(lambda: table.days() == days)
+        wait_for(lambda: table.days() == days, every=0.001)
         until = time.monotonic() + 2.0
         while time.monotonic() < until:
             with duckdb.connect() as connection:

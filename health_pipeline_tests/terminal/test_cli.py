@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from health_pipeline import __version__
-from health_pipeline_tests.conftest import COMMAND, Deployment, command, here
+from health_pipeline_tests.conftest import COMMAND, Deployment, command, here, wait_for
 
 
 def test_help_lists_commands_and_exit_codes() -> None:
@@ -88,10 +87,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(empty: Deployment) -> None:
         text=True,
     )
     cube = empty.pipeline.lake.root / "raw" / "statements"
-    give_up = time.monotonic() + 60
-    while not cube.exists():
-        assert at_work.poll() is None and time.monotonic() < give_up
-        time.sleep(0.01)
+    wait_for(cube.exists, at_work=at_work)
     at_work.send_signal(signal.SIGINT)
     _, errors = at_work.communicate(timeout=30)
     assert (at_work.returncode, errors) == (130, "")

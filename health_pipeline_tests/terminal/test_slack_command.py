@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -34,7 +33,7 @@ from health_pipeline.alerts.told import TOLD
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents import wording
 from health_pipeline.storage.state import opened_state
-from health_pipeline_tests.conftest import COMMAND, LAST, TERMINAL, Deployment, here, scaled
+from health_pipeline_tests.conftest import COMMAND, LAST, TERMINAL, Deployment, here, scaled, wait_for
 from health_pipeline_tests.fake_slack import APP_TOKEN, SIGNING_SECRET, TOKEN, FakeSlack, signed
 
 Done = subprocess.CompletedProcess[str]
@@ -635,22 +634,15 @@ def ended(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def until(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    give_up = time.monotonic() + 60
-    while not happened():
-        assert process.poll() is None and time.monotonic() < give_up
-        time.sleep(0.02)
-
-
 def test_clicks_are_answered_in_socket_mode_until_ctrl_c(
     told_desk: Desk, listener: Callable[..., subprocess.Popen[str]]
 ) -> None:
     server, process = told_desk.server, listener("run")
-    until(lambda: server.connected, process)
-    until(lambda: told_desk.says('"acknowledge"'), process)  # buttons, now that somebody answers
+    wait_for(lambda: server.connected, at_work=process)
+    wait_for(lambda: told_desk.says('"acknowledge"'), at_work=process)  # buttons, now that somebody answers
     server.wait_ack(server.interactive(server.click(told_desk.message["ts"], "acknowledge")))
-    until(lambda: told_desk.says("Acknowledged by <@U00000002>"), process)
-    until(lambda: server.responses, process)
+    wait_for(lambda: told_desk.says("Acknowledged by <@U00000002>"), at_work=process)
+    wait_for(lambda: server.responses, at_work=process)
     undo = f"health-pipeline slack decide -e {told_desk.deployment.catalog_folder} {told_desk.incident} undo 1"
     assert undo in server.responses[0]["text"]
     out = ended(process)
@@ -665,7 +657,7 @@ def test_clicks_are_answered_over_http_when_slack_has_signed_them(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server, process = told_desk.server, listener("http", "--port", str(port))
-    until(lambda: told_desk.says('"acknowledge"'), process)
+    wait_for(lambda: told_desk.says('"acknowledge"'), at_work=process)
     body, headers = signed(server.click(told_desk.message["ts"], "acknowledge"))
     url = f"http://127.0.0.1:{port}{PATH}"
 
@@ -678,10 +670,10 @@ def test_clicks_are_answered_over_http_when_slack_has_signed_them(
         except OSError:  # not listening yet
             return 0
 
-    until(lambda: sent({**headers, "X-Slack-Signature": "v0=00"}), process)
+    wait_for(lambda: sent({**headers, "X-Slack-Signature": "v0=00"}), at_work=process)
     assert sent({**headers, "X-Slack-Signature": "v0=00"}) == 401
     assert sent(headers) == 200
-    until(lambda: told_desk.says("Acknowledged by <@U00000002>"), process)
+    wait_for(lambda: told_desk.says("Acknowledged by <@U00000002>"), at_work=process)
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=40)
     assert process.returncode == 0 and out.endswith("Stopped.\n")
@@ -749,7 +741,7 @@ def test_with_slack_out_of_reach_clicks_are_waited_for_all_the_same(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = listener("http", "--port", str(port))
-    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, process)
+    wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, at_work=process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=40)
     assert process.returncode == 0

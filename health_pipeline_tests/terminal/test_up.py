@@ -7,11 +7,10 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
-from health_pipeline_tests.conftest import COMMAND, Deployment
+from health_pipeline_tests.conftest import COMMAND, Deployment, wait_for
 
 QUERY = "{ assetNodes { assetKey { path } groupName } schedulesOrError(repositorySelector: {repositoryName: " \
     '"__repository__", repositoryLocationName: "health_pipeline"}) { ... on Schedules { results { name ' \
@@ -93,10 +92,8 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
         schedules = {s["name"]: s["scheduleState"]["status"] for s in answer["schedulesOrError"]["results"]}
         assert schedules["little_daily"] == "RUNNING" and set(schedules.values()) == {"RUNNING"}
 
-        give_up = time.monotonic() + 30
-        while not {"SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= healthy_daemons(url):
-            assert at_work.poll() is None and time.monotonic() < give_up
-            time.sleep(0.5)
+        daemons = {"SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR", "MONITORING"}
+        wait_for(lambda: daemons <= healthy_daemons(url), at_work=at_work, every=0.5)
         assert len(processes_of(deployment.home.root)) >= 3
 
         at_work.send_signal(signal.SIGINT)
