@@ -14,8 +14,8 @@ So a content without a label is no innocent content, neither one that still wait
 machine can see: each counts by its evidence. That corrects for late labels, and for actions on what was detected only.
 θ has a prior of any shape, fitted to all creators (:mod:`health_pipeline.stats.shrinkage`): where a few always break
 the rules it ranks better than a gamma. A content that is a half-life old counts half. The usual rates m are pooled over
-cohorts and follow the weeks, so that a wave that comes over a whole cohort makes nobody in it a repeater. Rates, θ and
-regression are fitted in turn, some rounds.
+cohorts. A wave that comes over a whole cohort adds to them, is no part of them, and makes nobody a repeater
+(:mod:`health_pipeline.risks.waves`). Rates, waves, θ and regression are fitted in turn, some rounds.
 
 Nothing here uses what a person is: only what was published, and how that was judged.
 """
@@ -35,6 +35,7 @@ from scipy.optimize import isotonic_regression
 
 from health_pipeline.risks.columns import Codes, codes, numbers
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.waves import speaks, turned, waves
 from health_pipeline.stats import logistic, shrinkage
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.shrinkage import Gridded
@@ -44,14 +45,12 @@ FACTORS = np.geomspace(0.02, 30.0, 48)
 """Points of θ: how many times as often as usual."""
 ROUNDS = 4
 LEAST, MOST = 1e-6, 0.97  # chances of a content before its own evidence
-WEEKS = 4  # of which each may have usual rates of its own; older contents have theirs together
 MOST_EVIDENCE = 9.0  # log likelihood ratio of a content's evidence
 RATERS = (0.97, 0.998)  # sensitivity and specificity of raters of samples, who have time
 HUMANS = ((19.0, 1.0), (39.0, 1.0))  # what is believed of reviewers before raters have looked: right and wrong
 KNOTS = (-4.0, -2.0, 0.0, 2.0)  # of the moderation model's log odds, between which the regression is linear
 REPORTS = (1.0, 4.0, 12.0)  # the same of the logarithm of reports: many at once may be an attack on the innocent
 TRAFFIC_DAYS = 28
-ALIKE = ("cluster", "market", "category", "kind", "week")  # contents of which all have the same part of a wave
 
 
 CONTENTS = pa.schema(
@@ -193,11 +192,14 @@ class Learned:
         rows: N contents of the memory, each creator's side by side.
         creator: (N,) number of the creator.
         names: (C,) identifiers of creators.
-        week: (N,) weeks since a content was published, at most ``WEEKS``.
         weight: (N,) what a content counts, by its age.
         features: (N, P).
         usual: rates when they were published.
-        usual_now: rates of such contents in the last week.
+        usual_now: rates of such contents today.
+        policies: names of P policies.
+        shares: (N, P) of policies among the usual violations of such contents.
+        turned: (N,) contents of creators who turned, whose ``extra`` is their own and not their cohort's.
+        wave, wave_now: (N, P) of ``usual.extra`` and ``usual_now.extra``, by policy.
         typical: mean of θ over creators.
         evidence: (N,) log likelihood ratio of everything known of the content itself.
         model: the regression.
@@ -206,16 +208,21 @@ class Learned:
         factor: (N,) θ as the creator's other contents tell it.
         doubt: (N,) standard deviation of the log odds that comes from θ.
         probability: (N,) posterior of a violation.
+        ordinary: (N,) the same, but for violations that a wave brought.
     """
 
     rows: pa.Table
     creator: Codes
     names: pa.Array
-    week: Codes
     weight: Array
     features: Array
     usual: Usual
     usual_now: Usual
+    policies: list[str]
+    shares: Array
+    turned: NDArray[np.bool_]
+    wave: Array
+    wave_now: Array
     typical: float
     evidence: Array
     model: logistic.Logistic
@@ -224,6 +231,11 @@ class Learned:
     factor: Array
     doubt: Array
     probability: Array
+    ordinary: Array
+
+    def cohort(self, usual: Usual) -> Array:
+        """(N,) rates of contents' cohorts, whoever publishes them."""
+        return Usual(usual.base, np.where(self.turned, 0.0, usual.extra)).of(self.typical)
 
 
 def learn(e: Evidence, clusters: pa.Table) -> Learned:
@@ -255,25 +267,39 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     known = _label_evidence(rated, ~np.isnan(rated), RATERS)
     known += np.where(np.isnan(rated), _label_evidence(violation, human, reviewers), 0.0)
 
-    week = np.minimum(age // 7.0, WEEKS).astype(np.int64)
-    units, cohorts = _units(rows, creator, week)
-    alike = codes(_weekly(rows, week), *ALIKE)
-    first = np.where(np.isnan(rated), np.nan_to_num(violation), np.nan_to_num(rated))
-    usual, usual_now = _usual(first, weight, units, cohorts, alike)
+    units, levels = _units(rows, creator)
+    day = (e.review.memory_days - 1 - np.clip(age, 0.0, e.review.memory_days - 1.0)).astype(np.int64)
+    member = np.where(rows["cluster"].is_valid().to_numpy(), codes(rows, "cluster"), -1)
+    cohort = codes(rows, "market", "category")
+    policies = _policies(e)
+    named = _positions(rows["policy"], policies)
     starts = np.searchsorted(creator, np.arange(len(names)))
+    ordinary = np.where(np.isnan(rated), np.nan_to_num(violation), np.nan_to_num(rated))
+    base, shares = _usual(ordinary, weight, units, levels), _shares(rows, named, weight * ordinary, len(policies))
+    usual, start = Usual(base, np.zeros(n)), PRIOR[:, 0]
     factor = np.ones(n)  # of a content's creator, from their other contents
     for _ in range(ROUNDS):
         offset = special.logit(usual.of(factor))
         model = logistic.fit(
             taught[teaches], label, centre=PRIOR[:, 0], spread=PRIOR[:, 1], offset=offset[teaches],
-            sensitivity=right[:, 0], specificity=right[:, 1],
+            sensitivity=right[:, 0], specificity=right[:, 1], start=start,
         )  # fmt: skip
+        start = model.coefficients
         evidence = np.clip(model.log_odds(features) + known, -MOST_EVIDENCE, MOST_EVIDENCE)
-        factors, typical, factor, doubt, probability = _creators(usual, evidence, weight, creator, starts)
-        usual, usual_now = _usual(probability, weight, units, cohorts, alike)
+        own = np.clip(factor * base, LEAST, MOST)
+        told = speaks(named, shares)
+        ratio = np.exp(evidence)
+        alone = np.where(member < 0, turned(own, ratio, told, creator), -1)
+        wave, wave_now = waves(own, ratio, told, day, (member, alone, cohort))
+        usual, heard = Usual(base, wave.sum(axis=1)), np.sum(wave * told, axis=1)
+        factors, typical, factor, doubt, probability = _creators(usual, heard, evidence, weight, creator, starts)
+        own = np.clip(factor * base, LEAST, MOST)
+        ordinary = probability * own / (own + heard)
+        base, shares = _usual(ordinary, weight, units, levels), _shares(rows, named, weight * ordinary, len(policies))
+    usual, usual_now = (Usual(base, x.sum(axis=1)) for x in (wave, wave_now))
     return Learned(
-        rows, creator, names, week, weight, features, usual, usual_now, typical, evidence, model, reviewers, factors,
-        factor, doubt, probability,
+        rows, creator, names, weight, features, usual, usual_now, policies, shares, alone >= 0, wave, wave_now,
+        typical, evidence, model, reviewers, factors, factor, doubt, probability, ordinary,
     )  # fmt: skip
 
 
@@ -294,27 +320,18 @@ def _label_evidence(label: Array, given: NDArray[np.bool_], right: tuple[float, 
     return np.where(given, np.where(label == 1.0, yes, no), 0.0)
 
 
-def _units(rows: pa.Table, creator: Codes, week: Codes) -> tuple[Codes, list[Codes]]:
-    """(3N,) unit of each content, of one like it in the last week, and of one like it before the last weeks.
+def _units(rows: pa.Table, creator: Codes) -> tuple[Codes, list[Codes]]:
+    """(N,) unit of each content, and the units' codes on each level of cohorts, coarse levels first.
 
-    A unit is a creator's contents of one cohort on the finest level. Also the units' codes on each level of cohorts,
-    coarse levels first.
+    A unit is a creator's contents of one cohort on the finest level.
     """
     levels = [
         ("cluster",), ("kind",), ("category",), ("tier",), ("market",), ("category", "kind"), ("market", "category"),
-        ("market", "category", "week"), ("cluster", "week"),
     ]  # fmt: skip
-    copies = _weekly(rows, week)
-    finest = codes(copies, *ALIKE, "tier")
-    key = np.tile(creator, 3) * (finest.max(initial=0) + 1) + finest
+    finest = codes(rows, "cluster", "market", "category", "kind", "tier")
+    key = creator * (finest.max(initial=0) + 1) + finest
     _, first, units = np.unique(key, return_index=True, return_inverse=True)
-    return units, [codes(copies, *names)[first] for names in levels]
-
-
-def _weekly(rows: pa.Table, week: Codes) -> pa.Table:
-    """3N rows with ``week``: each content, one like it in the last week, and one like it before the last weeks."""
-    weeks = (week, np.zeros_like(week), np.full_like(week, WEEKS))
-    return pa.concat_tables([rows.append_column("week", pa.array(w)) for w in weeks])
+    return units, [codes(rows, *names)[first] for names in levels]
 
 
 @dataclass(frozen=True)
@@ -337,42 +354,32 @@ class Usual:
         return np.clip(np.multiply.outer(self.base, FACTORS) + self.extra[:, None], LEAST, MOST)
 
 
-def _usual(
-    chance: Array, weight: Array, units: Codes, cohorts: list[Codes], alike: Codes
-) -> tuple[Usual, Usual]:  # fmt: skip
-    """Usual rates of contents when they were published, and of their like in the last week.
-
-    Args:
-        alike: (3N,) groups by :data:`ALIKE`.
-    """
-    count, n = len(cohorts[0]), len(chance)
-    violations = np.bincount(units[:n], weights=weight * chance, minlength=count).astype(float)
-    posts = np.bincount(units[:n], weights=weight, minlength=count).astype(float)
-    then, now, before = shrinkage.pooled_rates(violations, posts, cohorts)[units].reshape(3, n)
-
-    def usual(rate: Array, group: Codes) -> Usual:
-        beyond = np.bincount(group, weight * np.maximum(rate - before, 0.0))
-        more = beyond / np.maximum(np.bincount(group, weight), 1e-9)
-        return Usual(np.minimum(rate, before), more[group])
-
-    groups = alike.reshape(3, n)
-    return usual(then, groups[0]), usual(now, groups[1])
+def _usual(chance: Array, weight: Array, units: Codes, cohorts: list[Codes]) -> Array:
+    """(N,) usual rates of contents, by what they violate but for waves."""
+    count = len(cohorts[0])
+    violations = np.bincount(units, weights=weight * chance, minlength=count).astype(float)
+    posts = np.bincount(units, weights=weight, minlength=count).astype(float)
+    return shrinkage.pooled_rates(violations, posts, cohorts)[units]
 
 
 def _creators(
-    usual: Usual, evidence: Array, weight: Array, creator: Codes, starts: Codes
+    usual: Usual, heard: Array, evidence: Array, weight: Array, creator: Codes, starts: Codes
 ) -> tuple[Gridded, float, Array, Array, Array]:
     """Posterior of the creators' θ, its mean over creators; of each content, ``factor``, ``doubt``, ``probability``.
 
     For the names see :class:`Learned`.
+
+    Args:
+        heard: (N,) ``usual.extra``, of each policy as much as the one that was named speaks for it.
     """
     chance, ratio = usual.on_grid(), np.exp(evidence)
-    own = np.log1p(chance * (ratio[:, None] - 1.0))
+    odds = np.maximum(chance + (heard - usual.extra)[:, None], LEAST) * ratio[:, None]
+    own = np.log1p(odds - chance)
     count = len(starts)
-    naive = special.expit(special.logit(usual.of(1.0)) + evidence)
+    naive = special.expit(special.logit(usual.of(1.0)) + evidence) * usual.base / (usual.base + heard)
     shape = shrinkage.fit_shapes(
         np.bincount(creator, weights=naive, minlength=count).astype(float),
-        np.bincount(creator, weights=usual.of(1.0), minlength=count).astype(float),
+        np.bincount(creator, weights=usual.base, minlength=count).astype(float),
     )[0]
     # The prior is fitted without decay: counts cut in halves would look as if creators were more alike than they are.
     whole = np.add.reduceat(own, starts, axis=0) if count else np.zeros((0, len(FACTORS)))
@@ -381,13 +388,38 @@ def _creators(
     likelihood = np.add.reduceat(own, starts, axis=0) if count else whole
     # θ as the creator's other contents tell it, and by each θ the content's own evidence.
     others = mixing.posterior(likelihood[creator] - own).chances
-    odds = chance * ratio[:, None]
     probability = np.sum(others * (odds / (1.0 - chance + odds)), axis=1)
     logit = special.logit(chance)
     spread = np.sum(others * logit**2, axis=1) - np.sum(others * logit, axis=1) ** 2
     doubt = np.sqrt(np.maximum(spread, 0.0))
     typical = float(mixing.weights @ FACTORS)
     return mixing.posterior(likelihood), typical, others @ FACTORS, doubt, probability
+
+
+def _policies(e: Evidence) -> list[str]:
+    """Policies that decisions or raters named."""
+    found = e.query(
+        """
+        SELECT policy FROM (SELECT policy FROM labels UNION SELECT policy FROM samples)
+        WHERE policy IS NOT NULL ORDER BY policy
+        """
+    )
+    return found["policy"].to_pylist() or [""]
+
+
+def _shares(rows: pa.Table, named: Codes, count: Array, policies: int) -> Array:
+    """(N, P) shares of policies among the usual violations of each content's cohort.
+
+    Args:
+        named: (N,) number of the policy that was named, or -1.
+        count: (N,) usual violations.
+    """
+    counts, known = np.zeros((len(named), policies)), np.flatnonzero(named >= 0)
+    counts[known, named[known]] = count[known]
+    shares = np.tile((counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * policies), (len(named), 1))
+    for level in (("kind",), ("category", "kind"), ("market", "category", "kind")):
+        shares = _pool(counts, shares, codes(rows, *level))
+    return shares
 
 
 @dataclass(frozen=True)
@@ -414,39 +446,28 @@ class Policies:
 
 
 def policies(e: Evidence, learned: Learned) -> Policies:
-    """Shares of policies among violations: cohorts' are pooled, and a creator keeps to what they did before."""
-    rows, n = learned.rows, learned.rows.num_rows
-    found = e.query(
-        """
-        SELECT policy, mode(severity) AS severity FROM (
-            SELECT policy, severity FROM labels UNION ALL SELECT policy, NULL FROM samples WHERE policy IS NOT NULL
-        ) GROUP BY policy ORDER BY policy
-        """
-    )
-    names = found["policy"].to_pylist() or [""]
+    """Shares of policies among violations: a creator keeps to what they did before, beside what waves bring."""
+    rows, n, names = learned.rows, learned.rows.num_rows, learned.policies
+    found = e.query("SELECT policy, mode(severity) AS severity FROM labels WHERE policy IS NOT NULL GROUP BY policy")
+    known = dict(zip(found["policy"].to_pylist(), found["severity"].to_pylist(), strict=True))
     weights, usual_harm = e.review.severity, float(np.mean(list(e.review.severity.values()) or [1.0]))
-    severities = [s or "" for s in found["severity"].to_pylist()] or [""]
+    severities = [known.get(name) or "" for name in names]
     harm = np.array([weights.get(s, usual_harm) for s in severities])
     at = _positions(rows["policy"], names)
     sure = (at >= 0) & (learned.probability > 0.5)
-    count = np.zeros((n, len(names)))
+    count, usual = np.zeros((n, len(names))), np.zeros((n, len(names)))
     count[sure, at[sure]] = (learned.weight * learned.probability)[sure]
+    usual[sure, at[sure]] = (learned.weight * learned.ordinary)[sure]
 
-    # Contents, and their like in the last week, which teach nothing.
-    shares = np.tile((count.sum(axis=0) + 0.5) / (count.sum() + 0.5 * len(names)), (2 * n, 1))
-    recent, taught = rows.append_column("week", pa.array(learned.week)), np.concatenate([count, np.zeros_like(count)])
-    recent = pa.concat_tables([recent, rows.append_column("week", pa.array(np.zeros_like(learned.week)))])
-    for level in (
-        ("kind",), ("category", "kind"), ("market", "category", "kind"), ("market", "category", "kind", "week"),
-        ALIKE,
-    ):  # fmt: skip
-        shares = _pool(taught, shares, codes(recent, *level))
-    shares, now = shares[:n], shares[n:]
-    of_creator = _mean(shares, learned.creator)
-    habit = shrinkage.pooled_shares(_sum(count, learned.creator), of_creator) / of_creator
-    shares = shares * habit[learned.creator]
-    own = _mean(now, learned.creator) * habit
+    of_creator = _mean(learned.shares, learned.creator)
+    habit = shrinkage.pooled_shares(_sum(usual, learned.creator), of_creator) / of_creator
+    shares = learned.shares * habit[learned.creator]
+    shares /= shares.sum(axis=1, keepdims=True)
+    often = learned.factors.mean[learned.creator] * learned.usual_now.base
+    own = _sum(learned.weight[:, None] * (often[:, None] * shares + learned.wave_now), learned.creator)
     own /= own.sum(axis=1, keepdims=True)
+    shares = (learned.factor * learned.usual.base)[:, None] * shares + learned.wave
+    shares /= shares.sum(axis=1, keepdims=True)
     # What the content itself shows: the policies reported, and whether it repeats another.
     reported = _reported(e, rows, names)
     right = float(np.sum(reported[sure, at[sure]])) + 8.0
@@ -507,7 +528,7 @@ def contents(e: Evidence, clusters: pa.Table, learned: Learned | None = None) ->
     shares, taught = mix.contents[there], learned.model.error(learned.features[there])
     probability = logistic.mean_probability(special.logit(learned.probability[there]), taught)
     error = np.hypot(taught, learned.doubt[there])
-    prior, expected = learned.usual.of(learned.typical)[there], learned.usual.of(learned.factor)[there]
+    prior, expected = learned.cohort(learned.usual)[there], learned.usual.of(learned.factor)[there]
     made = {
         "probability": probability,
         "log_odds": logistic.centre(probability, error),
@@ -534,7 +555,7 @@ def creators(
     posts = np.bincount(creator, weights=learned.weight, minlength=count)
     base, extra, cohort = (
         np.bincount(creator, weights=learned.weight * x, minlength=count) / posts
-        for x in (learned.usual_now.base, learned.usual_now.extra, learned.usual_now.of(learned.typical))
+        for x in (learned.usual_now.base, learned.usual_now.extra, learned.cohort(learned.usual_now))
     )
     # θ base + extra as a gamma with the same mean and standard deviation.
     mean, deviation = learned.factors.mean * base + extra, np.maximum(learned.factors.deviation * base, 1e-9)

@@ -83,6 +83,7 @@ def fit(
     offset: Array | float = 0.0,
     sensitivity: Array | float = 1.0,
     specificity: Array | float = 1.0,
+    start: Array | None = None,
 ) -> Logistic:
     """Fit coefficients to N labels.
 
@@ -95,6 +96,7 @@ def fit(
         offset: (N,) log odds that are known.
         sensitivity: (N,) P(label is 1 | truth is 1).
         specificity: (N,) P(label is 0 | truth is 0).
+        start: (P,) where the search starts, for example a former fit's coefficients; else at ``centre``.
 
     Raises:
         ValueError: lengths that do not fit; labels out of [0, 1]; labels no better than a coin.
@@ -117,7 +119,7 @@ def fit(
         value = np.sum(w * (special.xlogy(y, label) + special.xlog1py(1.0 - y, -label)))
         return float(value - 0.5 * np.sum(precision * (beta - centre) ** 2)), truth, label
 
-    beta = np.array(centre, dtype=float)
+    beta = np.array(centre if start is None else start, dtype=float)
     value, truth, label = posterior(beta)
     for step in range(1, MOST_STEPS + 1):  # noqa: B007
         slope = span * truth * (1.0 - truth)

@@ -131,3 +131,14 @@ def test_what_makes_no_sense_is_refused() -> None:
         fit(ones, np.array([0.0, 1.0]), sensitivity=0.5, specificity=0.5, **prior)
     with pytest.raises(ValueError, match="1 means"):
         fit(ones, np.array([0.0, 1.0]), centre=np.zeros(2), spread=np.ones(2))
+
+
+def test_from_wherever_the_search_starts_it_ends_at_the_same_coefficients() -> None:
+    rng = np.random.default_rng(5)
+    features = np.column_stack([np.ones(500), rng.standard_normal(500)])
+    labels = (rng.random(500) < special.expit(features @ [-1.0, 1.5])).astype(float)
+    prior = {"centre": np.zeros(2), "spread": np.full(2, 3.0)}
+    cold = fit(features, labels, **prior)
+    warm = fit(features, labels, **prior, start=cold.coefficients)
+    np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=1e-4)
+    assert warm.steps < cold.steps

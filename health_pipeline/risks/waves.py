@@ -1,0 +1,99 @@
+"""Waves: what a cohort, or a cluster, does more than it used to since some day.
+
+A wave is of one policy. A share of a cohort's contents violates it that did not before, of all creators alike, the
+large and the small, those who break rules often and those who don't: nobody is a repeater for it. When a wave began,
+whether it goes on, how large it is and of which policy is unknown; each possibility counts by how well it explains all
+contents since (:mod:`health_pipeline.stats.episodes`). So a wave is as large on its thirtieth day as on its third, and
+what is over is not expected to come again. It comes from many: one who turns bad convinces nobody of a wave. A policy
+is watched by itself, because its usual rate is low: ten times as many counterfeits stand out where twice as many
+violations hardly would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from health_pipeline.risks.columns import Codes
+from health_pipeline.stats.arrays import Array
+from health_pipeline.stats.episodes import fit_episodes
+
+SIZES = np.geomspace(0.02, 0.9, 8)
+"""Shares of a cohort's contents that a wave may make violate."""
+NAMED = 0.9
+"""Share of violations of which the right policy is named."""
+LEAST = 0.01  # chance that a content is innocent, however much is expected of its creator
+SURE = 9.0
+"""Log likelihood ratio that outweighs how rarely anything begins."""
+IMPOSSIBLE = 1e-3  # ratio of likelihoods below which no content speaks against a size
+
+
+def speaks(named: Codes, shares: Array) -> Array:
+    """(N, P) how much likelier the policy that was named is, where it is this one that is violated, than usually.
+
+    Args:
+        named: (N,) number of the policy that a decision or a rater named; -1 for none, which says nothing.
+        shares: (N, P) of policies among the usual violations of such contents.
+    """
+    known, count = np.flatnonzero(named >= 0), shares.shape[1]
+    other = (1.0 - NAMED) / max(count - 1, 1)
+    usual = other + (NAMED - other) * shares[known, named[known]]
+    found = np.ones(shares.shape)
+    found[known] = (other / usual)[:, None]
+    found[known, named[known]] = NAMED / usual
+    return found
+
+
+def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
+    """(N,) codes from 0 of creators who since some content of theirs post hardly anything else than one violation.
+
+    They are no wave of their cohort, however much they post. -1 for all other contents. Arguments as :func:`waves`.
+
+    Args:
+        creator: (N,) codes from 0; each creator's contents side by side, by the time of publication.
+    """
+    first = np.flatnonzero(np.diff(creator, prepend=-1))
+    last = np.append(first[1:], len(creator)) - 1
+    without = 1.0 - usual + usual * ratio
+    found = np.zeros(len(first), bool)
+    for policy in range(told.shape[1] if len(creator) else 0):
+        gain = (told[:, policy] * ratio - 1.0) / without
+        half, most = (np.log(np.maximum(1.0 + size * gain, IMPOSSIBLE)) for size in SIZES[-2:])
+        so_far = np.cumsum(most)
+        since = so_far[last] - np.minimum.reduceat(so_far - most, first)
+        so_far = np.cumsum(half)
+        found |= since > np.maximum(SURE, so_far[last] - np.minimum.reduceat(so_far - half, first))
+    return np.where(found, np.cumsum(found) - 1, -1)[creator]
+
+
+def waves(usual: Array, ratio: Array, told: Array, day: Codes, cohorts: Sequence[Codes]) -> tuple[Array, Array]:
+    """(N, P) chance that a content violates each policy for a wave: when it was published, and were it today.
+
+    Args:
+        usual: (N,) chance without any wave.
+        ratio: (N,) likelihood ratio of what is known of the content itself.
+        told: (N, P) of :func:`speaks`.
+        day: (N,) of publication, from 0; the greatest is today.
+        cohorts: (N,) codes from 0 each, -1 for contents of none. What one explains, the next need not.
+    """
+    then, now = np.zeros(told.shape), np.zeros(told.shape)
+    days, sizes, policies = int(day.max(initial=0)) + 1, len(SIZES), told.shape[1]
+    for cohort in cohorts:
+        at = np.flatnonzero(cohort >= 0)
+        count = int(cohort.max(initial=-1)) + 1
+        place = cohort[at] * days + day[at]
+        expected = usual[at] + then[at].sum(axis=1)
+        explained = usual[at] + np.sum(then[at] * told[at], axis=1)
+        without = np.maximum(1.0 - expected, LEAST) + explained * ratio[at]
+        score = np.zeros((count * days, 1 + policies * sizes))
+        for policy in range(policies):
+            gain = (told[at, policy] * ratio[at] - 1.0) / without
+            each = np.log(np.maximum(1.0 + np.multiply.outer(SIZES, gain), IMPOSSIBLE))
+            for k, x in enumerate(each, 1 + policy * sizes):
+                score[:, k] = np.bincount(place, x, count * days)
+        chances = fit_episodes(score.reshape(count, days, 1 + policies * sizes)).chances[:, :, 1:]
+        mean = chances.reshape(count, days, policies, sizes) @ SIZES
+        then[at] += mean[cohort[at], day[at]]
+        now[at] += mean[cohort[at], -1]
+    return then, now
