@@ -92,8 +92,10 @@ def waves(usual: Array, ratio: Array, told: Array, day: Codes, cohorts: Sequence
             each = np.log(np.maximum(1.0 + np.multiply.outer(SIZES, gain), IMPOSSIBLE))
             for k, x in enumerate(each, 1 + policy * sizes):
                 score[:, k] = np.bincount(place, x, count * days)
-        chances = fit_episodes(score.reshape(count, days, 1 + policies * sizes)).chances[:, :, 1:]
-        mean = chances.reshape(count, days, policies, sizes) @ SIZES
+        chances = fit_episodes(score.reshape(count, days, 1 + policies * sizes)).chances
+        mean = np.zeros((count, days, policies))
+        for one, by_size in zip(mean, chances[:, :, 1:], strict=True):
+            one[:] = by_size.reshape(days, policies, sizes) @ SIZES
         then[at] += mean[cohort[at], day[at]]
         now[at] += mean[cohort[at], -1]
     return then, now
