@@ -268,7 +268,10 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     known += np.where(np.isnan(rated), _label_evidence(violation, human, reviewers), 0.0)
 
     units, levels = _units(rows, creator)
-    day = (e.review.memory_days - 1 - np.clip(age, 0.0, e.review.memory_days - 1.0)).astype(np.int64)
+    # What is dated after now is of today, and today is the last day, whether anything was published on it or not. The
+    # memory's two oldest days are one.
+    today = e.review.memory_days - 2
+    day = today - np.clip(np.ceil(age) - 1.0, 0.0, today).astype(np.int64)
     member = np.where(rows["cluster"].is_valid().to_numpy(), codes(rows, "cluster"), -1)
     cohort = codes(rows, "market", "category")
     policies = _policies(e)
@@ -290,7 +293,7 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
         told = speaks(named, shares)
         ratio = np.exp(evidence)
         alone = np.where(member < 0, turned(own, ratio, told, creator), -1)
-        wave, wave_now = waves(own, ratio, told, day, (member, alone, cohort))
+        wave, wave_now = waves(own, ratio, told, day, (member, alone, cohort), today)
         usual, heard = Usual(base, wave.sum(axis=1)), np.sum(wave * told, axis=1)
         factors, typical, factor, doubt, probability = _creators(usual, heard, evidence, weight, creator, starts)
         own = np.clip(factor * base, LEAST, MOST)

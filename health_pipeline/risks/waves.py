@@ -20,13 +20,19 @@ from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.episodes import fit_episodes
 
 SIZES = np.geomspace(0.02, 0.9, 8)
-"""Shares of a cohort's contents that a wave may make violate."""
+"""Shares of a cohort's contents that a wave may make violate: each 1.7 times the one before, as near as a few dozen
+contents can tell them apart, from about what is usual to nearly all."""
 NAMED = 0.9
-"""Share of violations of which the right policy is named."""
-LEAST = 0.01  # chance that a content is innocent, however much is expected of its creator
+"""Share of violations of which the right policy is named: believed, not measured. One in ten may be misnamed without
+a wave of another policy being seen in it."""
+LEAST = 0.01
+"""Chance that a content is innocent, however much is expected of its creator: who always breaks the rules is no proof
+for or against a wave."""
 SURE = 9.0
-"""Log likelihood ratio that outweighs how rarely anything begins."""
-IMPOSSIBLE = 1e-3  # ratio of likelihoods below which no content speaks against a size
+"""Log likelihood ratio that outweighs how rarely anything begins: on about one day in exp(9), as
+:data:`health_pipeline.stats.episodes.BEGAN` has it."""
+IMPOSSIBLE = 1e-3
+"""Ratio of likelihoods below which no content speaks against a size: its own evidence may be mistaken."""
 
 
 def speaks(named: Codes, shares: Array) -> Array:
@@ -50,11 +56,16 @@ def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
 
     They are no wave of their cohort, however much they post. -1 for all other contents. Arguments as :func:`waves`.
 
+    The day is the one that explains best all that follows, as of a cumulative sum (E. S. Page: Continuous inspection
+    schemes, *Biometrika* 41, 1954). The largest of :data:`SIZES` has to be likelier than none, surely, and than the
+    second largest. Where next to no violation is usual, one content of a rare policy can be enough.
+
     Args:
-        creator: (N,) codes from 0; each creator's contents side by side, by the time of publication.
+        creator: (N,) any numbers; each creator's contents side by side, by the time of publication.
     """
-    first = np.flatnonzero(np.diff(creator, prepend=-1))
-    last = np.append(first[1:], len(creator)) - 1
+    first = np.flatnonzero(np.diff(creator, prepend=creator[:1] - 1))
+    many = np.diff(np.append(first, len(creator)))
+    last = first + many - 1
     without = 1.0 - usual + usual * ratio
     found = np.zeros(len(first), bool)
     for policy in range(told.shape[1] if len(creator) else 0):
@@ -64,21 +75,24 @@ def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
         since = so_far[last] - np.minimum.reduceat(so_far - most, first)
         so_far = np.cumsum(half)
         found |= since > np.maximum(SURE, so_far[last] - np.minimum.reduceat(so_far - half, first))
-    return np.where(found, np.cumsum(found) - 1, -1)[creator]
+    return np.repeat(np.where(found, np.cumsum(found) - 1, -1), many)
 
 
-def waves(usual: Array, ratio: Array, told: Array, day: Codes, cohorts: Sequence[Codes]) -> tuple[Array, Array]:
+def waves(
+    usual: Array, ratio: Array, told: Array, day: Codes, cohorts: Sequence[Codes], today: int
+) -> tuple[Array, Array]:  # fmt: skip
     """(N, P) chance that a content violates each policy for a wave: when it was published, and were it today.
 
     Args:
         usual: (N,) chance without any wave.
         ratio: (N,) likelihood ratio of what is known of the content itself.
         told: (N, P) of :func:`speaks`.
-        day: (N,) of publication, from 0; the greatest is today.
+        day: (N,) of publication, from 0.
         cohorts: (N,) codes from 0 each, -1 for contents of none. What one explains, the next need not.
+        today: number of the last day, whether or not anything was published on it.
     """
     then, now = np.zeros(told.shape), np.zeros(told.shape)
-    days, sizes, policies = int(day.max(initial=0)) + 1, len(SIZES), told.shape[1]
+    days, sizes, policies = today + 1, len(SIZES), told.shape[1]
     for cohort in cohorts:
         at = np.flatnonzero(cohort >= 0)
         count = int(cohort.max(initial=-1)) + 1

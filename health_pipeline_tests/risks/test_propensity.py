@@ -258,6 +258,21 @@ def test_a_wave_of_a_cohort_is_expected_of_all_of_it_and_of_nobody_else(learned:
     assert learned.usual_now.of(0.0)[inside].min() > 0.04, "whoever hardly ever broke a rule"
 
 
+def test_a_content_dated_after_now_is_of_today(evidence: Evidence, tables: Tables, learned: Learned) -> None:
+    rows, ahead = tables["contents"], pa.scalar(evidence.now + dt.timedelta(hours=3), pa.timestamp("us"))
+    published = pc.if_else(pc.equal(rows["published_at"], pc.max(rows["published_at"])), ahead, rows["published_at"])
+    moved = rows.set_column(rows.schema.get_field_index("published_at"), "published_at", published)
+    wrong = propensity.learn(changed(evidence, tables, contents=moved), NOBODY)
+    np.testing.assert_allclose(wrong.wave_now, learned.wave_now, atol=1e-3)
+
+
+def test_days_on_which_nothing_is_published_are_days_too(evidence: Evidence, tables: Tables) -> None:
+    until = pa.scalar(evidence.now - dt.timedelta(days=6), pa.timestamp("us"))
+    old = tables["contents"].filter(pc.less(tables["contents"]["published_at"], until))
+    silent = propensity.learn(changed(evidence, tables, contents=old), NOBODY)
+    assert 0.5 < silent.wave_now.max() < 0.95 * silent.wave.max(), "what went on then may be over"
+
+
 def test_what_will_be_violated_is_what_a_wave_violates_and_counts_as_far_as_it_gets_through(
     evidence: Evidence, learned: Learned
 ) -> None:

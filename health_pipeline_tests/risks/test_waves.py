@@ -37,7 +37,7 @@ class World:
         return found
 
     def found(self, *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return waves(*self.known(), self.day, [*others, self.cohort])
+        return waves(*self.known(), self.day, [*others, self.cohort], today=DAYS - 1)
 
 
 def world(seed: int = 1) -> World:
@@ -79,6 +79,17 @@ def test_a_wave_that_is_over_was_one_and_is_no_longer_expected() -> None:
     assert now[at.cohort == 3].sum(axis=1).max() < 0.03
 
 
+def test_days_without_contents_are_days_on_which_a_wave_may_have_ended() -> None:
+    at = world()
+    planted(at, (at.cohort == 3) & (at.day >= 20), 0.3)
+    cut = at.day < 40
+    at = World(at.cohort[cut], at.creator[cut], at.day[cut], at.violated[cut])
+    inside = at.cohort == 3
+    last, later = (waves(*at.known(), at.day, [at.cohort], today=day)[1][inside, 2].max() for day in (39, DAYS - 1))
+    assert 0.2 < last < 0.4
+    assert 0.05 < later < 0.8 * last, "it may go on, and nobody has seen it"
+
+
 def test_a_policy_that_doubles_what_is_violated_is_found_where_it_was_rare() -> None:
     at = world()
     _, now = planted(at, (at.cohort == 3) & (at.day >= DAYS - 21), 0.1).found()
@@ -115,6 +126,13 @@ def test_those_in_a_wave_have_not_turned() -> None:
     assert len(np.unique(at.creator[at.alone() >= 0])) <= 2
     assert not (world().alone() >= 0).any()
     assert not len(turned(np.zeros(0), np.zeros(0), np.zeros((0, POLICIES)), np.zeros(0, np.int64)))
+
+
+def test_creators_may_have_any_numbers() -> None:
+    usual, ratio, told = np.full(60, 0.05), np.exp(np.repeat([-SURE, SURE], 30)), np.ones((60, POLICIES))
+    for good, bad in ((0, 1), (9, 4), (-1, 0)):
+        alone = turned(usual, ratio, told, np.repeat([good, bad], 30))
+        np.testing.assert_array_equal(alone, np.repeat([-1, 0], 30))
 
 
 def test_the_policy_that_was_named_speaks_for_itself_and_none_says_nothing() -> None:
