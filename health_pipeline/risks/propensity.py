@@ -74,6 +74,7 @@ CONTENTS = pa.schema(
         column(
             "prior_probability", pa.float64(), "of such contents, whoever publishes them and whatever is known of them"
         ),
+        column("prior_wave", pa.float64(), "of that, what a wave adds in such contents' cohort or cluster"),
         column("creator_factor", pa.float64(), "how many times as often its creator's other contents violate"),
     ]
 )
@@ -88,6 +89,7 @@ CREATORS = pa.schema(
         column("shape", pa.float64(), "of the gamma posterior of violations per content of the near future"),
         column("rate", pa.float64(), "the same; its mean is shape / rate"),
         column("cohort_mean", pa.float64(), "violations per content of those who post the like"),
+        column("cohort_wave", pa.float64(), "of these, what a wave adds in their cohort or cluster"),
         column("severity", pa.float64(), "harm of a violation to come, for each view it would have if nobody acted"),
         column("policy", pa.string(), "the policy they violate most"),
         column("violations_90d", pa.int64(), "confirmed in 90 days and not reversed"),
@@ -236,6 +238,10 @@ class Learned:
     def cohort(self, usual: Usual) -> Array:
         """(N,) rates of contents' cohorts, whoever publishes them."""
         return Usual(usual.base, np.where(self.turned, 0.0, usual.extra)).of(self.typical)
+
+    def cohort_wave(self, usual: Usual) -> Array:
+        """(N,) of :meth:`cohort`, what a wave adds."""
+        return self.cohort(usual) - Usual(usual.base, np.zeros_like(usual.base)).of(self.typical)
 
 
 def learn(e: Evidence, clusters: pa.Table) -> Learned:
@@ -539,6 +545,7 @@ def contents(e: Evidence, clusters: pa.Table, learned: Learned | None = None) ->
         "severity": shares @ mix.harm,
         "policy": mix.likeliest(mix.names, shares),
         "prior_probability": prior,
+        "prior_wave": learned.cohort_wave(learned.usual)[there],
         "creator_factor": expected / prior,
     }
     return _table(CONTENTS, rows.take(pa.array(there)), made)
@@ -556,9 +563,10 @@ def creators(
     mix, creator, count = policies(e, learned), learned.creator, len(learned.names)
     harm = mix.harm * np.array([(passing or {}).get(severity, 1.0) for severity in mix.severities])
     posts = np.bincount(creator, weights=learned.weight, minlength=count)
-    base, extra, cohort = (
+    now = learned.usual_now
+    base, extra, cohort, wave = (
         np.bincount(creator, weights=learned.weight * x, minlength=count) / posts
-        for x in (learned.usual_now.base, learned.usual_now.extra, learned.cohort(learned.usual_now))
+        for x in (now.base, now.extra, learned.cohort(now), learned.cohort_wave(now))
     )
     # θ base + extra as a gamma with the same mean and standard deviation.
     mean, deviation = learned.factors.mean * base + extra, np.maximum(learned.factors.deviation * base, 1e-9)
@@ -580,6 +588,7 @@ def creators(
         "shape": (mean / deviation) ** 2,
         "rate": mean / deviation**2,
         "cohort_mean": cohort,
+        "cohort_wave": wave,
         "severity": mix.creators @ harm,
         "policy": mix.likeliest(mix.names, mix.creators),
     }

@@ -50,7 +50,8 @@ REASONS = {
     "trusted_report": "a trusted flagger reported it",
     "repeat_offender": "confirmed violations of the same creator in 90 days",
     "risky_creator": "the creator violates more often than their cohort",
-    "risky_segment": "such contents violate more often than others",
+    "risky_segment": "such contents usually violate more often than others",
+    "wave": "such contents violate more often than they used to: a wave of their cohort or cluster",
     "risky_product": "more bad orders than such products have",
     "unauthorised_brand": "the brand is not authorised",
     "restricted_product": "the product is restricted",
@@ -242,13 +243,15 @@ class _Known:
         typical = np.median(score) if len(score) else 0.5
         codes = (
             "model_score", "reported", "trusted_report", "repeat_offender", "risky_creator", "risky_segment",
-            "in_cluster", "severe_policy", "large_audience", "fast_growing", "gmv_at_risk",
+            "wave", "in_cluster", "severe_policy", "large_audience", "fast_growing", "gmv_at_risk",
         )  # fmt: skip
+        prior = item("prior_probability")
+        usual = np.maximum(prior - item("prior_wave"), 1e-9)
         weights = np.column_stack([
             _logit(score) - _logit(np.full(len(p), typical)), np.log1p(item("reports")),
             np.log(8.0) * (item("trusted_reports") > 0),
             np.log1p(np.minimum(item("violations_90d"), SIX_TIMES)), _log(item("creator_factor")),
-            _log(item("prior_probability") / max(float(np.mean(item("prior_probability"))), 1e-9)) if len(p) else p,
+            _log(usual / float(np.mean(usual))) if len(p) else p, _log(prior / usual),
             np.where(rows["cluster"].is_valid().to_numpy(), np.log(4.0), 0.0),
             _over(item("severity")), _over(item("views_to_come")), np.log1p(2.0 * item("velocity")),
             _over(self.sold[there]) * (self.review.harm_per_dollar * self.sold[there] > self.load[there] / 3.0),
@@ -342,13 +345,15 @@ class _Known:
         sold = total(item("probability") * self.sold, self.rate * self.later_sold)
         cohort = np.bincount(of_creator, (self.rate / np.maximum(creator("cohort_mean"), 1e-9))[who], n) / members
         codes = (
-            "shared_traces", "repeat_offender", "risky_creator", "risky_segment", "in_cluster", "severe_policy",
-            "large_audience", "fast_growing", "gmv_at_risk",
+            "shared_traces", "repeat_offender", "risky_creator", "risky_segment", "wave", "in_cluster",
+            "severe_policy", "large_audience", "fast_growing", "gmv_at_risk",
         )  # fmt: skip
-        typical = float(np.average(creator("cohort_mean"))) if len(creator("cohort_mean")) else 1.0
+        like = creator("cohort_mean")
+        usual = np.maximum(like - creator("cohort_wave"), 1e-9)
+        typical = float(np.mean(usual)) if len(usual) else 1.0
         weights = np.column_stack([
             np.full(n, 9.0 if traces is not None else 0.0), np.log1p(np.minimum(confirmed, SIX_TIMES)), _log(cohort),
-            _log(creator("cohort_mean")[best] / max(typical, 1e-9)),
+            _log(usual[best] / typical), _log((like / usual)[best]),
             np.where(rows["cluster"].is_valid().to_numpy() & (traces is None), np.log(4.0), 0.0), _over(severity),
             _over(views), np.log1p(2.0 * fastest), _over(sold) * (self.review.harm_per_dollar * sold > harm / 3.0),
         ])  # fmt: skip

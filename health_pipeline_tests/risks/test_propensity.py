@@ -256,6 +256,9 @@ def test_a_wave_of_a_cohort_is_expected_of_all_of_it_and_of_nobody_else(learned:
     policies = np.array(learned.policies)
     assert policies[learned.wave_now[inside].sum(axis=0).argmax()] == "counterfeit"
     assert learned.usual_now.of(0.0)[inside].min() > 0.04, "whoever hardly ever broke a rule"
+    others = ~learned.turned
+    assert learned.cohort_wave(learned.usual_now)[inside & others].min() > 0.04
+    assert learned.cohort_wave(learned.usual_now)[~others].max(initial=0.0) < 1e-9, "what they do is no wave"
 
 
 def test_a_content_dated_after_now_is_of_today(evidence: Evidence, tables: Tables, learned: Learned) -> None:

@@ -100,6 +100,17 @@ def test_reasons_are_known_few_and_the_sentence_names_the_subject_and_its_chance
     assert any(r["reasons"] for r in listed.to_pylist())
 
 
+def test_a_wave_is_a_reason_where_it_goes_over_and_nowhere_else(listed: pa.Table) -> None:
+    """The twin's wave is of counterfeits in beauty in Indonesia."""
+    for queue in ("creators", "contents"):
+        cases = rows(listed, queue)
+        inside = [r for r in cases if (r["market"], r["category"]) == ("ID", "beauty")]
+        hit = [r for r in inside if "wave" in r["reasons"]]  # type: ignore[operator]
+        assert len(hit) > len(inside) / 2 > 10
+        assert not any("wave" in r["reasons"] for r in cases if r not in inside)  # type: ignore[operator]
+        assert not any("risky_segment" in r["reasons"] for r in hit), "it usually is none"  # type: ignore[operator]
+
+
 def test_more_of_a_severe_harm_is_worth_more(
     evidence: Evidence, marketplace: Catalog, members: pa.Table, made: Estimates, listed: pa.Table
 ) -> None:
