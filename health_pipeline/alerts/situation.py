@@ -66,7 +66,8 @@ class Situation:
         """What was told as it is now; what a digest says that has not left is not said yet."""
         row = self.incidents.get(told.incident) or self.known.past.get(told.incident)
         whole = row if row is not None and self.has_words(row) else None
-        last = told.last if told.last is not None and self.has_words(told.last) else None
+        # Under the name that it has now: what people decided stands there.
+        last = replace(told.last, id=told.incident) if told.last is not None and self.has_words(told.last) else None
         incident = whole or last
         is_gone = row is None and (told.incident in self.known.gone or told.phase == "retracted")
         phase = "retracted" if is_gone else phase_of(row) if row is not None else told.phase

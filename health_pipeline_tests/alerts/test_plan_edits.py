@@ -148,6 +148,23 @@ def test_an_incident_called_by_another_onset_keeps_its_message(catalog: Catalog)
     assert here.follow(hours=1) == []
 
 
+def test_what_people_decided_holds_for_an_incident_that_was_over_by_its_other_onset(catalog: Catalog) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), score=P1)
+    here.follow()
+    here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=5)
+    for _ in range(4):
+        here.next_day()
+    here.vanishes(id_of("Ada"))
+    over = fall("Ada", onset=DAY - 2 * ONE_DAY, state="recovered", ended=DAY)
+    here.record[over.id] = over  # of an earlier day: it is not in the newest any more
+    assert here.follow(hours=1) == [], "it is read by its new name from now on"
+    edit, reply = here.follow(hours=1)
+    assert (edit.kind, ":recovered:" in reply.key) == ("edit", True)
+    assert "Acknowledged by @UANA" in here.says(key("Ada"))
+
+
 @pytest.mark.parametrize(("days", "same"), [(14, True), (15, False)])
 def test_an_incident_with_a_far_onset_is_another_one(catalog: Catalog, days: int, same: bool) -> None:
     here = desk(catalog)
