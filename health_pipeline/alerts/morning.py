@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.digest import DigestLine, digest_content
@@ -82,7 +82,7 @@ class Morning:
         found: dict[str, tuple[str, Change]] = {}
         for post in sorted(self._at.known.posts):
             here = [s for s in stories if post in (s.told.post, self._at.waits_in(s))]
-            if not here or not self._at.is_waiting(post) or not post.startswith(f"{self._at.catalog.name}:{DIGEST}:"):
+            if not here or not self._at.is_waiting(post) or not self._is_digest(post):
                 continue
             lines: list[DigestLine] = []
             is_wanted = False
@@ -97,7 +97,7 @@ class Morning:
                     found[story.told.first_key] = (post, line.what)
                 is_wanted |= is_reason
             if is_wanted:
-                channel, day = here[0].told.channel, self._day_of(post, here)
+                channel, day = here[0].told.channel, self._day_of(post)
                 self._draft.times.append(digest_at(self._at.alerts, day) + LATE)
                 content = self._digest_content(day, channel, lines)
                 self._draft.says_now(post, channel, content, len(lines))
@@ -106,20 +106,24 @@ class Morning:
                 found = {key: line for key, line in found.items() if line[0] != post}
         return found
 
-    def _day_of(self, digest: str, stories: Iterable[Story]) -> dt.date:
-        """The morning of a digest: when what it tells was queued."""
-        begun = [
-            story.told.told_at
-            if story.told.post == digest or story.told.said is None or story.told.said.before is None
-            else story.told.said.before.at
-            for story in stories
-        ]
+    def _is_digest(self, post: str) -> bool:
+        return post.startswith(f"{self._at.catalog.name}:{DIGEST}:")
+
+    def _day_of(self, digest: str) -> dt.date:
+        """The morning of a digest that there is: when what it tells was queued."""
+        begun = []
+        for told in self._at.told.values():
+            before = told.said.before if told.said else None
+            if told.post == digest:
+                begun.append(told.told_at)
+            elif before is not None and before.post == digest:
+                begun.append(before.at)
         return today(self._at.alerts, min(begun))
 
     def edit(self) -> None:
-        """Strike a line of today's digest that has left, when its message has not and must not."""
+        """Strike a line of a digest that has left, when its message has not and must not."""
         for post, channel in self._draft.struck.items():
-            if post not in self._at.known.posts or post != self._draft.digest_key(channel) or self._at.is_waiting(post):
+            if post not in self._at.known.posts or not self._is_digest(post) or self._at.is_waiting(post):
                 continue
             lines = []
             for row in self._draft.rows.values():
@@ -128,10 +132,15 @@ class Morning:
                     lines.append(DigestLine(story.incident, self._at.about(story), "new"))
                 elif story.incident is not None and before is not None and not before.key and before.post == post:
                     lines.append(DigestLine(story.incident, self._at.about(story), before.what))
-            content = self._digest_content(self._at.today, channel, lines)
+            sent_at = self._at.known.delivered[post].sent_at
+            content = self._digest_content(self._day_of(post), channel, lines, sent_at)
             self._draft.changes += self._draft.says_now(post, channel, content, len(lines))
 
-    def _digest_content(self, day: dt.date, channel: str, lines: Sequence[DigestLine]) -> Content:
+    def _digest_content(
+        self, day: dt.date, channel: str, lines: Sequence[DigestLine], sent_at: dt.datetime | None = None
+    ) -> Content:
+        """``sent_at``: when it left; by default it leaves as soon as it may."""
+        leaves = sent_at or self._at.quiet or self._at.now
         open_ = [i for i in self._at.incidents.values() if i.is_open]
         here = [i for i in open_ if self._at.channel(i, self._at.severity(i).name) == channel]
         return digest_content(
@@ -140,7 +149,7 @@ class Morning:
             sorted(lines, key=self._at.urgency),
             snoozed=sum(self._at.standing(i).snooze is not None for i in here),
             open_count=len(here),
-            is_late=max(self._at.now, self._at.quiet or self._at.now) >= digest_at(self._at.alerts, day) + LATE,
+            is_late=leaves >= digest_at(self._at.alerts, day) + LATE,
             links=self._at.links(self._at.known.newest),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.draft import Draft, used_up
@@ -54,10 +55,10 @@ class Threads:
         why = self._at.why_not_leave(story)
         if why and self._at.is_waiting(story.told.key):
             self._take_back(story, why)
-            snooze = story.standing.snooze
-            if story.is_open and story.incident is not None and snooze is not None:
+            if story.incident is not None and not story.is_gone:
                 self._draft.hold_back(story.incident)
-                self._draft.times.append(begin_of(self._at.alerts, snooze.until))
+            if story.is_open and story.standing.snooze is not None:
+                self._draft.times.append(begin_of(self._at.alerts, story.standing.snooze.until))
         elif story.is_gone:
             self._withdraw(story, line)
         else:
@@ -92,7 +93,7 @@ class Threads:
         if self._at.is_overdue(told) and not after.overdue:
             replies.append(("overdue", None))
             asked = self._draft.key(told.told.key, "overdue", told.told.version + 1)
-            told = replace(told, said=replace(after, overdue=True, asked=asked))
+            told = replace(told, said=_said_besides(after, overdue=True, asked=asked))
         self._show(told, replies)
 
     def _renewed(self, story: Story, at: dt.datetime) -> Story:
@@ -160,7 +161,7 @@ class Threads:
         if picture is not None:
             intents.append(self._draft.upload(told, incident, picture, story.severity))
             told = replace(told, charts=told.charts + 1)
-            said = replace(said, charted=incident.worsened_on)
+            said = _said_besides(said, charted=incident.worsened_on)
         self._draft.changes += intents
         self._draft.remember(replace(story, told=replace(told, version=told.version + bool(intents)), said=said))
 
@@ -196,3 +197,11 @@ class Threads:
         self._draft.remember(
             replace(story, told=unsaid, phase="retracted", said=replace(story.said, spent=used_up(story)))
         )
+
+
+def _said_besides(said: Said, **what: Any) -> Said:
+    """As when this is said too, by what leaves whatever becomes of a digest that waits."""
+    before = said.before
+    if before is not None and not before.key:
+        before = replace(before, said=replace(before.said, **what))
+    return replace(said, before=before, **what)

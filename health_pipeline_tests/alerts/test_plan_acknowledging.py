@@ -261,3 +261,21 @@ def test_nobody_is_late_to_acknowledge_anew_what_has_not_been_told_yet(catalog: 
     here.follow()
     assert "To be acknowledged by 08:00 UTC" in here.says(key("Ada"))
     assert any(":overdue:" in intent.key for intent in here.follow(hours=1))
+
+
+def test_nobody_is_asked_twice_while_a_digest_of_what_happened_waits(catalog: Catalog) -> None:
+    hurried = (*IN_AN_HOUR[:2], IN_AN_HOUR[2].model_copy(update={"acknowledge_within_minutes": 60 * 24 + 5}))
+    here = desk(catalog, severities=hurried)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.connected = False
+    here.changes(id_of("Ada"), state="worsening", worsened_on=DAY)
+    here.now = MORNING + ONE_DAY
+    assert [i.kind for i in here.follow()] == ["post", "edit"]
+    _, asked = here.follow(minutes=5)
+    assert ":overdue:" in asked.key
+    assert here.plan().is_empty and here.follow(hours=2) == []
+    here.decides("acknowledge", id_of("Ada"))
+    here.follow(minutes=5)
+    assert here.rows[asked.key].dropped

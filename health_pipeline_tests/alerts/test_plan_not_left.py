@@ -241,6 +241,28 @@ def test_a_line_of_a_digest_is_struck_when_its_message_got_stuck_behind_it_and_i
     assert here.follow(minutes=1) == []
 
 
+@pytest.mark.parametrize("later", [4 * HOUR, 16 * HOUR])
+def test_a_digest_of_which_a_line_is_struck_is_still_that_of_its_morning(catalog: Catalog, later: dt.timedelta) -> None:
+    here = desk(catalog)
+    here.happens(fall("Ada"), fall("Bob"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.rows[key("Ada")].sent_at = None  # Slack went down just after the digest
+    here.connected = False
+    here.now += later
+    here.ends(id_of("Ada"))
+    here.follow()
+    assert here.rows[key("Ada")].dropped
+    says = here.says(digest(MORNING.date()))
+    assert says.startswith("Morning digest, 4 July") and "1 new" in says and "Ada" not in says
+    here.rows[key("Bob")].sent_at = None
+    here.ends(id_of("Bob"))
+    here.follow(minutes=1)
+    says = here.says(digest(MORNING.date()))
+    assert says.startswith("Morning digest, 4 July") and "A calm morning" in says
+    assert here.plan().is_empty
+
+
 def test_what_is_withdrawn_before_it_left_is_never_posted_and_told_anew_when_it_comes_back(catalog: Catalog) -> None:
     here = desk(catalog)
     here.connected = False
@@ -298,3 +320,25 @@ def test_what_is_snoozed_before_its_post_left_is_told_when_the_snooze_ends(catal
     here.next_day()
     (post,) = here.follow(hours=24)
     assert (post.kind, post.key) == ("post", f"{key('Ada')}:2")
+
+
+@pytest.mark.parametrize("score", [P1, P3])
+def test_what_was_over_before_it_was_told_is_told_when_it_flares_up_however_old_it_is(
+    catalog: Catalog, score: float
+) -> None:
+    here = desk(catalog)
+    here.connected = False
+    here.happens(fall("Ada"), score=score)
+    here.now = MORNING
+    here.follow()
+    here.ends(id_of("Ada"))
+    here.follow(minutes=5)
+    assert here.rows[key("Ada")].dropped
+    here.connected = True
+    for _ in range(3):
+        here.next_day()
+        assert here.follow(hours=24) == []
+    here.changes(id_of("Ada"), state="ongoing", ended=None)
+    here.scores[id_of("Ada")] = score
+    assert here.plan().withheld == ()
+    assert f"{key('Ada')}:2" in [intent.key for intent in here.follow()]
