@@ -15,7 +15,7 @@ from dagster._core.execution.plan.objects import StepFailureData
 from health_pipeline.alerts import decisions, outbox, told
 from health_pipeline.alerts.deliver import deliver
 from health_pipeline.alerts.message import failure_message
-from health_pipeline.alerts.post import base_url
+from health_pipeline.alerts.post import STALE, base_url
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.assets import asset_key, range_tags
 from health_pipeline.automation.jobs import KINDS, job_name
@@ -145,7 +145,7 @@ def failure_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
             try:
                 with opened_state(pipeline.home.state_url) as engine:
                     outbox.enqueue(engine, message, ecosystem=catalog.name)
-                    deliver(engine, Slack.from_environment(), ecosystem=catalog.name)
+                    deliver(engine, Slack.from_environment(), ecosystem=catalog.name, max_age=STALE)
                 return
             except Exception:
                 if attempt == FAILURE_TRIES - 1:

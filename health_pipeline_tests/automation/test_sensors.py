@@ -19,6 +19,7 @@ from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.standing import By
 from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.conftest import LAST, Deployment, Run, scaled, spoilt
+from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 
 PLATFORM = "App Store"
 DAY = LAST - dt.timedelta(days=4)
@@ -307,3 +308,18 @@ def test_a_slack_that_is_down_does_not_fail_the_failure_sensor(
         report_failure(deployment, fail(deployment))
     [entry] = messages(deployment)
     assert entry.state == "pending" and entry.attempts >= 1
+
+
+def test_a_failed_run_does_not_post_what_is_no_news_any_more(
+    deployment: Deployment, server: FakeSlack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEALTH_PIPELINE_STATE_URL", f"sqlite:///{tmp_path / 'state.db'}")
+    monkeypatch.setenv("SLACK_API_URL", server.url)
+    report_failure(deployment, fail(deployment))
+    with opened_state(deployment.home.state_url) as engine, engine.begin() as connection:
+        connection.execute(outbox.OUTBOX.update().values(created_at=outbox.now() - dt.timedelta(days=30)))
+    monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
+    report_failure(deployment, fail(deployment))
+    new, old = messages(deployment)
+    assert (new.state, old.state) == ("sent", "held")
+    assert [message["text"] for message in server.messages] == [new.message.text]
