@@ -19,8 +19,8 @@ What waits in the outbox is not told yet: until it has left, it is written anew,
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.digest import DigestLine
@@ -66,6 +66,17 @@ class Plan:
     def is_empty(self) -> bool:
         """Nothing is to be done or remembered."""
         return not (self.intents or self.told or self.dropped or self.rewritten)
+
+    def left_of(self, waiting: Iterable[Intent]) -> list[Intent]:
+        """What waits in the outbox, in the order queued, as it is once the plan has been followed."""
+        dropped, left = set(self.dropped), list[Intent]()
+        for intent in waiting:
+            if intent.key in dropped or intent.of in dropped:
+                dropped.add(intent.key)
+                continue
+            content = self.rewritten.get(intent.key)
+            left.append(replace(intent, text=content.text, blocks=content.blocks) if content else intent)
+        return left
 
 
 def plan(

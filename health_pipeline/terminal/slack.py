@@ -147,6 +147,7 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
             waiting = backlog.waiting(engine, ecosystem=catalog.name)
     draw = incident_drawing(catalog, pipeline.series_sources) if html else None
     plan = post.preview(catalog, pipeline.alert_sources, state_url, draw=draw, digest_now=True)
+    waiting = plan.left_of(waiting)
     parts = arranged([*waiting, *plan.intents], zone=catalog.alerts.digest.time_zone)
     told = [(wording.title(catalog, w.incident), w.reason) for w in plan.withheld]
     about = _about(catalog, days[-1], plan, waiting, anew)

@@ -223,6 +223,26 @@ def test_a_preview_reads_only(catalog: Catalog, record: Record, state_url: str, 
     assert preview(catalog, record.sources, state_url, now=EARLY).is_empty
 
 
+def test_a_preview_of_what_waits_is_as_it_will_be_when_the_plan_is_followed(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None
+) -> None:
+    def draw(incident: Incident) -> Picture:
+        return Picture(PNG, "A series falls.", f"{incident.unit}.png")
+
+    cleo = fall("Cleo")
+    record.judge(DAY, ADA, BOB, cleo, scores={ADA.id: P3, BOB.id: P3, cleo.id: P1})
+    refresh(catalog, record.sources, state_url, draw=draw, now=MORNING)
+    over = {"state": "recovered", "ended": DAY}
+    record.judge(DAY, fall("Ada", **over), BOB, fall("Cleo", **over), scores={BOB.id: P3})
+    waits = backlog.waiting(engine, ecosystem=catalog.name)
+    made = preview(catalog, record.sources, state_url, now=MORNING + HOUR)
+    left = made.left_of(waits)
+    assert [intent.kind for intent in left] == ["post", "reply", "upload"] and len(waits) == 7
+    assert "1 new" in as_plain_text(Content(left[0].text, left[0].blocks))
+    refresh(catalog, record.sources, state_url, draw=draw, now=MORNING + HOUR)
+    assert backlog.waiting(engine, ecosystem=catalog.name) == [*left, *made.intents]
+
+
 def test_slack_that_is_down_is_no_error_and_nothing_is_lost(
     catalog: Catalog, record: Record, state_url: str, connected: FakeSlack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
