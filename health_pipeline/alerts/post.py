@@ -296,7 +296,7 @@ def _followed(catalog: Catalog, row: Told) -> list[str]:
     """Outbox keys by which it is seen how far what was told has come."""
     said = row.said
     keys = [row.key, *((said.asked, said.since_key) if said else ())]
-    if row.form == "line" and not row.finished:  # the charts of others follow their post, and are dropped with it
+    if row.form == "line":  # the charts of others follow their post, and are dropped with it
         keys += [chart_key(catalog.name, row, number) for number in range(1, row.charts + 1)]
     return [key for key in keys if key]
 

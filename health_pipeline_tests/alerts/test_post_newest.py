@@ -29,6 +29,7 @@ from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack, Message
 
 ADA, BOB = fall("Ada"), fall("Bob")
+DIGEST = "eu_dsa:digest:#ecosystem-health:2025-07-04"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ROUTINE = (Severity(name="P1", minimum_score=10, at_once=True), Severity(name="P3"))
 
@@ -143,6 +144,28 @@ def test_a_digest_of_which_nothing_is_left_never_leaves(
     refresh(catalog, record.sources, state_url, now=MORNING + HOUR)
     waits = [entry.intent.key for entry in backlog.entries(engine, state="pending")]
     assert waits == ["eu_dsa:incident:bob-statements-2025-07-03:open", "eu_dsa:digest:#ecosystem-health:2025-07-04:2"]
+
+
+def test_a_chart_is_taken_back_with_a_message_that_slack_refused_after_all(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None
+) -> None:
+    def draw(incident: Incident) -> Picture:
+        return Picture(PNG, "A series falls.", f"{incident.unit}.png")
+
+    def stands(kind: str, state: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(outbox.OUTBOX.update().where(outbox.OUTBOX.c.kind == kind).values(state=state))
+
+    record.judge(DAY, ADA, scores=P3)
+    refresh(catalog, record.sources, state_url, draw=draw, now=MORNING)
+    stands("post", "sent")
+    stands("reply", "sending")
+    record.judge(DAY, fall("Ada", state="recovered", ended=DAY))
+    refresh(catalog, record.sources, state_url, draw=draw, now=MORNING + HOUR)
+    assert backlog.counts(engine)["superseded"] == 0, "it may be there"
+    stands("reply", "pending")
+    refresh(catalog, record.sources, state_url, draw=draw, now=MORNING + 2 * HOUR)
+    assert [(i.kind, i.of) for i in backlog.waiting(engine, ecosystem=catalog.name)] == [("edit", DIGEST)]
 
 
 def test_an_empty_record_is_no_error(catalog: Catalog, record: Record, state_url: str, alone: None) -> None:
