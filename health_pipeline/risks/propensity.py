@@ -274,9 +274,8 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     known += np.where(np.isnan(rated), _label_evidence(violation, human, reviewers), 0.0)
 
     units, levels = _units(rows, creator)
-    # What is dated after now is of today, and today is the last day, whether anything was published on it or not. The
-    # memory's two oldest days are one.
-    today = e.review.memory_days - 2
+    # What is dated after now is of today, and today is the last day, whether anything was published on it or not.
+    today = e.review.memory_days - 1
     day = today - np.clip(np.ceil(age) - 1.0, 0.0, today).astype(np.int64)
     member = np.where(rows["cluster"].is_valid().to_numpy(), codes(rows, "cluster"), -1)
     cohort = codes(rows, "market", "category")

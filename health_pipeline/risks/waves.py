@@ -58,7 +58,8 @@ def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
 
     The day is the one that explains best all that follows, as of a cumulative sum (E. S. Page: Continuous inspection
     schemes, *Biometrika* 41, 1954). The largest of :data:`SIZES` has to be likelier than none, surely, and than the
-    second largest. Where next to no violation is usual, one content of a rare policy can be enough.
+    second largest. At least two contents have to say so: where next to no violation is usual, one of a rare policy
+    would be enough, and one tells of nobody's habit.
 
     Args:
         creator: (N,) any numbers; each creator's contents side by side, by the time of publication.
@@ -70,12 +71,20 @@ def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
     found = np.zeros(len(first), bool)
     for policy in range(told.shape[1] if len(creator) else 0):
         gain = (told[:, policy] * ratio - 1.0) / without
-        half, most = (np.log(np.maximum(1.0 + size * gain, IMPOSSIBLE)) for size in SIZES[-2:])
-        so_far = np.cumsum(most)
-        since = so_far[last] - np.minimum.reduceat(so_far - most, first)
-        so_far = np.cumsum(half)
-        found |= since > np.maximum(SURE, so_far[last] - np.minimum.reduceat(so_far - half, first))
+        half, most = (
+            _since(np.log(np.maximum(1.0 + size * gain, IMPOSSIBLE)), first, last) for size in SIZES[-2:]
+        )  # fmt: skip
+        found |= most > np.maximum(SURE, half)
     return np.repeat(np.where(found, np.cumsum(found) - 1, -1), many)
+
+
+def _since(gain: Array, first: Codes, last: Codes) -> Array:
+    """(C,) greatest sum of a creator's gains from some content to the last, at least two; else minus infinity."""
+    so_far = np.cumsum(gain)
+    before = so_far - gain
+    before[last] = np.inf
+    found: Array = so_far[last] - np.minimum.reduceat(before, first)
+    return found
 
 
 def waves(

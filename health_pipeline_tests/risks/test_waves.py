@@ -135,6 +135,14 @@ def test_creators_may_have_any_numbers() -> None:
         np.testing.assert_array_equal(alone, np.repeat([-1, 0], 30))
 
 
+def test_one_content_of_a_rare_policy_turns_nobody() -> None:
+    usual, told = np.full(30, 1e-4), np.ones((30, POLICIES))
+    for sure, found in ((1, -1), (2, 0)):
+        ratio = np.exp(np.repeat([-SURE, SURE], [30 - sure, sure]))
+        assert (turned(usual, ratio, told, np.zeros(30, np.int64)) == found).all()
+    assert (turned(usual, np.full(30, np.exp(SURE)), told, np.arange(30)) == -1).all(), "nor the first of anybody"
+
+
 def test_the_policy_that_was_named_speaks_for_itself_and_none_says_nothing() -> None:
     shares = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1]])
     told = speaks(np.array([-1, 0, 2]), shares)
