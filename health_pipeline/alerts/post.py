@@ -270,7 +270,7 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
     decisions = history(connection.engine, catalog.name)
     decision = max((d.id for d in decisions), default=0)
     told = told_of.read(connection, catalog.name)
-    told += told_of.adopted(connection, catalog.name, lambda: _last_days(sources))
+    told += told_of.adopted(connection, catalog.name, told, lambda: _last_days(sources))
     before = told_of.planned(connection, catalog.name)
     decided = {d.incident for d in decisions if before is None or d.id > before.decision}
     here = {incident.id for incident in known.incidents}

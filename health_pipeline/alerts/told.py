@@ -262,10 +262,13 @@ def write(connection: sa.Connection, ecosystem: str, rows: Iterable[Told]) -> No
             connection.execute(TOLD.insert().values(values | {"first_key": told.first_key, "ecosystem": ecosystem}))
 
 
-def adopted(connection: sa.Connection, ecosystem: str, last_days: Callable[[], Mapping[str, dt.date]]) -> list[Told]:
+def adopted(
+    connection: sa.Connection, ecosystem: str, told: Iterable[Told], last_days: Callable[[], Mapping[str, dt.date]]
+) -> list[Told]:
     """Incidents whose message is in the outbox from before there was a table of what was told.
 
     Args:
+        told: what is in that table: a message that was taken back is no row's any more, and is from no such time.
         last_days: id of every incident in the record -> the last day on which it is there; asked for when there are
             such messages.
     """
@@ -277,7 +280,8 @@ def adopted(connection: sa.Connection, ecosystem: str, last_days: Callable[[], M
         .where(*posts, _O.key.endswith(OPEN, autoescape=True), ~known)
         .order_by(_O.id)
     )
-    rows = connection.execute(query).all()
+    spent = {key for row in told if row.said for key in row.said.spent}
+    rows = [row for row in connection.execute(query).all() if row.key not in spent]
     if not rows:
         return []
     days = last_days()

@@ -168,6 +168,25 @@ def test_a_chart_is_taken_back_with_a_message_that_slack_refused_after_all(
     assert [(i.kind, i.of) for i in backlog.waiting(engine, ecosystem=catalog.name)] == [("edit", DIGEST)]
 
 
+def test_a_message_taken_back_under_another_name_is_not_taken_for_one_that_was_told(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None
+) -> None:
+    before = DAY - ONE_DAY
+    record.judge(DAY, ADA, scores=P3)
+    refresh(catalog, record.sources, state_url, now=MORNING)
+    record.judge(DAY, fall("Ada", onset=before), scores=P1)  # by another onset, and told anew by itself
+    refresh(catalog, record.sources, state_url, now=MORNING + HOUR)
+    (post,) = backlog.waiting(engine, ecosystem=catalog.name)
+    record.judge(DAY, fall("Ada", onset=before, state="recovered", ended=DAY))
+    for _ in range(2):
+        refresh(catalog, record.sources, state_url, now=MORNING + 2 * HOUR)
+    assert backlog.waiting(engine, ecosystem=catalog.name) == []
+    record.judge(DAY, fall("Ada", onset=before), scores=P1)
+    refresh(catalog, record.sources, state_url, now=MORNING + 3 * HOUR)
+    (again,) = backlog.waiting(engine, ecosystem=catalog.name)
+    assert (again.kind, again.key) == ("post", f"{post.key}:2")
+
+
 def test_an_empty_record_is_no_error(catalog: Catalog, record: Record, state_url: str, alone: None) -> None:
     posted = refresh(catalog, record.sources, state_url)
     assert (posted.newest, posted.plan.is_empty) == (None, True)
