@@ -179,5 +179,5 @@ class Draft:
 
 
 def used_up(story: Story) -> tuple[str, ...]:
-    """Keys of its messages that were taken back, with that of the present one."""
+    """Keys of the messages that it has had, the present one included."""
     return (*story.said.spent, story.told.key)

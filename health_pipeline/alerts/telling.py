@@ -89,7 +89,7 @@ class Telling:
             story = raised.get(incident.id)
             row = story.told if story else self._draft.row_of(incident)
             key = self._draft.fresh_key(incident) if story else row.first_key
-            before, spent = self._retell(story, key, due) if story else (None, ())
+            before, spent = (self._retell(story, key, due), used_up(story)) if story else (None, ())
             if not self._is_crowded(channel, due):
                 self._own_due[channel].append(due)
                 self._draft.posts += self.tell(row, incident, key, key, channel, due, before, spent)
@@ -97,23 +97,22 @@ class Telling:
                 post = self._draft.unused(kit.key(self._at.catalog.name, ROLLUP, channel, f"{due:%Y-%m-%dT%H}"))
                 self._draft.rollups[post] += self.tell(row, incident, key, post, channel, due, before, spent)
 
-    def _retell(self, story: Story, key: str, due: dt.datetime) -> tuple[Before | None, tuple[str, ...]]:
+    def _retell(self, story: Story, key: str, due: dt.datetime) -> Before | None:
         """Let the message of a line that is told anew point there, or take it back when it has not left itself.
 
         Returns:
-            how the line was, if it had left, and the keys of messages that were taken back.
+            how the line was, if it had left.
         """
         told, before = story.told, story.said.before
         self._threads.unasked(story)
         if self._at.is_waiting(told.key):
             self._draft.drop_message(told, f"It is {story.severity} by now, and told by itself.")
-            return (replace(before, post=key) if before is not None and before.key else None), used_up(story)
+            return replace(before, post=key) if before is not None and before.key else None
         assert story.incident is not None
         moved = self._draft.edit(told, moved_content(self._at.catalog, story.incident, story.severity))
         self._draft.changes.append(replace(moved, not_before=due if due > self._at.now else None))
         said = replace(story.said, before=None)
-        was = Before(said, key, "raised", self._at.now, due, told.key, told.post, told.channel, told.charts)
-        return was, said.spent
+        return Before(said, key, "raised", self._at.now, due, told.key, told.post, told.channel, told.charts)
 
     def _is_crowded(self, channel: str, due: dt.datetime) -> bool:
         """Whether the channel has had its posts of this hour: of the clock's, and of the sixty minutes before."""
@@ -135,7 +134,7 @@ class Telling:
 
         Args:
             before: how it was, of what was told before.
-            spent: keys of its messages that were taken back.
+            spent: keys of the messages that it has had.
         """
         severity = self._at.severity(incident).name
         told = replace(

@@ -93,7 +93,7 @@ class Said:
         asked: outbox key of the reply that said that it is overdue.
         renewed: since when it is to be acknowledged anew, and why; ``None`` for as before.
         before: how it was before the post that says so, which may not have left yet; of what was told before.
-        spent: outbox keys of its messages that were taken back: a key is never used twice.
+        spent: outbox keys of its messages that were taken back or told anew: a key is never used twice.
     """
 
     phase: Phase

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 
-from health_pipeline.catalog.alerts import QuietHours
+from health_pipeline.catalog.alerts import QuietHours, Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline_tests.alerts.follow import (
     BOTH_AT_ONCE,
     MAIN,
     MINUTE,
+    MORNING,
     NOON,
     P1,
     P2,
+    P3,
     desk,
     fall,
     id_of,
@@ -92,3 +94,19 @@ def test_a_roll_up_of_critical_and_other_incidents_leaves_at_once_and_only_the_c
         (key("Bob"), None),
         (key("Cleo"), opens),
     ]
+
+
+def test_each_time_a_line_becomes_more_urgent_it_is_told_anew(catalog: Catalog) -> None:
+    steps = {"P0": 40, "P1": 30, "P2": 20, "P3": 10}
+    severities = [Severity(name=name, minimum_score=score, at_once=True) for name, score in steps.items()]
+    here = desk(catalog, per_hour=1, severities=(*severities, Severity(name="P4")))
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.happens(fall("Bob"), score=50.0)
+    here.follow(hours=1)
+    told = []
+    for score in (10.0, 20.0, 30.0, 40.0):
+        here.scores[id_of("Ada")] = score
+        told += [intent.key for intent in here.follow(minutes=1) if intent.kind == "reply"]
+    assert told == [f"{key('Ada')}:{number}" for number in (2, 3, 4, 5)]
