@@ -190,11 +190,6 @@ def snoozes(engine: sa.Engine, ecosystem: str) -> list[Snooze]:
     return snoozes_of(history(engine, ecosystem))
 
 
-def track_record(engine: sa.Engine, ecosystem: str, aliases: Mapping[str, str] | None = None) -> dict[str, TrackRecord]:
-    """:func:`records_of` what is recorded."""
-    return records_of(history(engine, ecosystem), aliases)
-
-
 # ── What follows from it ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -275,12 +270,6 @@ def records_of(decisions: Iterable[Decision], aliases: Mapping[str, str] | None 
             counts = numbers.setdefault(decision.metric, dict.fromkeys(VERDICTS, 0))
             counts[decision.verdict] += 1
     return {metric: _record_of(metric, counts) for metric, counts in numbers.items()}
-
-
-def last_of(decisions: Iterable[Decision], incident: str, kind: Kind | None = None) -> Decision | None:
-    """The latest decision of an incident that counts, of a kind or of any: what an undo without a number means."""
-    found = [d for d in counting(decisions) if d.incident == incident and kind in (None, d.kind)]
-    return found[-1] if found else None
 
 
 # ── Who may ──────────────────────────────────────────────────────────────────────────────────────────────────────────

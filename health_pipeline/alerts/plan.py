@@ -10,7 +10,8 @@ What people decide is no reason for a digest; it is said in one that there is an
 anybody was told is not told: a message asks people to look, and there is nothing left to look after. It stays in the
 list and in the report. While an incident is snoozed, its thread only says what people themselves decide.
 
-What waits in the outbox is not told yet: until it has left, it is written anew, or taken back.
+What waits in the outbox is not told yet: what is past by then is taken back, and posts about many are written anew
+until they leave. A post of its own is edited once it has left, and what happened meanwhile is said in its thread.
 
 :mod:`.situation` is what is so, :mod:`.draft` the plan in the making. :mod:`.threads` goes on with what was told,
 :mod:`.telling` tells what is new, :mod:`.rollups` and :mod:`.morning` write the posts about many.
