@@ -13,6 +13,7 @@ RATE_VIEWS, COUNT_VIEWS = "raw rate × views", "raw count × views"
 RIVALS = ("raw count", "raw rate", "Wilson lower bound", "most reported", "most viewed", "newest first")
 STRONGER = (COUNT_VIEWS, RATE_VIEWS, "Wilson lower bound × views")
 MODEL, ORACLE, CLAIRVOYANT, FORECAST = "the program", "oracle", "clairvoyant", "perfect past"
+PAST = "perfect past, the program's views"
 
 
 def orders(m: Morning, harm: Array) -> dict[str, Array]:
@@ -27,6 +28,7 @@ def orders(m: Morning, harm: Array) -> dict[str, Array]:
     plain = c["probability"] * c["exposure"] * c["severity"]
     true_chance = _over((m.later + m.alive).sum(axis=1), c["true views"])
     true_severity = _over((m.later + m.alive) @ harm, (m.later + m.alive).sum(axis=1))
+    past = _over((m.forecast + m.alive) @ harm, c["true views"])
     wilson = lower_bound(c["violations"], c["posts"])
     return {
         MODEL: c["harm"] / minutes,
@@ -46,6 +48,7 @@ def orders(m: Morning, harm: Array) -> dict[str, Array]:
         "true views": c["probability"] * c["true views"] * c["severity"] / minutes,
         "true severity": c["probability"] * c["exposure"] * true_severity / minutes,
         FORECAST: (m.forecast + m.alive) @ harm / minutes,
+        PAST: past * c["exposure"] / minutes,
         ORACLE: (m.later + m.alive) @ harm / minutes,
         CLAIRVOYANT: c["real"] / minutes,
     }

@@ -22,7 +22,7 @@ from benchmarks.risk_ranking.judged import (
     shares,
 )
 from benchmarks.risk_ranking.mornings import CREATORS, DAYS, Trial
-from benchmarks.risk_ranking.orders import CLAIRVOYANT, FORECAST, MODEL, ORACLE, RIVALS, STRONGER
+from benchmarks.risk_ranking.orders import CLAIRVOYANT, FORECAST, MODEL, ORACLE, PAST, RIVALS, STRONGER
 from health_pipeline.marketplace.parameters import SEVERITIES
 from health_pipeline.stats.arrays import Array
 
@@ -129,10 +129,11 @@ def creator_lines(found: Found, trials: Sequence[Trial]) -> list[str]:
         "### What is lost where", "",
         "One term of the plain formula (probability × exposure × severity) at a time replaced by the truth. "
         f"*{FORECAST.capitalize()}*: the truth but for creators' propensities, which are estimated from faultless labels of all their "
-        "contents with the true rates and the true prior: more than any program can know of them.", "",
+        "contents with the true rates and the true prior: more than any program can know of them. *The program's views*: the "
+        "same, with audiences and paces as the program estimates them.", "",
         *table(["order", *(f"`{s}`" for s in found)],
                [[name, *(told(shares(one, name, expected)) for one in found.values())]
-                for name in ("without repeat and velocity", "true probability", "true views", "true severity", FORECAST)]), "",
+                for name in ("without repeat and velocity", "true probability", "true views", "true severity", FORECAST, PAST)]), "",
         "### Repeat, velocity, exploration", "",
         "What the terms add to the plain formula, and what exploration costs, in points of the oracle's harm:", "",
         *table(["", *(f"`{s}`" for s in found)],
@@ -202,14 +203,15 @@ def summary(trials: Sequence[Trial]) -> list[str]:
     rows = [
         row("**the program**", lambda s: f"**{told(own[s])}**"),
         row(f"aim: {percent(AIM, 0)}", lambda s: "missed" if s in missed else "met"),
-        row("ceiling: perfect past", lambda s: told(shares(found[s], FORECAST, expected))),
+        row(f"ceiling: {FORECAST}", lambda s: told(shares(found[s], FORECAST, expected))),
+        row(f"ceiling: {PAST}", lambda s: told(shares(found[s], PAST, expected))),
         row("best of the orders people use", lambda s: f"{told(shares(found[s], best[s], expected))}, {best[s]}"),
         row("the program's lead over it, points", lambda s: ahead(own[s] - shares(found[s], best[s], expected))),
     ]
     return [
         f"Harm averted by {queue_of('creators').minutes_per_day:.0f} minutes of review a day, in percent of what an oracle's "
         "order averts in the same minutes. The oracle knows how often each creator will break rules; the *ceiling* only how "
-        "often each did so far, but without a mistake. "
+        "often each did so far, but without a mistake; the second one has to estimate audiences too. "
         f"Mean over {len({t.seed for t in trials})} simulated marketplaces of each scenario, with 95 % interval.", "",
         *table(["", *(f"`{s}`" for s in found)], rows), "",
         "- **Reached?** " + _behind(found, (*RIVALS, *STRONGER), expected, "In harm that was to be expected,")
