@@ -245,7 +245,9 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
             there = [t for t in remembered if t.form != "none"]  # not what had ended before its post could leave
             assert {t.key for t in there} | {t.shown for t in there} | {t.post for t in there} <= keys
             messages = {k for k in keys if k.endswith(":open")}
-            assert messages == {t.first_key for t in remembered}, "a plan and what is remembered of it are one"
+            # What was taken back has a second row, which has no message unless it flares up.
+            planned_once = {t.first_key for t in remembered if t in there or t.was_dropped}
+            assert messages == planned_once, "a plan and what is remembered of it are one"
     assert sum(outcomes.values()) >= 14
     assert outcomes["before the plan"] and outcomes["while delivering"], f"{outcomes}: this run proves nothing"
     time.sleep(4 * TIMEOUT)  # what is in doubt is looked for
