@@ -212,7 +212,8 @@ def test_the_same_envelope_twice_is_one_decision_and_one_answer(listening: Offic
     wait_for(lambda: listening.answers and listening.refreshed)
     assert len(listening.rows) == 1
     server.wait_ack(server.interactive(server.click(post(), "acknowledge", user=BEN)))
-    wait_for(lambda: len(listening.refreshed) == 2)
+    wait_for(lambda: len(listening.refreshed) >= 2)  # a duplicate handled at the same instant may ask once more
+    assert len(listening.rows) == 2
     assert len(listening.answers) <= 2, "the duplicates were not answered"
 
 
