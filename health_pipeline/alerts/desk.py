@@ -81,6 +81,7 @@ class Desk:
         self._answers: set[Future[None]] = set()
         self._refreshers = {name: _Refresher(name, refresh, self._follows) for name in catalogs}
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
+        self._looking = threading.Lock()
 
     def take(self, payload: object) -> None:
         """Deal with what Slack says of an interaction, whatever it is. Never raises.
@@ -144,14 +145,22 @@ class Desk:
             _log.info("Refused: %s by %s on %s", click.kind, click.user, subject.incident)
             return decided.words
         before = decisions.standings(self._engine, click.ecosystem).get(subject.incident, Standing())
-        is_new = decisions.record(self._engine, decided)
+        with self._looking:  # before the row is there: a duplicate of the same instant knows that it is seen to
+            is_first = decided.dedupe not in self._seen
+            if is_first:
+                self._seen.append(decided.dedupe)
+        try:
+            is_new = decisions.record(self._engine, decided)
+        except Exception:
+            with self._looking, contextlib.suppress(ValueError):
+                self._seen.remove(decided.dedupe)
+            raise
         recorded = decisions.find(self._engine, decided)
         if is_new and recorded is not None:
-            self._seen.append(decided.dedupe)
             self._refreshers[click.ecosystem].ask(click)
             command = undo_command(recorded, self._called.get(catalog.name, catalog.name))
             return f"{clicks.answer(catalog, decided, before)} {clicks.undo_words(command)}"
-        if decided.dedupe not in self._seen:
+        if is_first:
             # Slack has sent it again, or another process got it first, which may have died before it was done.
             self._refreshers[click.ecosystem].ask()
         return "" if recorded is not None else clicks.NOTHING_NEW

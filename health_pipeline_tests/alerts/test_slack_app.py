@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import math
 import os
 import random
 import re
@@ -212,7 +213,7 @@ def test_the_same_envelope_twice_is_one_decision_and_one_answer(listening: Offic
     wait_for(lambda: listening.answers and listening.refreshed)
     assert len(listening.rows) == 1
     server.wait_ack(server.interactive(server.click(post(), "acknowledge", user=BEN)))
-    wait_for(lambda: len(listening.refreshed) >= 2)  # a duplicate handled at the same instant may ask once more
+    wait_for(lambda: len(listening.refreshed) == 2)
     assert len(listening.rows) == 2
     assert len(listening.answers) <= 2, "the duplicates were not answered"
 
@@ -664,7 +665,6 @@ def test_what_slack_has_not_signed_is_refused(web: tuple[Office, str], post: Cal
         good | {"X-Slack-Signature": "v0=" + "é" * 64},
         good | {"X-Slack-Signature": ""},
         stamped(str(int(time.time()) - 301)),
-        stamped(str(int(time.time()) + 600)),  # far enough ahead to be so still when its turn comes
         stamped("soon"),
         stamped("1e9"),
         stamped("9" * 400),
@@ -675,6 +675,8 @@ def test_what_slack_has_not_signed_is_refused(web: tuple[Office, str], post: Cal
     ):
         sent = {name: value.encode().decode("latin-1") for name, value in headers.items()}
         assert request(url + PATH, body, sent)[0] == 401, headers
+    ahead = stamped(str(math.ceil(time.time()) + 301))  # made only now: it is not ahead for long
+    assert request(url + PATH, body, ahead)[0] == 401
     assert request(url + PATH, body + b"&x=1", good)[0] == 401
     assert request(url + PATH, b"\xff\xfe", stamped(stamp))[0] == 401
     assert office.rows == []
