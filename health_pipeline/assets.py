@@ -46,15 +46,22 @@ class Check:
 
 @dataclass(frozen=True)
 class Output:
-    """One table that an asset publishes."""
+    """One table that an asset publishes.
+
+    Attributes:
+        previous_day: it also follows from its own day before.
+        columns: descriptions, beside those of the schema.
+        pictures: days asked for -> more metadata, for instance charts.
+    """
 
     name: str
     table: LakeTable
     description: str
     deps: Sequence[str]
-    previous_day: bool = False  # also follows from its own day before
+    previous_day: bool = False
     checks: Sequence[Check] = ()
-    columns: Mapping[str, str] = field(default_factory=dict)  # descriptions
+    columns: Mapping[str, str] = field(default_factory=dict)
+    pictures: Callable[[Sequence[dt.date]], dict[str, Any]] | None = None
 
 
 def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:
@@ -147,8 +154,9 @@ def derived_asset(
         seconds = time.perf_counter() - started
         for index, output in enumerate(outputs):
             metadata = _metadata(output, index, days, result, seconds)
-            if index == 0 and pictures is not None and (len(days) == 1 or result.computed):
-                metadata |= pictures(days)
+            drawn = output.pictures or (pictures if index == 0 else None)
+            if drawn is not None and (len(days) == 1 or result.computed):
+                metadata |= drawn(days)
             yield dg.MaterializeResult(asset_key=asset_key(catalog, output.name), metadata=metadata)
             for check in output.checks:
                 passed, about = check.evaluate(engine, days)

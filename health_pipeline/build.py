@@ -67,7 +67,7 @@ def _of(pipeline: Pipeline) -> dg.Definitions:
             *maturity_assets(catalog, partitions, t.facts, t.arrivals, t.maturity),
             *shift_assets(catalog, partitions, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             *incident_assets(catalog, partitions, pipeline.incident_sources, t.incidents, pipeline.series_sources),
-            *risk_assets(catalog, partitions, t.incidents, t.risks),
+            *risk_assets(catalog, partitions, t.incidents, t.risks, t.track_records, pipeline.verdicts),
             *(list_assets(catalog, partitions, t.facts, t.lists) if t.lists else ()),
             *alert_assets(catalog, pipeline.alert_sources, pipeline.series_sources, pipeline.home.state_url),
         ],

@@ -9,6 +9,8 @@ from health_pipeline.charts import LIGHT, Spec, axis, layer, picture
 from health_pipeline.charts.spec import CHARACTER, heading_layers, wrapped
 
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 44
+LONGEST = 40
+"""Characters of a label: names come from data."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,58 @@ def capacity_chart(queues: Sequence[Spent], *, width: int = 600, row: int = 26) 
     ]  # fmt: skip
     text = "; ".join(f"{q.queue}: {q.ranked + q.explored:.0f} of {q.capacity:.0f} minutes" for q in queues)
     return picture(layers, width - left - RIGHT, row * len(queues), (left, RIGHT, top, 26), text)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A share, and how well it is known."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+def estimates_chart(
+    rows: Sequence[Known], *, title: str, most: float | None = None, width: int = 600, row: int = 22
+) -> Spec:
+    """A point with its interval for each share, one below the other.
+
+    Args:
+        most: the right end of the scale; by default where the widest interval ends.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    if not rows:
+        raise ValueError("the chart of estimates needs at least one row")
+    labels = [label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…" for label in (r.label for r in rows)]
+    left = max(LEFT, round(CHARACTER * max(map(len, labels))) + 14)
+    top = most or min(1.0, 1.05 * max(max(r.high, r.value) for r in rows)) or 1.0
+    step = next(s for s in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if top / s <= 8 or s == 0.2)
+    ticks = [i * step for i in range(int(top / step + 1e-9) + 1)]
+    x: Spec = {
+        "field": "value", "type": "quantitative", "scale": {"domain": [0, top], "nice": False}, "title": None,
+        "axis": axis(ticks, [f"{100 * t:g} %" for t in ticks], grid=True),
+    }  # fmt: skip
+    y: Spec = {
+        "field": "at", "type": "quantitative", "scale": {"domain": [len(rows), 0], "nice": False}, "title": None,
+        "axis": axis([i + 0.5 for i in range(len(rows))], labels, grid=False),
+    }  # fmt: skip
+    values = [{"value": r.value, "low": r.low, "high": min(r.high, top), "at": i + 0.5} for i, r in enumerate(rows)]
+    heading = [(line, "text") for line in wrapped([title, "line: 95 % interval"], width - 20, CHARACTER, " · ")]
+    above = 8 + 17 * len(heading) + 4
+    layers = [
+        layer("intervals", values, {"type": "rule", "color": LIGHT["down"], "strokeWidth": 1.5},
+              {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y}),
+        layer("estimates", values, {"type": "point", "filled": True, "color": LIGHT["down"], "size": 45},
+              {"x": x, "y": y}),
+        *heading_layers(heading, left, above, width),
+    ]  # fmt: skip
+    text = f"{title}: " + "; ".join(
+        f"{r.label} {100 * r.value:.3g} % ({100 * r.low:.3g} to {100 * r.high:.3g} %)" for r in rows
+    )
+    return picture(layers, width - left - RIGHT, row * len(rows), (left, RIGHT, above, 26), text)
 
 
 def _words(text: str) -> Spec:

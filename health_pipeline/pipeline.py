@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-from health_pipeline.alerts import post
+from health_pipeline.alerts import decisions, post, told
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.eu_dsa.adapter import DsaStatements
@@ -20,10 +20,12 @@ from health_pipeline.raw import deliveries, facts
 from health_pipeline.raw.landing import SETTLED_SECONDS, Landing
 from health_pipeline.raw.receive import Simulation
 from health_pipeline.risks import lists, risks
+from health_pipeline.risks.verdicts import Judged, Verdicts
 from health_pipeline.shifts import shifts
 from health_pipeline.storage.derive import Derivation, Progress, stale_days
 from health_pipeline.storage.engine import Engine, date_range
 from health_pipeline.storage.lake import Lake
+from health_pipeline.storage.state import opened_state, reading, state_exists
 from health_pipeline.tables import Tables
 
 ADAPTERS = {"dsa_statements": DsaStatements}
@@ -134,13 +136,38 @@ class Pipeline:
         return {
             "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             "incidents": incidents.derivation(c, self.incident_sources, t.incidents),
-            "risks": risks.derivation(c, t.incidents, t.risks),
+            "risks": risks.derivation(c, t.incidents, t.risks, t.track_records, self.verdicts()),
         }
 
     def list_steps(self) -> dict[str, Derivation]:
         """Asset name -> derivation, for what is to be reviewed; nothing where no review is declared."""
         t = self.tables
         return {"review_lists": lists.derivation(self.catalog, t.facts, t.lists)} if t.lists else {}
+
+    def verdicts(self) -> Verdicts:
+        """What people said of incidents, as it stood at a moment; the record is read once, when first asked for.
+
+        Raises:
+            StateError: (when asked) the state database does not open.
+        """
+
+        @cache
+        def given() -> tuple[list[decisions.Decision], dict[str, str]]:
+            if not state_exists(
+                self.home.state_url
+            ):  # nobody has decided anything, and reading must not make a database
+                return [], {}
+            with opened_state(self.home.state_url) as engine, reading(engine) as connection:
+                names = {alias: t.incident for t in told.read(connection, self.catalog.name) for alias in t.aliases}
+                return decisions.history(engine, self.catalog.name), names
+
+        def known(moment: dt.datetime | None) -> list[Judged]:
+            every, names = given()
+            before = [d for d in every if moment is None or d.by.at < moment]
+            latest = {names.get(d.incident, d.incident): d for d in decisions.counting(before) if d.kind == "verdict"}
+            return [Judged(name, d.metric, d.verdict, d.by.at) for name, d in latest.items() if d.verdict]
+
+        return known
 
     @property
     def incident_sources(self) -> incidents.Sources:

@@ -9,7 +9,7 @@ from health_pipeline.incidents.model import INCIDENTS
 from health_pipeline.metrics.schema import ARRIVALS, CUBE, HISTOGRAMS, MATURITY
 from health_pipeline.raw.schema import DELIVERIES, facts_schema
 from health_pipeline.risks.lists import ListTables
-from health_pipeline.risks.schema import RISKS
+from health_pipeline.risks.schema import RISKS, TRACK_RECORDS
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.storage.lake import Lake, LakeTable
 
@@ -32,6 +32,7 @@ class Tables:
     states: LakeTable
     incidents: LakeTable
     risks: LakeTable
+    track_records: LakeTable
     lists: ListTables | None
 
     @classmethod
@@ -48,6 +49,7 @@ class Tables:
             states=lake.table("shifts", "states", STATE),
             incidents=lake.table("incidents", "incidents", INCIDENTS),
             risks=lake.table("risks", "risks", RISKS),
+            track_records=lake.table("risks", "track_records", TRACK_RECORDS),
             lists=ListTables.of(lake) if catalog.review else None,
         )
 
@@ -55,6 +57,6 @@ class Tables:
         """``stage.table`` -> table."""
         derived = (
             self.deliveries, self.cube, self.histograms, self.arrivals, self.maturity, self.shifts, self.bands,
-            self.states, self.incidents, self.risks, *(self.lists.all() if self.lists else ()),
+            self.states, self.incidents, self.risks, self.track_records, *(self.lists.all() if self.lists else ()),
         )  # fmt: skip
         return {t.name.replace("/", "."): t for t in (*self.facts.values(), *derived)}

@@ -26,6 +26,7 @@ STAGE_OF = {
     "states": "shifts",
     "incidents": "incidents",
     "risks": "risks",
+    "track_records": "risks",
     "alerts": "alerts",
 }
 TABLES = [name for name in STAGE_OF if name not in ("landed_files", "alerts")]
@@ -102,6 +103,7 @@ def test_tables_show_their_columns_and_what_they_follow_from(defs: dg.Definition
         "states": {"cube", "histograms", "deliveries", "states"},
         "incidents": {"shifts", "bands", "deliveries", "cube", "incidents"},
         "risks": {"incidents"},
+        "track_records": {"incidents"},
         "alerts": {"incidents", "risks"},
     }
 

@@ -7,6 +7,7 @@ from health_pipeline.assets import asset_key
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics.maturity import versioned
 
+JUDGED = ("shifts", "bands", "states", "incidents", "risks", "track_records")
 LISTS = ("review_lists", "clusters", "trends", "prevalence", "precision")
 KINDS = ("land", "load", "judge", "alert", "daily")
 
@@ -24,7 +25,7 @@ def jobs(catalog: Catalog) -> dict[str, UnresolvedAssetJobDefinition]:
             *(table.name for table in catalog.tables), "deliveries", "cube", "histograms",
             *(["arrivals", "maturity"] if versioned(catalog) else []),
         ],
-        "judge": ["shifts", "bands", "states", "incidents", "risks", *(LISTS if catalog.review else ())],
+        "judge": [*JUDGED, *(LISTS if catalog.review else ())],
         "alert": ["alerts"],
     }  # fmt: skip
     assets["daily"] = [*assets["load"], *assets["judge"]]

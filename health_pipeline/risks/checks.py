@@ -131,7 +131,18 @@ def calibration_check(catalog: Catalog, facts: Mapping[str, LakeTable], lists: L
             "intercept": round(float(cox.intercept), 2),
             "p-value": float(cox.p_value),
             "reliability": dg.MetadataValue.md(charts.markdown_image(picture)),
-        }
+            "reliability table": dg.MetadataValue.table(
+                [
+                    dg.TableRecord(
+                        {
+                            "stated": round(b.predicted, 4), "violations": round(b.observed, 4),
+                            "95 % from": round(b.low, 4), "to": round(b.high, 4), "labels": int(b.count),
+                        }
+                    )
+                    for b in bins
+                ]
+            ),
+        }  # fmt: skip
         return True if cox.p_value > UNLIKELY else "warn", said
 
     return Check("calibration", "Probabilities stated in lists agree with the labels that came later.", evaluate)

@@ -12,13 +12,40 @@ RISKS = pa.schema(
         column("day", pa.date32(), "the day of the list"),
         column("rank", pa.int32(), "1 is first"),
         column("incident", pa.string(), "id of an open incident of kind shift"),
-        column("score", pa.float64(), "size x exposure x confidence"),
+        column("score", pa.float64(), "size x exposure x confidence x harm x record"),
         column("size", pa.float64(), "|log2(observed / expected)|, at most 5"),
         column("exposure", pa.float64(), "log10(1 + |excess per day|)"),
         column("confidence", pa.float64(), "1 - q, times the share of the interval on the far side of no change"),
         column("harm", pa.float64(), "1 in the harmful direction, 0.5 in the other"),
+        column("record", pa.float64(), "precision over what the detector promises; 1 while nobody has judged anything"),
+        column("precision", pa.float64(), "share of its metric's incidents expected to be no false alarm, by verdicts"),
+        column("judged", pa.int64(), "incidents of its metric with a verdict"),
+        column("verdict", pa.string(), "real, expected, false_alarm or new_normal; null: not judged, or grown since"),
+        column("answered", pa.bool_(), "judged to need no more attention: ranked after all others"),
         column("title", pa.string(), "what happened and where, in a few words"),
         column("sentence", pa.string(), "what happened, in words"),
+        column("reasons", pa.list_(pa.string()), "codes of what makes the score what it is"),
+        column("why", pa.string(), "the reasons in words"),
+        column(
+            "evidence", pa.list_(pa.string()), "where it comes from, how far it reaches, whether it may be the data"
+        ),
+    ]
+)
+
+TRACK_RECORDS = pa.schema(
+    [
+        column("day", pa.date32(), "verdicts given by its end; of the newest day: so far"),
+        column("metric", pa.string(), "of the incidents' roots"),
+        column("judged", pa.int64(), "incidents with a verdict, each by the latest"),
+        column("real", pa.int64(), "of them real"),
+        column("expected", pa.int64(), "of them expected"),
+        column("false_alarm", pa.int64(), "of them false alarms"),
+        column("new_normal", pa.int64(), "of them what is normal now"),
+        column("raw", pa.float64(), "share that was no false alarm"),
+        column("precision", pa.float64(), "the share, drawn to the other metrics' and to what the detector promises"),
+        column("low", pa.float64(), "lower end of its 95 % interval"),
+        column("high", pa.float64(), "upper end"),
+        column("record", pa.float64(), "precision over what the detector promises: a factor of scores"),
     ]
 )
 

@@ -1,6 +1,6 @@
 """Rank open incidents by a stated score.
 
-``score = size x exposure x confidence x harm``
+``score = size x exposure x confidence x harm``, times the record of :mod:`.verdicts` where people have judged
 
 * size: ``|log2(observed / expected)|``, at most 5 (a 32-fold change): a doubling counts 1.
 * exposure: ``log10(1 + |excess|)`` with the excess in things per day beyond expectation: ten times as many, one more.

@@ -105,6 +105,12 @@ def open_state(url: str) -> sa.Engine:
     return engine
 
 
+def state_exists(url: str) -> bool:
+    """Whether there is a state database to read from; one on a server is taken to be there."""
+    parsed = sa.make_url(url)
+    return parsed.get_backend_name() != "sqlite" or not parsed.database or Path(parsed.database).exists()
+
+
 @contextlib.contextmanager
 def opened_state(url: str) -> Iterator[sa.Engine]:
     """:func:`open_state`, closed in the end.

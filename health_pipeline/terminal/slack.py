@@ -134,13 +134,14 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
     from health_pipeline.alerts.preview import arranged, page
     from health_pipeline.charts_incident import incident_drawing
     from health_pipeline.pipeline import Pipeline
+    from health_pipeline.storage.state import state_exists
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())
     catalog = pipeline.catalog
     days = pipeline.tables.incidents.days()
     if not days:
         raise UserError("No incident was judged yet.", f"Run `{as_typed(catalog, 'run')}` first.")
-    state_url = None if anew or not _has_state(pipeline.home) else pipeline.home.state_url
+    state_url = None if anew or not state_exists(pipeline.home.state_url) else pipeline.home.state_url
     waiting: list[Intent] = []
     if state_url is not None:
         with existing_state() as engine:
@@ -233,21 +234,13 @@ def existing_state() -> Iterator[sa.Engine]:
     Raises:
         UserError: nothing was written to it yet.
     """
-    from health_pipeline.storage.state import opened_state
+    from health_pipeline.storage.state import opened_state, state_exists
 
     home = Home.from_environment()
-    if not _has_state(home):
+    if not state_exists(home.state_url):
         raise UserError("Nothing was queued or decided yet.", "Run `health-pipeline run` first.")
     with opened_state(home.state_url) as engine:
         yield engine
-
-
-def _has_state(home: Home) -> bool:
-    """Whether there is a state database; one on a server is taken to be there."""
-    import sqlalchemy as sa
-
-    url = sa.make_url(home.state_url)
-    return url.get_backend_name() != "sqlite" or not url.database or Path(url.database).exists()
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:

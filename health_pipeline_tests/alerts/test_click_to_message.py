@@ -35,7 +35,7 @@ def sources(tmp_path: Path, catalog: Catalog) -> post.Sources:
         lake.table("metrics", "maturity", MATURITY), lake.table("raw", "deliveries", DELIVERIES), lambda table: (),
     )  # fmt: skip
     made.incidents.publish(about.day, to_table([about]))
-    row = dict.fromkeys(RISKS.names, 1.0) | {
+    row = dict.fromkeys((f.name for f in RISKS if f.type == pa.float64()), 1.0) | {
         "day": about.day, "rank": 1, "incident": about.id, "score": 12.0, "title": "", "sentence": "",
     }  # fmt: skip
     made.risks.publish(about.day, pa.Table.from_pylist([row], schema=RISKS))
