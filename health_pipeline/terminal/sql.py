@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SHOWN = 40
+RECORDS = 5
+LEAST = 12
+"""Characters that a column with longer values has at least."""
 
 
 def run_sql(ecosystem: str, query: str | None, csv: bool, console: Console) -> None:
@@ -85,12 +90,38 @@ def _show(connection: DuckDBPyConnection, query: str, csv: bool, console: Consol
         rows = relation.limit(SHOWN + 1).fetchall()
     except duckdb.Error as error:
         raise UserError(str(error).strip(), '`health-pipeline sql "SHOW ALL TABLES"` lists what there is.') from None
+    if _is_too_wide(relation.columns, rows, console.width):
+        _records(relation.columns, rows, console)
+        return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, kind in zip(relation.columns, relation.types, strict=True):
         numeric = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "HUGEINT") or str(kind).startswith("DECIMAL")
         table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows[:SHOWN]:
-        table.add_row(*["" if v is None else f"{v:,.6g}" if isinstance(v, float) else str(v) for v in row])
+        table.add_row(*(Text(_plain(value)) for value in row))  # not markup: it comes from data
     console.print(table)
     if len(rows) > SHOWN:
         console.print(f"[dim]The first {SHOWN} rows; --csv prints all.[/]")
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_too_wide(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int) -> bool:
+    """Whether columns would be squeezed until nothing can be read in them: text may wrap, but not to less than this."""
+    cells = [[_plain(row[i]) for row in rows[:SHOWN]] for i in range(len(columns))]
+    widest = [max(map(len, [name, *own])) for name, own in zip(columns, cells, strict=True)]
+    return bool(rows) and sum(min(w, LEAST) + 2 for w in widest) > width
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[object]], console: Console) -> None:
+    """One row after another, each column on a line of its own."""
+    for number, row in enumerate(rows[:RECORDS], start=1):
+        console.rule(f"[dim]row {number}[/]", align="left", style="dim")
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, value in zip(columns, row, strict=True):
+            table.add_row(f"[bold]{name}[/]", Text(_plain(value)))
+        console.print(table)
+    if len(rows) > RECORDS:
+        console.print(f"[dim]The first {RECORDS} rows, too wide for a table; --csv prints all.[/]")

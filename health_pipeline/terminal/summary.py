@@ -87,7 +87,7 @@ def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: He
     )
     line.append(f"  {headline.state}", style="bold" if headline.state in ("new", "ongoing") else "dim")
     console.print(line, soft_wrap=True)
-    console.print(f"   {wording.sentence(c, incident)}", highlight=False)
+    console.print(Text(f"   {wording.sentence(c, incident)}"))
     others = incident.members[1:4]
     if others:
         more = f" and {len(incident.members) - 4} more" if len(incident.members) > 4 else ""
@@ -95,9 +95,9 @@ def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: He
             f"{wording.subject(c, c.metric(m.metric), m.segment)} {wording.change(m.change)}" for m in others
         )
         said = said.replace(f"{wording.unit(c, incident.unit)}: ", "")
-        console.print(f"   [dim]with it: {said}{more}[/]", highlight=False)
+        console.print(Text(f"   with it: {said}{more}", "dim"))
     for event in incident.events:
-        console.print(f"   [dim]coincident, not causal: {event}[/]", highlight=False)
+        console.print(Text(f"   coincident, not causal: {event}", "dim"))
 
 
 def _ranked(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
@@ -111,12 +111,14 @@ def _ranked(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
     table.add_column("score", justify="right")
     table.add_column("what")
     for row in sorted(tables.risks, key=lambda r: r["rank"])[:RANKED]:
-        table.add_row(str(row["rank"]), f"{row['score']:.1f}", row["sentence"])
+        table.add_row(
+            str(row["rank"]), f"{row['score']:.1f}", Text(row["sentence"] + ("  answered" if row["answered"] else ""))
+        )
     console.print(table)
     if len(tables.risks) > RANKED:
         console.print(
-            f"[dim]and {len(tables.risks) - RANKED} more: "
-            f"{as_typed(pipeline.catalog, 'sql')} \"FROM risks.risks WHERE day = '{tables.last_day}'\"[/]"
+            f"[dim]and {len(tables.risks) - RANKED} more: {as_typed(pipeline.catalog, 'risks')} --queue segments[/]",
+            highlight=False,
         )
 
 
@@ -129,7 +131,7 @@ def _data(pipeline: Pipeline, tables: ReportTables, console: Console) -> None:
     console.print()
     console.rule("[bold]Data quality[/]", align="left")
     for incident in sorted(holes, key=lambda i: (not i.is_open, i.onset))[:6]:
-        console.print(f"• {wording.sentence(pipeline.catalog, incident)}", highlight=False)
+        console.print(Text(f"• {wording.sentence(pipeline.catalog, incident)}"))
     if len(holes) > 6:
         console.print(f"[dim]and {len(holes) - 6} more in the report[/]")
 

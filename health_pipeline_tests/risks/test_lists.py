@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -13,6 +14,8 @@ from health_pipeline.pipeline import Pipeline
 from health_pipeline.risks import lists
 from health_pipeline.risks.checks import list_checks, outcomes
 from health_pipeline.risks.lists import ListTables
+from health_pipeline.risks.review import REASONS
+from health_pipeline.risks.schema import RISKS, TRENDS
 from health_pipeline.storage.derive import derive, stale_days
 from health_pipeline.storage.engine import Engine
 from health_pipeline_tests.risks.conftest import TWIN_LAST
@@ -103,3 +106,61 @@ def test_the_command_shows_one_queue_as_rows_and_why_a_subject_is_on_it(
     assert "repeat" in why and "exposure" in why
     assert "is in no list" in command(monkeypatch, capsys, landed, "--why", "nobody")
     assert "There is no list of" in command(monkeypatch, capsys, landed, "--day", "2026-07-01")
+
+
+def test_the_command_prints_every_queue_as_rows(
+    landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = made.review_lists.read([DAYS[-1]]).to_pylist()
+    lines = command(monkeypatch, capsys, landed, "--csv").splitlines()
+    assert len(lines) == 1 + sum(r["selected"] for r in rows)
+    assert {line.split(",")[1].strip('"') for line in lines[1:]} == {r["queue"] for r in rows if r["selected"]}
+
+
+def test_the_command_says_why_in_words_and_where_a_subject_is(
+    landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = made.review_lists.read([DAYS[-1]]).to_pylist()
+    first = next(r for r in rows if r["queue"] == "creators" and r["rank"] == 1)
+    word = REASONS[first["reasons"][0]]
+    said = " ".join(command(monkeypatch, capsys, landed, "--queue", "creators", "--top", "1").split())
+    assert f"{word[:1].upper()}{word[1:]}" in said
+    elsewhere = command(monkeypatch, capsys, landed, "--queue", "products", "--why", first["subject"])
+    assert "It is in the list of creators" in elsewhere
+    assert len(command(monkeypatch, capsys, landed, "--csv", "--why", first["case"]).splitlines()) == 2
+    assert "How often right" in command(monkeypatch, capsys, landed)
+
+
+def test_what_comes_from_data_is_shown_as_it_is(
+    landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hashtag that looks like the terminal's own markup neither vanishes nor breaks the page."""
+    burst = {
+        "day": DAYS[-1], "kind": "hashtag", "value": "#[/red][bold]", "market": None, "trend": "hashtag: x", "count": 9,
+        "expected": 0.1, "p_value": 1e-9, "burst_since": DAYS[-1], "contents": 9, "views": 1, "violation_share": 0.0,
+        "cluster_share": 0.0, "suspect_share": 0.0,
+    }  # fmt: skip
+    before = made.trends.read([DAYS[-1]])
+    made.trends.publish(DAYS[-1], pa.Table.from_pylist([burst], schema=TRENDS))
+    try:
+        assert "#[/red][bold]" in command(monkeypatch, capsys, landed)
+    finally:
+        made.trends.publish(DAYS[-1], before)
+
+
+def test_an_incident_is_told_with_its_terms_reasons_and_evidence(
+    landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metric = landed.catalog.metrics[0].name
+    row = dict.fromkeys((f.name for f in RISKS if f.type == pa.float64()), 1.0) | {
+        "day": DAYS[-1], "rank": 1, "incident": "id-x-2026-09-15", "judged": 0, "answered": False, "title": "t",
+        "sentence": f"{metric} [rose]", "reasons": ["sure"], "why": "It is sure.", "evidence": ["By market: [all]."],
+    }  # fmt: skip
+    landed.tables.risks.publish(DAYS[-1], pa.Table.from_pylist([row], schema=RISKS))
+    for said in (
+        command(monkeypatch, capsys, landed, "--why", "id-x-2026-09-15"),
+        command(monkeypatch, capsys, landed, "--queue", "segments", "--why", "id-x-2026-09-15"),
+    ):
+        assert f"{metric} [rose]" in said and "It is sure." in said and "By market: [all]." in said
+        assert "confidence" in said and "record" in said
+    assert "Did you mean 'id-x-2026-09-15'?" in command(monkeypatch, capsys, landed, "--why", "id-x-2026-09-16")

@@ -11,8 +11,8 @@ from health_pipeline_tests.conftest import COMMAND, LAST, Deployment
 
 TABLES = (
     "incidents.incidents", "metrics.arrivals", "metrics.cube", "metrics.histograms", "metrics.maturity",
-    "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks", "shifts.bands", "shifts.shifts",
-    "shifts.states",
+    "raw.deliveries", "raw.quarantine", "raw.statements", "risks.risks", "risks.track_records", "shifts.bands",
+    "shifts.shifts", "shifts.states",
 )  # fmt: skip
 
 
@@ -51,6 +51,18 @@ def test_a_long_answer_is_cut_and_says_so(deployment: Deployment) -> None:
     done = deployment.cli("sql", "FROM range(100)")
     assert done.stdout.splitlines()[-1] == "The first 40 rows; --csv prints all."
     assert len(done.stdout.splitlines()) == 42
+
+
+def test_rows_too_wide_for_the_terminal_are_shown_column_by_column(deployment: Deployment) -> None:
+    done = deployment.cli("sql", "SELECT *, 'all of a long text that counts' AS said FROM risks.risks LIMIT 1")
+    columns = [line.split()[0] for line in done.stdout.splitlines()[1:] if line[:1].strip()]
+    assert set(deployment.pipeline.tables.risks.schema.names) <= set(columns)
+    assert "all of a long text that counts" in done.stdout
+
+
+def test_values_are_shown_as_they_are(deployment: Deployment) -> None:
+    """Names from data may look like the terminal's own markup."""
+    assert deployment.cli("sql", "SELECT '[red]x[/]' AS a").stdout.splitlines()[1].strip() == "[red]x[/]"
 
 
 def test_a_query_comes_from_standard_input(deployment: Deployment) -> None:
