@@ -30,6 +30,7 @@ class ReviewTables:
         kept_below: so many cases below the line are kept at most of each queue.
         bursts: rows of ``risks.schema.TRENDS``.
         prevalence: rows of ``risks.schema.PREVALENCE``.
+        precision: rows of ``risks.schema.PRECISION``.
     """
 
     day: dt.date
@@ -38,13 +39,17 @@ class ReviewTables:
     kept_below: int
     bursts: Sequence[Row]
     prevalence: Sequence[Row]
+    precision: Sequence[Row] = ()
 
 
 @dataclass(frozen=True)
 class CaseView:
+    """Attributes: ``look_at`` names contents as evidence, "" where the case is one itself or has none."""
+
     rank: int
     sentence: str
     reasons: str
+    look_at: str
     explored: bool
     score: str
     interval: str
@@ -93,6 +98,20 @@ class PrevalenceView:
     interval: str
     draws: str
     effective: str
+
+
+@dataclass(frozen=True)
+class RightView:
+    """How often something that raises cases was right.
+
+    Attributes:
+        known: labels, or verdicts, that it is known from.
+    """
+
+    name: str
+    precision: str
+    interval: str
+    known: str
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,7 @@ def _case(row: Row, reasons: Mapping[str, str]) -> CaseView:
         rank=row["rank"],
         sentence=unbroken(row["sentence"]),
         reasons=f"{said[:1].upper()}{said[1:]}." if said else "",
+        look_at=", ".join(c for c in row["examples"] if c != row["subject"]),
         explored=bool(row["explored"]),
         score=_score(row["score"]),
         interval=f"{_score(row['score_low'])} to {_score(row['score_high'])}",
@@ -204,6 +224,41 @@ def _prevalence(catalog: Catalog, row: Row) -> PrevalenceView:
         draws=f"{row['draws']:,}",
         effective=f"{row['effective']:,.0f}",
     )
+
+
+ACTORS = {"rule": "Rules", "model": "Models", "human": "People"}
+
+
+def right_view(catalog: Catalog, precision: Sequence[Row], records: Sequence[Row]) -> dict[str, list[RightView]]:
+    """Heading -> how often each was right, the least right first: who acted, rules and models, metrics.
+
+    Args:
+        precision: rows of ``risks.schema.PRECISION``, known from labels.
+        records: rows of ``risks.schema.TRACK_RECORDS``, known from verdicts on incidents.
+    """
+    titles = {m.name: m.title for m in catalog.metrics}
+    found = {
+        "Who acted": [
+            _right(ACTORS.get(str(r["name"]), str(r["name"])), r, r["labelled"]) for r in _least(precision, "actor")
+        ],
+        "Rules and models": [
+            _right(f"{r['name']} ({r['subject']})", r, r["labelled"]) for r in _least(precision, "rule", "model")
+        ],
+        "Metrics": [
+            _right(titles.get(str(r["metric"]), str(r["metric"])), r, r["judged"])
+            for r in sorted(records, key=lambda r: float(r["precision"]))
+        ],
+    }  # fmt: skip
+    return {heading: rows for heading, rows in found.items() if rows}
+
+
+def _least(rows: Sequence[Row], *subjects: str) -> list[Row]:
+    return sorted((r for r in rows if r["subject"] in subjects), key=lambda r: float(r["precision"]))
+
+
+def _right(name: str, row: Row, known: int) -> RightView:
+    interval = f"{100 * row['low']:.0f} to {100 * row['high']:.0f} %"
+    return RightView(name, f"{100 * row['precision']:.0f} %", interval, f"{known:,}")
 
 
 def _total(prevalence: Sequence[Row]) -> str:

@@ -34,6 +34,7 @@ def load_report(pipeline: Pipeline, days: int) -> ReportTables:
         series_followed=len(judged),
         provenance=_provenance(pipeline),
         review=load_review(pipeline, window[-1]),
+        track_records=t.track_records.read([window[-1]]).to_pylist(),
     )
 
 
@@ -51,6 +52,7 @@ def load_review(pipeline: Pipeline, day: dt.date) -> ReviewTables | None:
         kept_below=BELOW,
         bursts=lists.trends.read([day]).to_pylist(),
         prevalence=lists.prevalence.read([day]).to_pylist(),
+        precision=lists.precision.read([day]).to_pylist(),
     )
 
 

@@ -23,7 +23,7 @@ from health_pipeline.charts_risk import capacity_chart
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, Member, State
 from health_pipeline.incidents.series import Course, Point
-from health_pipeline.report.lists import CASES_SHOWN, ReviewTables, ReviewView, review_view
+from health_pipeline.report.lists import CASES_SHOWN, ReviewTables, ReviewView, review_view, right_view
 from health_pipeline.report.text import unbroken
 from health_pipeline.risks.score import score
 from health_pipeline.storage.lake import write_durably
@@ -92,6 +92,7 @@ class ReportTables:
         series_followed: series with a band on ``last_day``.
         provenance: sentences on where the data come from and under what licence.
         review: the review lists of ``last_day``; ``None`` where there are none.
+        track_records: rows of the track records of ``last_day``.
     """
 
     first_day: dt.date
@@ -105,6 +106,7 @@ class ReportTables:
     series_followed: int
     provenance: Sequence[str] = ()
     review: ReviewTables | None = None
+    track_records: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class RiskView:
     rank: int
     title: str
     sentence: str
+    why: str
+    answered: bool
     suspects: Sequence[str]
     tone: charts.Tone
     score: str
@@ -278,6 +282,7 @@ def build_report(
         risks=risks,
         risks_shown=RISKS_SHOWN,
         review=review,
+        right=right_view(catalog, tables.review.precision if tables.review else (), tables.track_records),
         cases_shown=CASES_SHOWN,
         capacity=_capacity(review) if review else None,
         timeline=_picture(
@@ -419,6 +424,8 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
             title=unbroken(row["title"]),
             suspects=[unbroken(s.sentence) for s in incident.suspects],
             sentence=unbroken(row["sentence"]),
+            why=unbroken(row["why"]),
+            answered=bool(row["answered"]),
             tone=charts.tone_of(incident),
             score=f"{row['score']:.1f}",
             factors=[
@@ -426,6 +433,7 @@ def _risks(tables: ReportTables, final: Sequence[Incident]) -> list[RiskView]:
                 ("exposure", f"{row['exposure']:.2f}"),
                 ("confidence", f"{row['confidence']:.2f}"),
                 *([("harm", f"{row['harm']:g}")] if row["harm"] != 1 else []),
+                *([("record", f"{row['record']:.2f}")] if abs(row["record"] - 1) >= 0.005 else []),
             ],
             state=incident.state,
             state_text=STATES[incident.state],

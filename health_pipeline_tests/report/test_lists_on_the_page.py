@@ -36,6 +36,7 @@ def case(queue: str, rank: int, **changes: Any) -> dict[str, Any]:
         "day": DAY, "queue": queue, "rank": rank, "subject": f"s{rank}", "score": 5_000.0 / rank,
         "score_low": 4_000.0 / rank, "score_high": 6_500.0 / rank, "minutes": 4.0, "selected": True, "explored": False,
         "reasons": ["reported", "large_audience"], "sentence": f"A case of {queue}, number {rank}.",
+        "examples": [f"v{rank}"],
     }  # fmt: skip
     return values | changes
 
@@ -104,7 +105,7 @@ def test_a_queue_shows_its_first_cases_with_score_interval_and_reasons_and_folds
     assert [row[0] for row in cells(more)] == ["6", "7", "8"]
     assert "3 more on the list" in more
     why = "Users reported it; many views to come."
-    assert cells(first)[1] == ["2", f"A case of creators, number 2. {why}", "2,500", "2,000 to 3,250", "4"]
+    assert cells(first)[1] == ["2", f"A case of creators, number 2. {why} Look at: v2", "2,500", "2,000 to 3,250", "4"]
 
 
 def test_the_minutes_of_each_queue_are_drawn_and_told_with_what_is_below_the_line(catalog: Catalog) -> None:
@@ -159,6 +160,31 @@ def test_prevalence_is_told_with_interval_and_against_the_uniform_draws(catalog:
     assert "drawn uniformly" not in page(catalog, alone)
 
 
+def right(subject: str, name: str, precision: float) -> dict[str, Any]:
+    return {
+        "day": DAY, "subject": subject, "name": name, "labelled": 40, "precision": precision, "low": precision - 0.1,
+        "high": precision + 0.05,
+    }  # fmt: skip
+
+
+def test_how_often_everything_was_right_is_told_the_least_right_first(catalog: Catalog) -> None:
+    metric = catalog.metrics[0]
+    record = {"metric": metric.name, "judged": 7, "precision": 0.62, "low": 0.4, "high": 0.8}
+    own = [right("actor", "human", 0.8), right("rule", "r1", 0.9), right("model", "m1", 0.7), right("policy", "x", 0.1)]
+    shown = ReportTables(
+        DAY, DAY, [], [], {}, [], {}, 1, 1, review=tables(precision=own), track_records=[record]
+    )  # fmt: skip
+    assert cells(part(build_report(catalog, shown, MADE), "right", "when")) == [
+        ["People", "80 %", "70 to 85 %", "40"],
+        ["m1 (model)", "70 %", "60 to 75 %", "40"],
+        ["r1 (rule)", "90 %", "80 to 95 %", "40"],
+        [metric.title, "62 %", "40 to 80 %", "7"],
+    ]
+    only = ReportTables(DAY, DAY, [], [], {}, [], {}, 1, 1, track_records=[record])
+    assert len(cells(part(build_report(catalog, only, MADE), "right", "when"))) == 1
+    assert 'id="right"' not in page(catalog, tables())
+
+
 def test_numbers_stand_right_and_pictures_and_tables_have_names(catalog: Catalog) -> None:
     html = page(catalog, tables())
     lists = part(html, "review", "when")
@@ -196,13 +222,14 @@ def test_an_ecosystem_without_a_review_has_no_lists_to_show() -> None:
 
 def test_captions_and_names_stay_text(catalog: Catalog) -> None:
     bad = tables(
-        cases=[case("creators", 1, sentence=HOSTILE, reasons=[HOSTILE])],
+        cases=[case("creators", 1, sentence=HOSTILE, reasons=[HOSTILE], examples=[HOSTILE])],
+        precision=[right("rule", HOSTILE, 0.5)],
         bursts=[burst(HOSTILE, HOSTILE, 0.1, market=HOSTILE)],
         prevalence=[share(0.03), share(0.04, market=HOSTILE)],
     )
     found = Words(page(catalog, bad))
     assert "script" not in {tag for tag, _ in found.tags}
-    assert found.text.count("alert(1)") >= 4
+    assert found.text.count("alert(1)") >= 6
     assert "49" not in re.findall(r"\d+", found.text)
 
 
