@@ -87,7 +87,13 @@ class Sql:
                 continue
             role, line = ROLES[name], file.line(["roles", name])
             try:
-                given = {row[0]: row[1] for row in self._engine.execute(f"DESCRIBE {select}").fetchall()}
+                statements = duckdb.extract_statements(select)
+                if [s.type for s in statements] != [duckdb.StatementType.SELECT]:  # DESCRIBE would run what follows it
+                    says, hint = f"the role {name!r} is not one SELECT", "Write a single one, without a semicolon."
+                    self.findings.append(Finding(file.path, line, says, hint))
+                    continue
+                described = self._engine.execute(f"DESCRIBE SELECT * FROM ({select})")  # as it is used
+                given = {row[0]: row[1] for row in described.fetchall()}
             except duckdb.Error as error:
                 says = f"the role {name!r} is not valid SQL: {str(error).split(chr(10))[0].rstrip('!.')}"
                 hint = "Write a SELECT over the tables of tables.yaml."

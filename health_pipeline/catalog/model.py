@@ -293,24 +293,30 @@ class Queue(Declared):
     """Who reviews what, and how long it takes."""
 
     name: Literal["creators", "contents", "products", "clusters"]
-    minutes_per_day: float = Field(ge=0, description="reviewers' minutes a day")
-    minutes_per_case: float = Field(gt=0, description="to open a case and decide on it")
-    minutes_per_item: float = Field(0, ge=0, description="for each thing to look at in a case: a creator's contents")
+    minutes_per_day: float = Field(ge=0, allow_inf_nan=False, description="reviewers' minutes a day; 0: nobody reviews")
+    minutes_per_case: float = Field(gt=0, allow_inf_nan=False, description="to open a case and decide on it")
+    minutes_per_item: float = Field(
+        0, ge=0, allow_inf_nan=False, description="for each thing to look at in a case: a creator's contents"
+    )
 
 
 class Review(Declared):
     """``review.yaml``: what a review may cost, what harm weighs, and where its evidence is."""
 
-    severity: dict[str, float] = Field(description="harm of one view by the severity of the policy violated; any unit")
-    harm_per_dollar: float = Field(0.0, ge=0, description="harm of one US dollar sold through a violation, same unit")
+    severity: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        min_length=1, description="harm of one view by the severity of the policy violated; any unit"
+    )
+    harm_per_dollar: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="harm of one US dollar sold through a violation, same unit"
+    )
     memory_days: int = Field(90, ge=28, le=400, description="days of facts that estimates remember")
-    half_life_days: float = Field(45, gt=0, description="a decision so many days old counts half")
+    half_life_days: float = Field(45, gt=0, allow_inf_nan=False, description="a decision so many days old counts half")
     alive_days: int = Field(7, ge=1, description="a content is shown for so many days")
     horizon_days: int = Field(7, ge=1, description="a creator is judged by what is expected in so many days")
     explore: float = Field(
         0.07, ge=0, le=0.5, description="share of a queue's minutes spent on what may be worse than it looks"
     )
-    queues: tuple[Queue, ...]
+    queues: tuple[Queue, ...] = Field(min_length=1)
     roles: dict[Name, str] = Field(description="role -> SELECT over the tables; see health_pipeline.catalog.roles")
 
 

@@ -77,3 +77,39 @@ def test_a_queue_declared_twice_and_one_that_there_is_not(folder: Path) -> None:
     assert said.startswith(f"{folder / 'review.yaml'}:{line}: the queue 'contents' is declared twice.")
     edit(folder, "{name: creators,", "{name: creator,")
     assert any("'creator', which is not one of creators, contents, products or clusters" in s for s in findings(folder))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("minutes_per_day: 30,", "minutes_per_day: -1,", "products.minutes_per_day is -1"),
+        ("minutes_per_day: 30,", "minutes_per_day: .inf,", "products.minutes_per_day is inf"),
+        ("minutes_per_day: 30,", "minutes_per_day: many,", "products.minutes_per_day is 'many'"),
+        ("minutes_per_case: 5}", "minutes_per_case: 0}", "products.minutes_per_case is 0"),
+        ("severe: 8,", "severe: -8,", "severity.severe is -8"),
+        ("severe: 8,", "severe: .nan,", "severity.severe is nan"),
+        ("SELECT content_id, hour, views FROM content_stats", "SELECT 1; DROP TABLE videos", "is not one SELECT"),
+        ("SELECT content_id, hour, views FROM content_stats", "DROP TABLE videos", "is not one SELECT"),
+        ("hour, views FROM content_stats", "hour, views FROM content_stats;", "the role 'traffic' is not valid SQL"),
+    ],
+)
+def test_what_can_not_be_is_said_with_its_line(folder: Path, before: str, after: str, says: str) -> None:
+    line = edit(folder, before, after)
+    (said,) = findings(folder)
+    assert said.startswith(f"{folder / 'review.yaml'}:{line}: ") and says in said
+
+
+def test_a_review_has_queues_and_severities(folder: Path) -> None:
+    path = folder / "review.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: text.index("queues:")] + "queues: []\n" + text[text.index("# A SELECT") :], encoding="utf-8")
+    (said,) = findings(folder)
+    assert "queues" in said
+    path.write_text(text.replace("{severe: 8, major: 4, moderate: 2, minor: 1}", "{}"), encoding="utf-8")
+    (said,) = findings(folder)
+    assert "severity" in said
+
+
+def test_a_queue_that_nobody_reviews_may_have_no_minutes(folder: Path) -> None:
+    edit(folder, "minutes_per_day: 30,", "minutes_per_day: 0,")
+    assert load_catalog(str(folder)).review is not None
