@@ -75,13 +75,15 @@ MISSING = 0.6
 CONTENTS = pa.schema(
     [
         ("content_id", pa.string()), ("views", pa.int64()), ("views_to_come", pa.float64()),
-        ("views_log_error", pa.float64()), ("velocity", pa.float64()), ("gmv_rate", pa.float64()),
+        ("views_log_error", pa.float64()), ("expected_log_error", pa.float64()), ("velocity", pa.float64()),
+        ("gmv_rate", pa.float64()),
     ]
 )  # fmt: skip
 CREATORS = pa.schema(
     [
         ("creator_id", pa.string()), ("posts_to_come", pa.float64()), ("views_per_post", pa.float64()),
-        ("views_log_error", pa.float64()), ("alive_views_to_come", pa.float64()), ("gmv_28d", pa.float64()),
+        ("views_log_error", pa.float64()), ("expected_log_error", pa.float64()), ("alive_views_to_come", pa.float64()),
+        ("gmv_28d", pa.float64()),
     ]
 )  # fmt: skip
 
@@ -178,8 +180,8 @@ def contents(e: Evidence, audience: Audience | None = None) -> pa.Table:
 
     Returns:
         :data:`CONTENTS`: ``views`` known; ``views_to_come`` until the end of its life, a mean; ``views_log_error``
-        the standard deviation of its log, for what will really come; ``velocity`` 0 to 1; ``gmv_rate`` US dollars sold
-        per view.
+        the standard deviation of its log, for what will really come; ``expected_log_error`` that for what is to be
+        expected, whatever bursts it comes in; ``velocity`` 0 to 1; ``gmv_rate`` US dollars sold per view.
     """
     a = audience or learn(e)
     c, at = a.course, np.flatnonzero(a.course.alive)
@@ -188,13 +190,14 @@ def contents(e: Evidence, audience: Audience | None = None) -> pa.Table:
     burst, views, lately = a.burst[c.tier[at]], c.views[at], c.recent[at]
     prior = Size(a.prior.mean[at], a.prior.variance[at])
     night = (c.kind[at], c.tier[at], (c.age[at] - 1) // 24)
-    mean, error = _to_come(prior.given(views, known, burst), 1 - share, burst)
+    size = prior.given(views, known, burst)
+    mean, error = _to_come(size, 1 - share, burst)
     before = prior.given(views - lately, known - recent, burst)
     faster = before.given(lately, recent, burst).mean - before.mean
     return pa.table(
         [
             c.ids.take(pa.array(at)), views.astype(np.int64), mean * a.factor[night], error * a.width[night],
-            1 - np.exp(-np.maximum(faster, 0.0)), _sales(e, c)[at],
+            np.sqrt(size.variance), 1 - np.exp(-np.maximum(faster, 0.0)), _sales(e, c)[at],
         ],
         schema=CONTENTS,
     )  # fmt: skip
@@ -209,6 +212,7 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     Returns:
         :data:`CREATORS`: ``posts_to_come`` in the horizon, a mean; ``views_per_post`` in a post's whole life, a mean;
         ``views_log_error`` the standard deviation of the log of their product, for what will really come;
+        ``expected_log_error`` that for what is to be expected, could one know pace and audience;
         ``alive_views_to_come`` of the contents of :func:`contents`; ``gmv_28d`` US dollars.
     """
     a = audience or learn(e)
@@ -249,16 +253,18 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     seen = POST_HALF_LIFE_DAYS / np.log(2) * (1 - np.exp2(-days / POST_HALF_LIFE_DAYS))
     gone = rows["gone"].to_numpy(zero_copy_only=False).astype(bool)
     tier = codes(rows, "tier")
-    pace = _posting(numbers(rows, "posts"), seen, tier, gone)
+    pace, shape = _posting(numbers(rows, "posts"), seen, tier, gone)
     lately, known = numbers(rows, "lately"), np.minimum(days, LATELY_DAYS)
     known = known * _delivered(np.where(gone, 0.0, pace * known), np.where(gone, 0.0, lately), codes(rows, "market"))
-    pace = _changed(pace, seen, lately, known)
+    pace, doubt = _changed(pace, seen, lately, known, shape)
     posts = np.where(gone, 0.0, pace) * e.review.horizon_days
     spread = np.expm1(a.content_variance + float(np.average(a.burst)))  # squared coefficient of variation of one post
+    views, variance = _views_per_post(a, rows["creator_id"].combine_chunks(), tier)
     return pa.table(
         [
-            rows["creator_id"].combine_chunks(), posts, _views_per_post(a, rows["creator_id"].combine_chunks(), tier),
-            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))), numbers(rows, "views"), numbers(rows, "gmv"),
+            rows["creator_id"].combine_chunks(), posts, views,
+            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))), np.sqrt(np.log1p(doubt) + variance),
+            numbers(rows, "views"), numbers(rows, "gmv"),
         ],
         schema=CREATORS,
     )  # fmt: skip
@@ -596,8 +602,8 @@ def _sales(e: Evidence, course: Course) -> Array:
     return rate
 
 
-def _posting(posts: Array, seen: Array, tier: Codes, gone: NDArray[np.bool_]) -> Array:
-    """Posts a day: gamma-Poisson, shrunk to the tier.
+def _posting(posts: Array, seen: Array, tier: Codes, gone: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Posts a day: gamma-Poisson, shrunk to the tier. With the shape of the posterior gamma.
 
     Args:
         posts: decayed count. ``seen``: days, decayed alike.
@@ -611,7 +617,7 @@ def _posting(posts: Array, seen: Array, tier: Codes, gone: NDArray[np.bool_]) ->
     # A decayed count varies like one of half as many days.
     spread = ((posts / seen - mean) ** 2 - mean / (2 * seen))[there] / mean[there] ** 2
     shape = 1 / float(np.clip(np.average(spread, weights=seen[there]), 0.05, 5.0)) if there.any() else 1.0
-    return np.asarray((posts + shape / 2) / (seen + shape / 2 / mean))
+    return np.asarray((posts + shape / 2) / (seen + shape / 2 / mean)), 2 * posts + shape
 
 
 def _delivered(usual: Array, there: Array, market: Codes) -> Array:
@@ -626,12 +632,15 @@ def _delivered(usual: Array, there: Array, market: Codes) -> Array:
     return np.asarray(np.maximum(np.where(share < MISSING, share, 1.0), 1e-6)[market])
 
 
-def _changed(pace: Array, seen: Array, lately: Array, days: Array) -> Array:
+def _changed(pace: Array, seen: Array, lately: Array, days: Array, shape: Array) -> tuple[Array, Array]:
     """Posts a day where the pace may just have changed: the old and the new one, by how likely each is.
+
+    With the squared coefficient of variation of that.
 
     Args:
         pace: posts a day over the last weeks, known from ``seen`` days.
         lately: posts of the last ``days``.
+        shape: of the gamma posterior of ``pace``.
     """
 
     def likelihood(shape: Array | float) -> Array:
@@ -642,11 +651,17 @@ def _changed(pace: Array, seen: Array, lately: Array, days: Array) -> Array:
     # The pace over weeks is itself known only as far as it was seen.
     odds = special.logit(CHANGES) + likelihood(CHANGED_SHAPE) - likelihood(np.maximum(pace * seen, 1.0))
     new = (lately + CHANGED_SHAPE) / (days + CHANGED_SHAPE / pace)
-    return np.asarray(pace + special.expit(odds) * (new - pace))
+    chance = special.expit(odds)
+    mean = pace + chance * (new - pace)
+    square = (1 - chance) * pace**2 * (1 + 1 / shape) + chance * new**2 * (1 + 1 / (lately + CHANGED_SHAPE))
+    return np.asarray(mean), np.asarray(np.maximum(square / mean**2 - 1, 0.0))
 
 
-def _views_per_post(a: Audience, ids: pa.Array, tier: Codes) -> Array:
-    """Expected views in the life of a creator's next post, of the kinds they posted so far; else the tier's."""
+def _views_per_post(a: Audience, ids: pa.Array, tier: Codes) -> tuple[Array, Array]:
+    """Expected views in the life of a creator's next post, of the kinds they posted so far; else the tier's.
+
+    With the variance of the log of what is to be expected.
+    """
     c = a.course
     log_size = a.cohort + a.creator.mean[c.creator]
     expected = np.exp(log_size + (a.creator.variance[c.creator] + a.content_variance) / 2) * a.whole[c.kind, c.tier]
@@ -658,4 +673,6 @@ def _views_per_post(a: Audience, ids: pa.Array, tier: Codes) -> Array:
     found[known] = own[where[known].astype(np.int64)]
     count = np.bincount(tier[known], minlength=tier.max(initial=0) + 1)
     usual = np.bincount(tier[known], found[known], tier.max(initial=0) + 1) / np.maximum(count, 1)
-    return np.where(known, found, usual[tier])
+    variance = np.full(len(ids), float(a.creator.variance.max(initial=USUAL_VARIANCES[1])))
+    variance[known] = a.creator.variance[where[known].astype(np.int64)]
+    return np.where(known, found, usual[tier]), variance

@@ -30,12 +30,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import special
+from scipy import sparse, special
 from scipy.optimize import isotonic_regression
 
 from health_pipeline.risks.columns import Codes, codes, numbers
 from health_pipeline.risks.evidence import Evidence
-from health_pipeline.risks.waves import speaks, turned, waves
+from health_pipeline.risks.outlook import Outlook, Series
+from health_pipeline.risks.waves import Cohort, speaks, turned, waves
 from health_pipeline.stats import logistic, shrinkage
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.shrinkage import Gridded
@@ -86,7 +87,7 @@ CREATORS = pa.schema(
         column("tier", pa.string(), "of the newest content"),
         column("posts", pa.float64(), "contents, each counting by its age"),
         column("violations", pa.float64(), "of these, violations expected from all that is known"),
-        column("shape", pa.float64(), "of the gamma posterior of violations per content of the near future"),
+        column("shape", pa.float64(), "of a gamma as wide as violations per content of the near future"),
         column("rate", pa.float64(), "the same; its mean is shape / rate"),
         column("cohort_mean", pa.float64(), "violations per content of those who post the like"),
         column("cohort_wave", pa.float64(), "of these, what a wave adds in their cohort or cluster"),
@@ -202,6 +203,8 @@ class Learned:
         shares: (N, P) of policies among the usual violations of such contents.
         turned: (N,) contents of creators who turned, whose ``extra`` is their own and not their cohort's.
         wave, wave_now: (N, P) of ``usual.extra`` and ``usual_now.extra``, by policy.
+        day: (N,) of publication.
+        cohorts: what is known of the waves of clusters, of creators who turned, and of cohorts.
         typical: mean of θ over creators.
         evidence: (N,) log likelihood ratio of everything known of the content itself.
         model: the regression.
@@ -225,6 +228,8 @@ class Learned:
     turned: NDArray[np.bool_]
     wave: Array
     wave_now: Array
+    day: Codes
+    cohorts: list[Cohort]
     typical: float
     evidence: Array
     model: logistic.Logistic
@@ -286,7 +291,7 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     base, shares = _usual(ordinary, weight, units, levels), _shares(rows, named, weight * ordinary, len(policies))
     usual, start = Usual(base, np.zeros(n)), PRIOR[:, 0]
     factor = np.ones(n)  # of a content's creator, from their other contents
-    for _ in range(ROUNDS):
+    for left in reversed(range(ROUNDS)):
         offset = special.logit(usual.of(factor))
         model = logistic.fit(
             taught[teaches], label, centre=PRIOR[:, 0], spread=PRIOR[:, 1], offset=offset[teaches],
@@ -298,16 +303,20 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
         told = speaks(named, shares)
         ratio = np.exp(evidence)
         alone = np.where(member < 0, turned(own, ratio, told, creator), -1)
-        wave, wave_now = waves(own, ratio, told, day, (member, alone, cohort), today)
+        wave, wave_now, cohorts = waves(own, ratio, told, day, (member, alone, cohort), today)
         usual, heard = Usual(base, wave.sum(axis=1)), np.sum(wave * told, axis=1)
-        factors, typical, factor, doubt, probability = _creators(usual, heard, evidence, weight, creator, starts)
+        factors, typical, others, probability = _creators(usual, heard, evidence, weight, creator, starts)
+        factor = others @ FACTORS
+        if not left:
+            doubt = _doubt(usual, others)
+        del others  # before the next round's are there
         own = np.clip(factor * base, LEAST, MOST)
         ordinary = probability * own / (own + heard)
         base, shares = _usual(ordinary, weight, units, levels), _shares(rows, named, weight * ordinary, len(policies))
     usual, usual_now = (Usual(base, x.sum(axis=1)) for x in (wave, wave_now))
     return Learned(
         rows, creator, names, weight, features, usual, usual_now, policies, shares, alone >= 0, wave, wave_now,
-        typical, evidence, model, reviewers, factors, factor, doubt, probability, ordinary,
+        day, cohorts, typical, evidence, model, reviewers, factors, factor, doubt, probability, ordinary,
     )  # fmt: skip
 
 
@@ -372,10 +381,10 @@ def _usual(chance: Array, weight: Array, units: Codes, cohorts: list[Codes]) -> 
 
 def _creators(
     usual: Usual, heard: Array, evidence: Array, weight: Array, creator: Codes, starts: Codes
-) -> tuple[Gridded, float, Array, Array, Array]:
-    """Posterior of the creators' θ, its mean over creators; of each content, ``factor``, ``doubt``, ``probability``.
+) -> tuple[Gridded, float, Array, Array]:
+    """Posterior of the creators' θ, its mean over creators; by content, θ as others tell it, ``probability``.
 
-    For the names see :class:`Learned`.
+    For the names see :class:`Learned`; θ as (N, K) chances of :data:`FACTORS`.
 
     Args:
         heard: (N,) ``usual.extra``, of each policy as much as the one that was named speaks for it.
@@ -397,11 +406,15 @@ def _creators(
     # θ as the creator's other contents tell it, and by each θ the content's own evidence.
     others = mixing.posterior(likelihood[creator] - own).chances
     probability = np.sum(others * (odds / (1.0 - chance + odds)), axis=1)
-    logit = special.logit(chance)
+    return mixing.posterior(likelihood), float(mixing.weights @ FACTORS), others, probability
+
+
+def _doubt(usual: Usual, others: Array) -> Array:
+    """(N,) standard deviation of contents' log odds where θ has the chances ``others``."""
+    logit = special.logit(usual.on_grid())
     spread = np.sum(others * logit**2, axis=1) - np.sum(others * logit, axis=1) ** 2
-    doubt = np.sqrt(np.maximum(spread, 0.0))
-    typical = float(mixing.weights @ FACTORS)
-    return mixing.posterior(likelihood), typical, others @ FACTORS, doubt, probability
+    found: Array = np.sqrt(np.maximum(spread, 0.0))
+    return found
 
 
 def _policies(e: Evidence) -> list[str]:
@@ -440,6 +453,7 @@ class Policies:
         severities: of the policies; empty where none is known.
         contents: (N, P) shares, by cohort, creator, and what the content itself shows.
         creators: (C, P) shares of violations to come.
+        usual: (C, P) of those that no wave brings.
     """
 
     names: list[str]
@@ -447,6 +461,13 @@ class Policies:
     severities: list[str]
     contents: Array
     creators: Array
+    usual: Array
+
+    def passed(self, passing: Mapping[str, float] | None = None) -> Array:
+        """(P,) harm of a view that would be without moderation, where it lets shares of them through, by severity."""
+        share = np.array([(passing or {}).get(severity, 1.0) for severity in self.severities])
+        found: Array = self.harm * share
+        return found
 
     @staticmethod
     def likeliest(names: list[str], shares: Array) -> pa.Array:
@@ -474,6 +495,8 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     often = learned.factors.mean[learned.creator] * learned.usual_now.base
     own = _sum(learned.weight[:, None] * (often[:, None] * shares + learned.wave_now), learned.creator)
     own /= own.sum(axis=1, keepdims=True)
+    unwaved = _sum((learned.weight * learned.usual_now.base)[:, None] * shares, learned.creator)
+    unwaved /= unwaved.sum(axis=1, keepdims=True)
     shares = (learned.factor * learned.usual.base)[:, None] * shares + learned.wave
     shares /= shares.sum(axis=1, keepdims=True)
     # What the content itself shows: the policies reported, and whether it repeats another.
@@ -484,7 +507,7 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     repeats = numbers(rows, "near_duplicate") == 1
     among = (count[repeats].sum(axis=0) + 0.5) / (count.sum(axis=0) + 10.0)
     shares = np.where(repeats[:, None], shares * among, shares * (1.0 - among))
-    return Policies(names, harm, severities, shares / shares.sum(axis=1, keepdims=True), own)
+    return Policies(names, harm, severities, shares / shares.sum(axis=1, keepdims=True), own, unwaved)
 
 
 def _positions(column_: pa.ChunkedArray, names: list[str]) -> Codes:
@@ -520,23 +543,27 @@ def _reported(e: Evidence, rows: pa.Table, names: list[str]) -> Array:
     return found
 
 
-def contents(e: Evidence, clusters: pa.Table, learned: Learned | None = None) -> pa.Table:
+def contents(
+    e: Evidence, clusters: pa.Table, learned: Learned | None = None, mix: Policies | None = None
+) -> pa.Table:  # fmt: skip
     """:data:`CONTENTS`: contents that are still shown and on which nobody has decided.
 
     Args:
         clusters: at least ``cluster`` and ``creator_id``.
         learned: of :func:`learn`, where it is at hand.
+        mix: of :func:`policies`, where it is at hand.
     """
     learned = learned or learn(e, clusters)
     since = e.now - dt.timedelta(days=e.review.alive_days)
-    rows, mix = learned.rows, policies(e, learned)
+    rows, mix = learned.rows, mix or policies(e, learned)
     there = np.flatnonzero(
         (rows["published_at"].to_numpy() > np.datetime64(since, "us")) & ~rows["decided_at"].is_valid().to_numpy()
     )
     shares, taught = mix.contents[there], learned.model.error(learned.features[there])
     probability = logistic.mean_probability(special.logit(learned.probability[there]), taught)
-    error = np.hypot(taught, learned.doubt[there])
     prior, expected = learned.cohort(learned.usual)[there], learned.usual.of(learned.factor)[there]
+    waves = sum(known.doubt(expected, learned.day, there) for known in learned.cohorts)
+    error = np.sqrt(taught**2 + learned.doubt[there] ** 2 + waves)
     made = {
         "probability": probability,
         "log_odds": logistic.centre(probability, error),
@@ -550,8 +577,25 @@ def contents(e: Evidence, clusters: pa.Table, learned: Learned | None = None) ->
     return _table(CONTENTS, rows.take(pa.array(there)), made)
 
 
+def outlook(learned: Learned, mix: Policies, passing: Mapping[str, float] | None = None) -> Outlook:
+    """What may be of the creators' posts to come, in the order of :func:`creators`; arguments as there."""
+    creator, harm = learned.creator, mix.passed(passing)
+    posts = np.bincount(creator, weights=learned.weight, minlength=len(learned.names))
+    base = np.bincount(creator, weights=learned.weight * learned.usual_now.base, minlength=len(learned.names))
+    series = []
+    for known in learned.cohorts:
+        some = known.of >= 0
+        share = sparse.csr_array(
+            (learned.weight[some] / posts[creator[some]], (creator[some], known.of[some])),
+            shape=(len(posts), len(known.chances)),
+        )
+        series.append(Series(share, known.chances[:, -1], known.sizes.sum(axis=1), known.sizes @ harm))
+    return Outlook(learned.factors, base / posts, mix.usual @ harm, tuple(series))
+
+
 def creators(
-    e: Evidence, clusters: pa.Table, learned: Learned | None = None, passing: Mapping[str, float] | None = None
+    e: Evidence, clusters: pa.Table, learned: Learned | None = None, passing: Mapping[str, float] | None = None,
+    mix: Policies | None = None,
 ) -> pa.Table:  # fmt: skip
     """:data:`CREATORS`: creators with contents in the memory; other arguments as :func:`contents`.
 
@@ -559,8 +603,8 @@ def creators(
         passing: share of the views of violations to come that moderation lets through, by severity; else all.
     """
     learned = learned or learn(e, clusters)
-    mix, creator, count = policies(e, learned), learned.creator, len(learned.names)
-    harm = mix.harm * np.array([(passing or {}).get(severity, 1.0) for severity in mix.severities])
+    mix, creator, count = mix or policies(e, learned), learned.creator, len(learned.names)
+    harm, deviation = mix.passed(passing), outlook(learned, mix).deviation
     posts = np.bincount(creator, weights=learned.weight, minlength=count)
     now = learned.usual_now
     base, extra, cohort, wave = (
@@ -568,7 +612,7 @@ def creators(
         for x in (now.base, now.extra, learned.cohort(now), learned.cohort_wave(now))
     )
     # θ base + extra as a gamma with the same mean and standard deviation.
-    mean, deviation = learned.factors.mean * base + extra, np.maximum(learned.factors.deviation * base, 1e-9)
+    mean, deviation = learned.factors.mean * base + extra, np.maximum(deviation, 1e-9)
     about = e.query(
         """
         SELECT creator_id, arg_max(market, published_at) AS market, mode(category) AS category,

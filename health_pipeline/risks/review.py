@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from scipy import special
 
 from health_pipeline.catalog.model import Catalog, Queue
@@ -38,6 +39,7 @@ from health_pipeline.incidents import wording
 from health_pipeline.risks import exposure, propensity
 from health_pipeline.risks.columns import Codes, numbers
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.outlook import Outlook
 from health_pipeline.risks.schema import REVIEWS
 from health_pipeline.stats.allocation import allocate
 from health_pipeline.stats.arrays import Array
@@ -64,6 +66,8 @@ REASONS = {
 MOST_REASONS = 3
 RAISES = float(np.log(1.5))
 
+Draws = NDArray[np.floating]
+
 DRAWS = 200
 SIX_TIMES = 6.0
 INTERVAL = (0.05, 0.95)
@@ -82,6 +86,7 @@ class Estimates:
     Attributes:
         contents, creators, products: of :mod:`health_pipeline.risks.propensity`.
         content_exposure, creator_exposure: of :mod:`health_pipeline.risks.exposure`.
+        outlook: what may be of the ``creators``, in their order.
     """
 
     contents: pa.Table
@@ -89,17 +94,20 @@ class Estimates:
     products: pa.Table
     content_exposure: pa.Table
     creator_exposure: pa.Table
+    outlook: Outlook
 
 
 def estimate(e: Evidence, clusters: pa.Table) -> Estimates:
     """Everything that the lists are made of."""
     learned = propensity.learn(e, clusters)
+    mix = propensity.policies(e, learned)
     audience = exposure.learn(e)
     alive = exposure.contents(e, audience)
     passing = exposure.passing(e, audience)
     return Estimates(
-        propensity.contents(e, clusters, learned), propensity.creators(e, clusters, learned, passing),
+        propensity.contents(e, clusters, learned, mix), propensity.creators(e, clusters, learned, passing, mix),
         propensity.products(e, clusters, learned), alive, exposure.creators(e, audience, alive),
+        propensity.outlook(learned, mix, passing),
     )  # fmt: skip
 
 
@@ -118,8 +126,8 @@ class _Cases:
     rows: dict[str, Any]
     minutes: Array
     harm: Array
-    draws: Array
-    chances: Array
+    draws: Draws
+    chances: Draws
     codes: tuple[str, ...]
     weights: Array
 
@@ -166,7 +174,7 @@ class _Known:
         self.creators = e.query(
             """
             SELECT c.*, coalesce(posts_to_come, 0) AS posts_to_come, coalesce(views_per_post, 0) AS views_per_post,
-                coalesce(gmv_28d, 0) AS gmv_28d
+                coalesce(expected_log_error, 0) AS expected_log_error, coalesce(gmv_28d, 0) AS gmv_28d
             FROM c LEFT JOIN x USING (creator_id) ORDER BY creator_id
             """,
             c=made.creators, x=made.creator_exposure,
@@ -219,8 +227,8 @@ class _Known:
         self.factor = 1.0 + repeat + item("velocity")
         self.sold = item("gmv_rate") * item("views_to_come")
         self.load = item("views_to_come") * item("severity") * self.factor + self.review.harm_per_dollar * self.sold
-        normal = self.rng.standard_normal((DRAWS, len(repeat)))
-        self.chances = special.expit(item("log_odds") + item("log_odds_error") * normal)
+        self.chances = special.expit(self._normal(item("log_odds"), item("log_odds_error")))
+        self.draws = np.multiply(self.chances, self.load, dtype=np.float32) * self._mean_one(item("expected_log_error"))
         self.harm = item("probability") * self.load
         # What a creator will post: as many violations a post as they are believed to make, with their usual audience.
         self.repeat = np.minimum(creator("violations_90d") / SIX_TIMES, 1.0)
@@ -230,9 +238,22 @@ class _Known:
         self.later_views, self.later_sold = views, to_sell
         self.later_load = views * creator("severity") * (1.0 + self.repeat) + self.review.harm_per_dollar * to_sell
         self.rate = np.minimum(creator("shape") / creator("rate"), 1.0)
-        self.later_chances = np.minimum(
-            self.rng.standard_gamma(creator("shape"), (DRAWS, len(ids))) / creator("rate"), 1.0
-        )
+        self.later_chances, self.later_draws = made.outlook.draws(DRAWS, self.rng)
+        most = np.maximum(self.later_chances, 1.0)
+        self.later_chances /= most
+        self.later_draws *= views * (1.0 + self.repeat) / most * self._mean_one(creator("expected_log_error"))
+        self.later_draws += self.review.harm_per_dollar * to_sell * self.later_chances
+
+    def _normal(self, mean: Array, error: Array) -> Draws:
+        """(DRAWS, N)."""
+        drawn = self.rng.standard_normal((DRAWS, len(mean)), np.float32)
+        drawn *= error.astype(np.float32)
+        drawn += mean.astype(np.float32)
+        return drawn
+
+    def _mean_one(self, log_error: Array) -> Draws:
+        """(DRAWS, N) log-normal, with mean 1."""
+        return np.exp(self._normal(-0.5 * log_error**2, log_error))
 
     def content_cases(self, queue: Queue) -> _Cases:
         """A case for each content that no listed case covers."""
@@ -269,7 +290,7 @@ class _Known:
                 "reports": item("reports"), "content_places": [[int(i)] for i in there],
                 "creator_places": [[]] * len(p),
             },
-            np.full(len(p), queue.minutes_per_case), self.harm[there], self.chances[:, there] * self.load[there],
+            np.full(len(p), queue.minutes_per_case), self.harm[there], self.draws[:, there],
             self.chances[:, there], codes, weights,
         )  # fmt: skip
 
@@ -331,7 +352,7 @@ class _Known:
         repeat, velocity = (np.divide(x, weighed, where=weighed > 0, out=np.zeros(n)) for x in (repeated, grown))
         draws, chances = np.zeros((DRAWS, n)), np.zeros((DRAWS, n))
         for s in range(DRAWS):
-            draws[s] = total(self.chances[s] * self.load, self.later_chances[s] * self.later_load)
+            draws[s] = total(self.draws[s], self.later_draws[s])
             chances[s] = total(self.chances[s] * item("views_to_come"), self.later_chances[s] * self.later_views)
         chances = np.divide(chances, views, where=views > 0, out=np.zeros_like(chances))
         members = np.bincount(of_creator, minlength=n).astype(float)

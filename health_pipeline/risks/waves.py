@@ -12,8 +12,10 @@ violations hardly would.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from health_pipeline.risks.columns import Codes
 from health_pipeline.stats.arrays import Array
@@ -28,6 +30,8 @@ a wave of another policy being seen in it."""
 LEAST = 0.01
 """Chance that a content is innocent, however much is expected of its creator: who always breaks the rules is no proof
 for or against a wave."""
+RARE, MOST = 1e-6, 0.97
+"""Chances that contents of nobody and of no day are below, or above."""
 SURE = 9.0
 """Log likelihood ratio that outweighs how rarely anything begins: on about one day in exp(9), as
 :data:`health_pipeline.stats.episodes.BEGAN` has it."""
@@ -87,10 +91,48 @@ def _since(gain: Array, first: Codes, last: Codes) -> Array:
     return found
 
 
+@dataclass(frozen=True)
+class Cohort:
+    """What is known of the waves of S cohorts of one kind, or clusters, on each of D days.
+
+    Attributes:
+        of: (N,) the cohort of each content; -1 for none.
+        chances: (S, D, 1 + P K) of no wave, and of one of each policy and each of the K :data:`SIZES`.
+    """
+
+    of: Codes
+    chances: Array
+
+    @property
+    def sizes(self) -> Array:
+        """(1 + P K, P) share of contents that violate each policy."""
+        policies = (self.chances.shape[2] - 1) // len(SIZES)
+        return np.vstack([np.zeros((1, policies)), np.kron(np.eye(policies), SIZES[:, None])])
+
+    def doubt(self, expected: Array, day: Codes, at: Codes) -> Array:
+        """(M,) variance of the log odds of contents that comes from not knowing the wave of their day.
+
+        Args:
+            expected: (M,) chance of a violation, with what is expected of the wave.
+            day: (N,) of publication.
+            at: (M,) which of the N contents.
+        """
+        found, some, size = np.zeros(len(at)), self.of[at] >= 0, self.sizes.sum(axis=1)
+        at = at[some]
+        chances = self.chances[self.of[at], day[at]]
+        without = np.maximum(expected[some] - chances @ size, RARE)
+        odds = special.logit(np.minimum(np.add.outer(without, size), MOST))
+        mean = np.sum(chances * odds, axis=1)
+        found[some] = np.sum(chances * (odds - mean[:, None]) ** 2, axis=1)
+        return found
+
+
 def waves(
     usual: Array, ratio: Array, told: Array, day: Codes, cohorts: Sequence[Codes], today: int
-) -> tuple[Array, Array]:  # fmt: skip
+) -> tuple[Array, Array, list[Cohort]]:  # fmt: skip
     """(N, P) chance that a content violates each policy for a wave: when it was published, and were it today.
+
+    With them what is known of each of ``cohorts``.
 
     Args:
         usual: (N,) chance without any wave.
@@ -100,7 +142,7 @@ def waves(
         cohorts: (N,) codes from 0 each, -1 for contents of none. What one explains, the next need not.
         today: number of the last day, whether or not anything was published on it.
     """
-    then, now = np.zeros(told.shape), np.zeros(told.shape)
+    then, now, known = np.zeros(told.shape), np.zeros(told.shape), []
     days, sizes, policies = today + 1, len(SIZES), told.shape[1]
     for cohort in cohorts:
         at = np.flatnonzero(cohort >= 0)
@@ -121,4 +163,5 @@ def waves(
             one[:] = by_size.reshape(days, policies, sizes) @ SIZES
         then[at] += mean[cohort[at], day[at]]
         now[at] += mean[cohort[at], -1]
-    return then, now
+        known.append(Cohort(cohort, chances))
+    return then, now, known

@@ -118,11 +118,15 @@ class Gridded:
         return found
 
     def draws(self, count: int, rng: np.random.Generator) -> Array:
-        """(count, N)."""
+        """(count, N), in any order; those of a unit are spread evenly over its distribution (systematic sampling)."""
         below = np.cumsum(self.chances, axis=1)
         below[:, -1] = 1.0  # sums that rounding left short
-        drawn = [self.grid[(below < rng.random((len(below), 1))).sum(axis=1)] for _ in range(count)]
-        return np.stack(drawn) if drawn else np.zeros((0, len(below)))
+        upto = np.floor(count * below + rng.random((len(below), 1))).astype(np.int64)
+        upto = np.minimum(upto, count)  # and those that it left long
+        times = np.diff(upto, axis=1, prepend=0)
+        drawn = np.repeat(np.tile(self.grid, len(below)), times.ravel()).reshape(len(below), count)
+        found: Array = rng.permuted(drawn, axis=1).T
+        return found
 
     def gammas(self) -> Gammas:
         """Gammas with the same means and standard deviations."""

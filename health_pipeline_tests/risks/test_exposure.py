@@ -36,6 +36,7 @@ class World:
     """Creators who post once a day; views come in a dozen bursts, thinning with a time constant of 20 hours.
 
     Attributes:
+        audience: (creators,) median of the views of their contents.
         rate: (contents,) views expected in the whole life.
         content, hour, views: of the traffic, also of what is still to come.
     """
@@ -48,8 +49,8 @@ class World:
             NOW - np.repeat(np.arange(MEMORY), CREATORS) * 24 * HOUR - rng.integers(60, 1_440, n) * HOUR / 60
         )
         self.published = self.published.astype("datetime64[us]")
-        audience = 600 * rng.lognormal(0, 0.8, CREATORS)
-        self.rate = audience[self.creator] * rng.lognormal(0, 0.9, n)
+        self.audience = 600 * rng.lognormal(0, 0.8, CREATORS)
+        self.rate = self.audience[self.creator] * rng.lognormal(0, 0.9, n)
         bursts = rng.poisson(12, n)
         self.content = np.repeat(np.arange(n), bursts)
         age = np.minimum(rng.exponential(20, len(self.content)), 167).astype(int)
@@ -234,9 +235,14 @@ def test_posts_to_come_follow_posts_so_far_and_those_who_are_gone_post_no_more(r
 
 
 def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on_and_chance_is_no_change(review: Review) -> None:
-    steady = exposure._changed(np.full(4, 1.0), np.full(4, 20.0), np.array([2.0, 3.0, 4.0, 5.0]), np.full(4, 3.0))
+    known = np.full(4, 20.0), np.array([2.0, 3.0, 4.0, 5.0]), np.full(4, 3.0), np.full(4, 40.0)
+    steady, doubt = exposure._changed(np.full(4, 1.0), *known)
     np.testing.assert_allclose(steady, 1.0, atol=0.1)
-    more, less = exposure._changed(np.full(2, 2.0), np.full(2, 20.0), np.array([24.0, 0.0]), np.full(2, 3.0))
+    assert (doubt > 1 / 40).all() and doubt.argmax() == 3, "the pace has hardly changed, but it may have"
+    (more, less), doubt = exposure._changed(
+        np.full(2, 2.0), np.full(2, 20.0), np.array([24.0, 0.0]), np.full(2, 3.0), np.full(2, 80.0)
+    )
+    assert doubt[0] == pytest.approx(1 / 24, rel=0.1), "of the new pace, as far as 24 posts tell it"
     assert more > 6.0
     assert less < 1.9
     world = World()
@@ -252,6 +258,18 @@ def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on_and_chance_i
     posts = numbers(exposure.creators(e), "posts_to_come")
     assert posts[7] > 20
     assert np.delete(posts, 7) == pytest.approx(np.full(CREATORS - 1, 7.0), rel=0.2)
+
+
+def test_what_is_to_be_expected_lies_within_its_doubt(review: Review) -> None:
+    inside = []
+    for seed in range(1, 6):
+        world = World(seed)
+        found = exposure.creators(world.evidence(review))
+        expected = numbers(found, "posts_to_come") * numbers(found, "views_per_post")
+        error, true = numbers(found, "expected_log_error"), 7.0 * world.audience * np.exp(0.9**2 / 2)
+        inside.append(np.abs(np.log(true / expected) - error**2 / 2) < 1.645 * error)
+        assert (error < numbers(found, "views_log_error")).all(), "luck is not in it"
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.07)
 
 
 def test_where_contents_are_not_delivered_nobody_is_taken_to_have_stopped(review: Review) -> None:

@@ -37,7 +37,7 @@ class World:
         return found
 
     def found(self, *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return waves(*self.known(), self.day, [*others, self.cohort], today=DAYS - 1)
+        return waves(*self.known(), self.day, [*others, self.cohort], today=DAYS - 1)[:2]
 
 
 def world(seed: int = 1) -> World:
