@@ -26,8 +26,8 @@ Cost: every trace links at most ``CROWD`` accounts with each other. The accounts
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from health_pipeline.stats.arrays import Array
+from health_pipeline.stats.heavy_pairs import heavy_pairs
 
 Integers = NDArray[np.int64]
 
@@ -44,11 +45,11 @@ SMALLEST = 3  # accounts
 MINUTES = 10  # what is carried within so many minutes, counted from midnight, is carried together
 CROWD = 128  # accounts of one trace that are compared with each other
 FLOOR = 0.5  # nats: lighter links are not looked at
+HEAVY, LOWERED = 4.0, 1.5  # nats from which on chance is looked at first, and by what the floor falls for too few
 SHUFFLES = 5
 LARGEST = 20  # weights of each shuffle that tell how the tail falls
 FALSE_CLUSTERS = 0.001  # to be expected among independent accounts
 LOYAL = 0.5  # of the threshold: mean weight with a cluster's members that makes a member
-WORK = 20_000_000  # products of weights in one block of the projection: bounds memory
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,11 @@ def coordination(posts: Posts, marks: Marks, seed: int = 0) -> Coordination:
         seed: of the shuffles: the same evidence gives the same clusters.
     """
     rng = np.random.default_rng(seed)
-    weights = trace_weights(posts, marks)
-    starting = posts.contents >= FEWEST
     threshold = chance_threshold(posts, marks, rng)
-    found = dense_parts(links(weights, starting, threshold, rng), posts.accounts)
+    weights = trace_weights(posts, marks)
+    starting = np.flatnonzero(posts.contents >= FEWEST)
+    heavy = _named(heavy_pairs(_rooms(weights[starting], rng), threshold), starting)
+    found = dense_parts(heavy, posts.accounts)
     cluster, loyalty = _settle(weights, found, LOYAL * threshold)
     return Coordination(cluster, loyalty, threshold, _parts(weights, cluster, len(marks.kind)))
 
@@ -144,44 +146,56 @@ def trace_weights(posts: Posts, marks: Marks) -> sparse.csr_array:
     Columns beyond T are traces at a time. Traces that a single account carries weigh nothing.
     """
     accounts, traces = posts.accounts, len(marks.kind)
-    _, timed = np.unique((marks.trace << 32) + posts.minute[marks.content] // MINUTES, return_inverse=True)
-    trace = np.concatenate([marks.trace, traces + timed])
-    wide = traces + int(timed.max(initial=-1)) + 1
-    carrier = np.tile(posts.account[marks.content], 2)
-    pair, times = np.unique(carrier * wide + trace, return_counts=True)
-    account, trace = np.divmod(pair, wide)
-    shared = np.bincount(trace, minlength=wide)[trace] > 1
-    account, trace, times = account[shared], trace[shared], times[shared]
-    _, there, carriers = np.unique(posts.cohort[account] * wide + trace, return_inverse=True, return_counts=True)
-    idf = np.log(np.bincount(posts.cohort)[posts.cohort[account]] / carriers[there])
-    share = times / (posts.contents[account] + PRIOR)
+    carrier = posts.account[marks.content]
+    account, trace, times = _counted(carrier, marks.trace, traces)
+    common = np.bincount(trace, minlength=traces) > 1
+    kept = common[trace]
+    account, trace, times = account[kept], trace[kept], times[kept]
+
+    kept = common[marks.trace]
+    when = posts.minute[marks.content[kept]] // MINUTES
+    when -= when.min(initial=0)
+    spots = int(when.max(initial=0)) + 1
+    spot, who, timed = _counted(marks.trace[kept] * spots + when, carrier[kept], accounts)
+    new = np.diff(spot, prepend=-1) > 0
+    met = ~new | ~np.append(new[1:], True)  # not alone at its spot
+    spot = traces - 1 + np.cumsum(new[met])
+    wide = traces + int(new[met].sum())
+
+    account, trace = np.concatenate([account, who[met]]), np.concatenate([trace, spot])
+    idf = _idf(posts.cohort, account, trace, wide)
+    share = np.concatenate([times, timed[met]]) / (posts.contents[account] + PRIOR)
     weights = sparse.csr_array((np.sqrt(idf) * share, (account, trace)), shape=(accounts, wide))
     weights.eliminate_zeros()
     return weights
 
 
-def links(weights: sparse.csr_array, among: NDArray[np.bool_], floor: float, rng: np.random.Generator) -> Links:
-    """Pairs of accounts with a weight of at least ``floor``.
+def _counted(one: Integers, other: Integers, others: int) -> tuple[Integers, Integers, Integers]:
+    """Different pairs, sorted, and how often each is there; ``other`` is 0 to ``others`` - 1.
 
-    Args:
-        weights: of :func:`trace_weights`.
-        among: (A,) accounts that may be linked.
-        rng: deals the carriers of popular traces into rooms.
+    Without counts ``np.unique`` would hash, which is many times slower as soon as caches overflow.
     """
-    rows = np.flatnonzero(among)
-    roomy = _rooms(weights[rows], rng)
-    turned = roomy.T.tocsr()
-    one, other, weight = [], [], []
-    for begin, end in _blocks(roomy):
-        product = (roomy[begin:end] @ turned).tocoo()
-        kept = (product.data >= floor) & (product.row + begin < product.col)
-        one.append(rows[product.row[kept] + begin])
-        other.append(rows[product.col[kept]])
-        weight.append(product.data[kept])
-    nothing = np.zeros(0, dtype=np.int64)
-    return Links(
-        np.concatenate([nothing, *one]), np.concatenate([nothing, *other]), np.concatenate([np.zeros(0), *weight])
-    )
+    pair, times = np.unique(one * others + other, return_counts=True)
+    return *np.divmod(pair, others), times
+
+
+def _idf(cohort: Integers, account: Integers, trace: Integers, traces: int) -> Array:
+    """Of each use of a trace, how rare it is in the account's cohort, in nats."""
+    size = np.bincount(cohort)
+    of = cohort[account]
+    order = np.argsort(of, kind="stable")
+    ends = np.cumsum(np.bincount(of, minlength=len(size)))
+    idf = np.empty(len(account))
+    for code, mine in enumerate(np.split(order, ends[:-1])):
+        own = trace[mine]
+        idf[mine] = np.log(size[code] / np.bincount(own, minlength=traces)[own])
+    return idf
+
+
+def _named(pairs: tuple[Integers, Integers, Array], rows: Integers) -> Links:
+    """Links of the accounts that rows stand for, in their order."""
+    one, other, weight = pairs
+    return Links(rows[one], rows[other], weight)
 
 
 def _rooms(weights: sparse.csr_array, rng: np.random.Generator) -> sparse.csr_array:
@@ -196,28 +210,25 @@ def _rooms(weights: sparse.csr_array, rng: np.random.Generator) -> sparse.csr_ar
     return sparse.csr_array((cells.data, (account, first[trace] + room)), shape=(accounts, int(rooms.sum())))
 
 
-def _blocks(weights: sparse.csr_array) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose products are about ``WORK`` multiplications each."""
-    carriers = np.bincount(weights.indices, minlength=weights.shape[1])
-    done = np.concatenate([[0], np.cumsum(carriers[weights.indices])])[weights.indptr]
-    begin = 0
-    while begin < weights.shape[0]:
-        end = max(int(np.searchsorted(done, done[begin] + WORK, side="right")) - 1, begin + 1)
-        yield begin, end
-        begin = end
-
-
 def chance_threshold(posts: Posts, marks: Marks, rng: np.random.Generator) -> float:
     """The weight from which on ``FALSE_CLUSTERS`` clusters are expected of independent accounts.
 
     Adding links from the heaviest on, a 2-core appears with the first that closes a ring: the heaviest that is not in
     the graph's maximum spanning tree. The tail of these closing weights is taken for exponential.
     """
-    starting = posts.contents >= FEWEST
+    starting = np.flatnonzero(posts.contents >= FEWEST)
+    deck = Deck.of(posts, marks)
     closing = []
+    floor = HEAVY
     for _ in range(SHUFFLES):
-        shuffled = trace_weights(posts, shuffle(posts, marks, rng))
-        closing.append(closing_weights(links(shuffled, starting, FLOOR, rng), posts.accounts)[:LARGEST])
+        rows = _rooms(trace_weights(posts, deck.dealt(rng))[starting], rng)
+        # Which links close a ring is settled by the heavier ones alone: lighter ones are looked for when too few do.
+        while True:
+            weights = closing_weights(_named(heavy_pairs(rows, floor), starting), posts.accounts)
+            if len(weights) >= LARGEST or floor <= FLOOR:
+                break
+            floor = max(FLOOR, floor / LOWERED)
+        closing.append(weights[:LARGEST])
     largest = np.sort(np.concatenate(closing))
     if len(largest) < 2:
         return FLOOR
@@ -236,20 +247,42 @@ def closing_weights(found: Links, accounts: int) -> Array:
     return np.sort(found.weight[outside])[::-1]
 
 
-def shuffle(posts: Posts, marks: Marks, rng: np.random.Generator) -> Marks:
-    """The same marks with traces dealt anew among the accounts of each stratum, kind by kind.
+@dataclass(frozen=True)
+class Deck:
+    """Marks laid out for shuffling: traces are dealt anew among the accounts of each stratum, kind by kind.
 
     An account's use of a trace stays together: where it carried one trace in five contents, it carries another in five.
+
+    Attributes:
+        marks: what is shuffled.
+        content: R; content of each mark, in the order of the uses.
+        use: R; use of each mark.
+        trace: U; trace of each use.
+        group: U; within which traces are dealt.
     """
-    traces = len(marks.kind)
-    use, of_use = np.unique(posts.account[marks.content] * traces + marks.trace, return_inverse=True)
-    account, trace = np.divmod(use, traces)
-    group = posts.stratum[account] * (int(marks.kind.max(initial=0)) + 1) + marks.kind[trace]
-    mixed = rng.permutation(len(group))
-    dealt = np.empty_like(trace)
-    dealt[np.argsort(group, kind="stable")] = trace[mixed[np.argsort(group[mixed], kind="stable")]]
-    content_trace = np.unique(marks.content * traces + dealt[of_use])
-    return Marks(*np.divmod(content_trace, traces), marks.kind)
+
+    marks: Marks
+    content: Integers
+    use: Integers
+    trace: Integers
+    group: Integers
+
+    @classmethod
+    def of(cls, posts: Posts, marks: Marks) -> Self:
+        traces = len(marks.kind)
+        key = posts.account[marks.content] * traces + marks.trace
+        order = np.argsort(key)
+        new = np.diff(key[order], prepend=-1) > 0
+        account, trace = np.divmod(key[order][new], traces)
+        group = posts.stratum[account] * (int(marks.kind.max(initial=0)) + 1) + marks.kind[trace]
+        return cls(marks, marks.content[order], np.cumsum(new) - 1, trace, group)
+
+    def dealt(self, rng: np.random.Generator) -> Marks:
+        mixed = rng.permutation(len(self.group))
+        dealt = np.empty_like(self.trace)
+        dealt[np.argsort(self.group, kind="stable")] = self.trace[mixed[np.argsort(self.group[mixed], kind="stable")]]
+        content, trace, _ = _counted(self.content, dealt[self.use], len(self.marks.kind))
+        return Marks(content, trace, self.marks.kind)
 
 
 def dense_parts(found: Links, accounts: int) -> Integers:
@@ -292,14 +325,13 @@ def _settle(weights: sparse.csr_array, cluster: Integers, loyal: float) -> tuple
         if not (cluster >= 0).any():
             return cluster, np.zeros(len(cluster))
         centre = _membership(cluster) @ weights
-        alike = (centre @ centre.T).tocoo()
-        near = alike.data >= loyal
-        graph = sparse.csr_array((alike.data[near], (alike.row[near], alike.col[near])), shape=alike.shape)
+        one, other, alike = heavy_pairs(centre, loyal)
+        graph = sparse.csr_array((alike, (one, other)), shape=(centre.shape[0], centre.shape[0]))
         _, joined = csgraph.connected_components(graph, directed=False)
         cluster = _recode(np.where(cluster >= 0, joined[cluster], -1))
         centre = _membership(cluster) @ weights
-        near_to = (weights @ centre.T).tocoo()
-        account, code, mean = near_to.row, near_to.col, near_to.data.copy()
+        # A member's mean with the others may be above that with all, itself included.
+        code, account, mean = heavy_pairs(centre, loyal * (SMALLEST - 1) / SMALLEST, weights)
         # A member's mean weight is with the others: its weight with itself is taken out.
         size = np.bincount(cluster[cluster >= 0])
         own = cluster[account] == code
