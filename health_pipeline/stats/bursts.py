@@ -391,6 +391,8 @@ def _spread(past: _Past, ends: Sequence[int]) -> float:
     if not len(count):
         return 1.0
     steady = float(np.median(np.concatenate([past.ratio_ever(t)[:1] for t in ends])))
+    if not steady > 0:  # nothing was published on most of these days: they teach nothing of how new values spread
+        return 1.0
     factors = np.geomspace(1.0, 0.999 * (1.0 + steady) / steady, 60)
     x = factors * steady / (1.0 + steady)
     needed = 1.0

@@ -175,3 +175,12 @@ def test_without_enough_past_nothing_is_judged() -> None:
         assert not answer.found.any()
         assert np.isnan(answer.p).all()
     assert not np.isnan(judge([one_scope(windows(steady()[:, :24]))])[0].p).all()
+
+
+@pytest.mark.parametrize("silent", range(7, 60, 13))
+def test_a_long_silence_is_no_burst_and_breaks_nothing(silent: int) -> None:
+    daily = steady(seed=3)
+    daily[:, -silent:] = 0
+    assert not last_day(daily).found.any()
+    daily[:, -1] = steady(seed=4)[:, -1]  # everybody is back
+    last_day(daily)
