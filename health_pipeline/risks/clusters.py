@@ -14,13 +14,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse
 
-from health_pipeline.risks.columns import codes
+from health_pipeline.risks.columns import coded, codes
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import CLUSTERS
 from health_pipeline.stats.near_duplicates import centre, near_hashes, near_texts, normalise
@@ -60,10 +62,22 @@ class Traced:
     values: tuple[pa.Array, ...]
     first: tuple[int, ...]
 
+    @cached_property
+    def carrying(self) -> sparse.csr_array:
+        """(T, N) which contents carry each trace."""
+        there = np.ones(len(self.marks.content), dtype=bool)
+        shape = (len(self.marks.kind), len(self.posts.account))
+        return sparse.csr_array((there, (self.marks.trace, self.marks.content)), shape=shape)
+
+    def contents(self, trace: int) -> Integers:
+        """Positions of the contents that carry a trace."""
+        begin, end = self.carrying.indptr[trace : trace + 2]
+        return self.carrying.indices[begin:end].astype(np.int64)
+
     def name(self, trace: int) -> tuple[str, str]:
         """Kind and value of a trace. Of near-duplicates the most common caption, the picture in the middle."""
         kind = int(self.marks.kind[trace])
-        own = self.marks.content[self.marks.trace == trace]
+        own = self.contents(trace)
         texts = self.values[kind]
         match KINDS[kind]:
             case "picture":
@@ -92,7 +106,7 @@ def clusters(e: Evidence) -> pa.Table:
 
 def trace(rows: pa.Table) -> Traced:
     """Contents (columns of ``SQL``) with their traces."""
-    creators, account = np.unique(rows["creator_id"].to_numpy(zero_copy_only=False), return_inverse=True)
+    account, creators = coded(rows["creator_id"])
     cohort = _mainly(account, codes(rows, "market"), len(creators))
     stratum = cohort << 16 | _mainly(account, codes(rows, "category"), len(creators))
     posts = Posts(account, rows["minute"].to_numpy(), cohort, stratum)
@@ -121,39 +135,41 @@ def trace(rows: pa.Table) -> Traced:
             values.append(encoded.dictionary)
         else:
             at, group, given = near[kind]
-            different, traces = np.unique(group, return_inverse=True)
-            count = len(different)
+            firsts = group == np.arange(len(group))
+            traces, count = (np.cumsum(firsts) - 1)[group], int(firsts.sum())
             values.append(given)
         content.append(at.astype(np.int64))
         code.append(traces.astype(np.int64) + begin)
         kinds.append(np.full(count, place))
         first.append(begin)
         begin += count
-    mark = np.unique(np.concatenate(content) * max(begin, 1) + np.concatenate(code))
-    marks = Marks(*np.divmod(mark, max(begin, 1)), np.concatenate(kinds))
-    return Traced(creators, posts, marks, tuple(values), tuple(first))
+    marks = Marks.of(np.concatenate(content), np.concatenate(code), np.concatenate(kinds))
+    return Traced(creators.to_numpy(zero_copy_only=False), posts, marks, tuple(values), tuple(first))
 
 
 def described(day: dt.date, traced: Traced, found: Coordination) -> pa.Table:
     """Clusters as rows, with what they share in words."""
     posts = traced.posts
-    member_of = found.cluster[posts.account]
+    count = found.part.shape[0]
+    inside = np.bincount(found.cluster[posts.account] + 1, minlength=count + 1)[1:]
+    sizes = np.bincount(found.cluster + 1, minlength=count + 1)
+    by_cluster = np.split(np.argsort(found.cluster, kind="stable"), np.cumsum(sizes[:-1]))[1:]
+    published = posts.contents
     names: set[str] = set()
     rows: list[dict[str, object]] = []
-    for cluster in range(found.part.shape[0]):
-        members = np.flatnonzero(found.cluster == cluster)
+    for cluster, members in enumerate(by_cluster):
         if _of_products(traced, found, cluster) > AFFILIATES:
             continue
-        inside = np.flatnonzero(member_of == cluster)
-        shared = _shared(traced, found, cluster, inside, len(members))
+        shared = _shared(traced, found, cluster, len(members))
         name = _unused(_name(shared, len(members)), names)
         carrying = np.unique(np.concatenate([s.contents for s in shared if s.trace is not None]))
-        carried = np.bincount(posts.account[carrying], minlength=posts.accounts)
-        for account in members[np.argsort(-found.loyalty[members], kind="stable")]:
+        carried = np.bincount(np.searchsorted(members, posts.account[carrying]), minlength=len(members))
+        for at in np.argsort(-found.loyalty[members], kind="stable"):
+            account = members[at]
             rows.append({
                 "day": day, "cluster": name, "creator_id": traced.creators[account],
-                "contents": int(carried[account]), "share": carried[account] / posts.contents[account],
-                "traces": "; ".join(s.sentence(len(members), len(inside)) for s in shared),
+                "contents": int(carried[at]), "share": carried[at] / published[account],
+                "traces": "; ".join(s.sentence(len(members), int(inside[cluster])) for s in shared),
                 "score": found.loyalty[account] / found.threshold, "size": len(members),
             })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=CLUSTERS)
@@ -163,8 +179,9 @@ def _of_products(traced: Traced, found: Coordination, cluster: int) -> float:
     """What products add to a cluster's evidence, as a share."""
     begin, end = found.part.indptr[cluster], found.part.indptr[cluster + 1]
     traces, parts = found.part.indices[begin:end], found.part.data[begin:end]
-    kind = np.append(traced.marks.kind, -1)[traces]  # the last column is timing
-    return float(parts[kind == KINDS.index("product")].sum() / parts.sum())
+    named = traces < len(traced.marks.kind)  # the last column is timing
+    product = traced.marks.kind[traces[named]] == KINDS.index("product")
+    return float(parts[named][product].sum() / parts.sum())
 
 
 @dataclass(frozen=True)
@@ -188,7 +205,7 @@ class Shared:
         return f"{self.kind} {like}{value}: {self.members} of {of_members} members, {share:.0%} of contents"
 
 
-def _shared(traced: Traced, found: Coordination, cluster: int, inside: Integers, members: int) -> list[Shared]:
+def _shared(traced: Traced, found: Coordination, cluster: int, members: int) -> list[Shared]:
     """What a cluster shares: traces that are a telling part of its evidence, the most telling first."""
     begin, end = found.part.indptr[cluster], found.part.indptr[cluster + 1]
     traces, parts = found.part.indices[begin:end], found.part.data[begin:end]
@@ -196,14 +213,14 @@ def _shared(traced: Traced, found: Coordination, cluster: int, inside: Integers,
     order = np.argsort(-parts, kind="stable")
     told = []
     timing = found.part.shape[1] - 1
-    mine = np.isin(traced.marks.content, inside)
     for at in order:
         if parts[at] < min(TELLING, parts[order[0]]):
             break
         if traces[at] == timing:
             told.append(Shared(None, "timing", "", float(parts[at]), members, np.zeros(0, np.int64)))
             continue
-        contents = traced.marks.content[mine & (traced.marks.trace == traces[at])]
+        contents = traced.contents(int(traces[at]))
+        contents = contents[found.cluster[traced.posts.account[contents]] == cluster]
         carriers = len(np.unique(traced.posts.account[contents]))
         told.append(Shared(int(traces[at]), *traced.name(int(traces[at])), float(parts[at]), carriers, contents))
     return told

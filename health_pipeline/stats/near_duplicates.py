@@ -200,14 +200,13 @@ def _join_alike(
 def _join_near(
     order: Integers, entry: NDArray[np.uint16], hashes: NDArray[np.uint64], distance: int, parent: Integers
 ) -> None:
+    entry, hashes = entry[order], hashes[order]
     for at in range(len(order)):
-        one = order[at]
         for behind in range(at + 1, min(at + 1 + NEIGHBOURS, len(order))):
-            other = order[behind]
-            if entry[other] != entry[one]:
+            if entry[behind] != entry[at]:
                 break
-            if _differing(hashes[one] ^ hashes[other]) <= distance:
-                _join(parent, one, other)
+            if _differing(hashes[at] ^ hashes[behind]) <= distance:
+                _join(parent, order[at], order[behind])
 
 
 @compiled

@@ -92,6 +92,12 @@ class Marks:
     trace: Integers
     kind: Integers
 
+    @classmethod
+    def of(cls, content: Integers, trace: Integers, kind: Integers) -> Self:
+        """What is given more than once, once; by content, then by trace."""
+        content, trace, _ = _counted(content, trace, len(kind))
+        return cls(content, trace, kind)
+
 
 @dataclass(frozen=True)
 class Links:
@@ -176,13 +182,13 @@ def _counted(one: Integers, other: Integers, others: int) -> tuple[Integers, Int
     Without counts ``np.unique`` would hash, which is many times slower as soon as caches overflow.
     """
     pair, times = np.unique(one * others + other, return_counts=True)
-    return *np.divmod(pair, others), times
+    return *np.divmod(pair, max(others, 1)), times
 
 
 def _idf(cohort: Integers, account: Integers, trace: Integers, traces: int) -> Array:
     """Of each use of a trace, how rare it is in the account's cohort, in nats."""
     size = np.bincount(cohort)
-    of = cohort[account]
+    of = cohort[account].astype(np.min_scalar_type(len(size)))  # so short that sorting is linear
     order = np.argsort(of, kind="stable")
     ends = np.cumsum(np.bincount(of, minlength=len(size)))
     idf = np.empty(len(account))
@@ -281,8 +287,7 @@ class Deck:
         mixed = rng.permutation(len(self.group))
         dealt = np.empty_like(self.trace)
         dealt[np.argsort(self.group, kind="stable")] = self.trace[mixed[np.argsort(self.group[mixed], kind="stable")]]
-        content, trace, _ = _counted(self.content, dealt[self.use], len(self.marks.kind))
-        return Marks(content, trace, self.marks.kind)
+        return Marks.of(self.content, dealt[self.use], self.marks.kind)
 
 
 def dense_parts(found: Links, accounts: int) -> Integers:
