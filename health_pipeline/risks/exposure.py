@@ -61,6 +61,9 @@ MEAN_PRIOR = 20.0
 ORDERS_PRIOR = 8.0
 """Orders that a coarser rate of sales counts for in a finer one."""
 USUAL_BURST = 0.5
+COMMON_ERROR = 0.2
+"""Of the logarithm of any creator's expected audience, however much they posted: the calendar, the mix of kinds, and
+what changes within weeks. On a simulated marketplace large creators' are so far off beyond what bursts explain."""
 USUAL_VARIANCES = (0.5, 0.2)
 """Of log audiences of one creator's contents, and of creators of one cohort: while nothing is known."""
 BURST_PRIOR = 100.0
@@ -263,8 +266,8 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     return pa.table(
         [
             rows["creator_id"].combine_chunks(), posts, views,
-            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))), np.sqrt(np.log1p(doubt) + variance),
-            numbers(rows, "views"), numbers(rows, "gmv"),
+            np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))),
+            np.sqrt(np.log1p(doubt) + variance + COMMON_ERROR**2), numbers(rows, "views"), numbers(rows, "gmv"),
         ],
         schema=CREATORS,
     )  # fmt: skip

@@ -28,12 +28,24 @@ class Series:
         chances: (S, K) of the levels.
         size: (K,) share of a cohort's posts that violate for the wave.
         harm: (K,) that a view of a cohort's posts does for it, on average.
+        width: how far, in logarithms, the sizes of neighbouring levels lie from each other.
     """
 
     share: sparse.csr_array
     chances: Array
     size: Array
     harm: Array
+    width: float
+
+    def draws(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """(count, C) violations per post that waves bring, and their harm per view."""
+        levels = Gridded(np.arange(len(self.size), dtype=float), self.chances)
+        level = levels.draws(count, rng).astype(np.int64)
+        # A level stands for sizes up to its neighbours', the less the farther, but for none above 1.
+        half = np.minimum(self.width, -np.log(np.clip(self.size, 1e-9, 1.0)))[level] / 2.0
+        within = np.exp(half * rng.uniform(-1.0, 1.0, (2, *level.shape)).sum(axis=0))
+        within *= np.divide(half, np.sinh(half), where=half > 0, out=np.ones_like(half)) ** 2
+        return (self.share @ (within * self.size[level]).T).T, (self.share @ (within * self.harm[level]).T).T
 
 
 @dataclass(frozen=True)
@@ -43,30 +55,37 @@ class Outlook:
     Attributes:
         factors: how many times as often as usual they violate.
         base: (C,) usual violations per post.
+        unsure: (C,) variance of its logarithm.
         harm: (C,) of a view of such a violation.
         series: waves of clusters, of creators who turned, and of cohorts.
     """
 
     factors: Gridded
     base: Array
+    unsure: Array
     harm: Array
     series: tuple[Series, ...]
 
     @property
     def deviation(self) -> Array:
         """(C,) standard deviation of violations per post."""
-        variance = (self.factors.deviation * self.base) ** 2
+        square = (self.factors.deviation**2 + self.factors.mean**2) * np.exp(self.unsure)
+        variance = (square - self.factors.mean**2) * self.base**2
         for s in self.series:
             variance = variance + s.share.power(2) @ (s.chances @ s.size**2 - (s.chances @ s.size) ** 2)
-        found: Array = np.sqrt(variance)
+        found: Array = np.sqrt(np.maximum(variance, 0.0))
         return found
 
     def draws(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """(count, C) violations per post, and harm per view."""
-        violations = self.factors.draws(count, rng) * self.base
+        violations = self.factors.draws(count, rng)
+        # The least factor stands for all that are less, too.
+        least = violations == self.factors.grid[0]
+        violations[least] *= rng.uniform(0.0, 2.0, int(least.sum()))
+        error = np.sqrt(self.unsure)
+        violations *= self.base * np.exp(error * rng.standard_normal(violations.shape) - 0.5 * self.unsure)
         harm = violations * self.harm
-        for s in self.series:
-            level = Gridded(np.arange(len(s.size), dtype=float), s.chances).draws(count, rng).astype(np.int64)
-            violations += (s.share @ s.size[level].T).T
-            harm += (s.share @ s.harm[level].T).T
+        for series in self.series:
+            for total, brought in zip((violations, harm), series.draws(count, rng), strict=True):
+                total += brought
         return violations, harm

@@ -15,8 +15,9 @@ Lists are filled one after another (:mod:`health_pipeline.stats.allocation`): cl
 with; creators, each with those of their contents that are worth the minutes; contents and products that no listed case
 covers. What is below the line stays, not selected. The chance of being listed is given what earlier lists hold.
 
-Intervals are 90 %, from draws of the probability: what a review would teach. Exploration goes by the same draws. A
-creator's contents are drawn as if one told nothing of the other.
+Intervals are 90 %, from draws of what is not known: how often a creator breaks the rules, waves, pace and audiences
+(:mod:`health_pipeline.risks.outlook`). They hold what is to be expected, not what luck makes of it: nobody needs to
+explore luck. Exploration goes by the same draws. A creator's contents are drawn as if one told nothing of the other.
 
 Scores are no labels and nobody is punished by one: a list says where to look first. No column of it comes from what a
 person is.
@@ -36,7 +37,7 @@ from scipy import special
 
 from health_pipeline.catalog.model import Catalog, Queue
 from health_pipeline.incidents import wording
-from health_pipeline.risks import exposure, propensity
+from health_pipeline.risks import exposure, policies, products, propensity, rates
 from health_pipeline.risks.columns import Codes, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.outlook import Outlook
@@ -84,7 +85,8 @@ class Estimates:
     """Tables of one day.
 
     Attributes:
-        contents, creators, products: of :mod:`health_pipeline.risks.propensity`.
+        contents, creators: of :mod:`health_pipeline.risks.propensity`.
+        products: of :mod:`health_pipeline.risks.products`.
         content_exposure, creator_exposure: of :mod:`health_pipeline.risks.exposure`.
         outlook: what may be of the ``creators``, in their order.
     """
@@ -99,14 +101,14 @@ class Estimates:
 
 def estimate(e: Evidence, clusters: pa.Table) -> Estimates:
     """Everything that the lists are made of."""
-    learned = propensity.learn(e, clusters)
-    mix = propensity.policies(e, learned)
+    learned = rates.learn(e, clusters)
+    mix = policies.policies(e, learned)
     audience = exposure.learn(e)
     alive = exposure.contents(e, audience)
     passing = exposure.passing(e, audience)
     return Estimates(
         propensity.contents(e, clusters, learned, mix), propensity.creators(e, clusters, learned, passing, mix),
-        propensity.products(e, clusters, learned), alive, exposure.creators(e, audience, alive),
+        products.products(e, clusters, learned), alive, exposure.creators(e, audience, alive),
         propensity.outlook(learned, mix, passing),
     )  # fmt: skip
 

@@ -24,6 +24,8 @@ from health_pipeline.stats.episodes import fit_episodes
 SIZES = np.geomspace(0.02, 0.9, 8)
 """Shares of a cohort's contents that a wave may make violate: each 1.7 times the one before, as near as a few dozen
 contents can tell them apart, from about what is usual to nearly all."""
+WIDTH = float(np.log(SIZES[1] / SIZES[0]))
+"""How far they lie from each other, in logarithms."""
 NAMED = 0.9
 """Share of violations of which the right policy is named: believed, not measured. One in ten may be misnamed without
 a wave of another policy being seen in it."""

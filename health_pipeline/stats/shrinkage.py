@@ -290,7 +290,25 @@ def _peak(x: Array, y: Array) -> Array:
 
 
 def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Array:
-    """(N,) usual rate of each unit's cohorts: the whole's, times a factor for its cohort on each level.
+    """(N,) usual rate of each unit's cohorts; see :func:`pooled`."""
+    return pooled(counts, exposure, levels).rates
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Usual rates of N units.
+
+    Attributes:
+        rates: (N,).
+        log_variance: (N,) of their logarithms, as far as few events tell of the factors.
+    """
+
+    rates: Array
+    log_variance: Array
+
+
+def pooled(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Pooled:
+    """Usual rate of each unit's cohorts: the whole's, times a factor for its cohort on each level.
 
     Factors of a level are multiplied in turn, coarse levels first. A cohort's factor is (A + O) / (A + E): events
     observed and expected, and how alike the cohorts of the level are (A, by marginal likelihood). Units differ too, so
@@ -309,9 +327,10 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
     # Without any exposure or event there is no usual rate; one event more than none keeps logarithms finite.
     rates = np.full(len(counts), max(float(counts.sum()), 1e-3) / total if total > 0 else 1e-3)
     factors = [np.ones(int(codes.max()) + 1 if len(codes) else 0) for codes in levels]
+    doubt = [np.zeros(len(factor)) for factor in factors]
     for _ in range(SWEEPS):
         shape = float(fit_shapes(_some(counts), _some(exposure * rates))[0])
-        for codes, factor in zip(levels, factors, strict=True):
+        for codes, factor, variance in zip(levels, factors, doubt, strict=True):
             rates = rates / factor[codes]  # without the level's former factor
             expected = exposure * rates
             weight = 1.0 / (1.0 + expected / shape)
@@ -321,8 +340,12 @@ def pooled_rates(counts: Array, exposure: Array, levels: Sequence[Codes]) -> Arr
             alike, stray = _alike(partial(_gamma_likelihood, seen, usual * centre), usual > 0)
             own, free = ((a + seen) / (a + usual * centre) for a in (alike, STRAY_SHAPE))
             factor[:] = centre * (own + stray * (free - own))
+            variance[:] = (1.0 - stray) / (alike + seen) + stray / (STRAY_SHAPE + seen)
             rates = rates * factor[codes]
-    return rates
+    summed = np.zeros(len(rates))
+    for codes, variance in zip(levels, doubt, strict=True):
+        summed += variance[codes]
+    return Pooled(rates, summed)
 
 
 def pooled_shares(counts: Array, usual: Array) -> Array:

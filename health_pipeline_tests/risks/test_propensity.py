@@ -14,9 +14,10 @@ from scipy import special, stats
 
 from health_pipeline.catalog.model import Catalog, Review
 from health_pipeline.catalog.roles import ROLES
-from health_pipeline.risks import propensity
+from health_pipeline.risks import products, propensity, rates
 from health_pipeline.risks.evidence import Evidence
-from health_pipeline.risks.propensity import NOBODY, Learned
+from health_pipeline.risks.propensity import NOBODY
+from health_pipeline.risks.rates import Learned
 
 Tables = dict[str, pa.Table]
 
@@ -29,7 +30,7 @@ def tables(evidence: Evidence) -> Tables:
 
 @pytest.fixture(scope="module")
 def learned(evidence: Evidence) -> Learned:
-    return propensity.learn(evidence, NOBODY)
+    return rates.learn(evidence, NOBODY)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def rate_of(e: Evidence, creator: str, clusters: pa.Table = NOBODY) -> float:
 def test_the_tables_have_their_schemas(evidence: Evidence, learned: Learned) -> None:
     assert propensity.contents(evidence, NOBODY, learned).schema == propensity.CONTENTS
     assert propensity.creators(evidence, NOBODY, learned).schema == propensity.CREATORS
-    assert propensity.products(evidence, NOBODY, learned).schema == propensity.PRODUCTS
+    assert products.products(evidence, NOBODY, learned).schema == products.PRODUCTS
 
 
 def test_contents_are_those_still_shown_that_nobody_has_decided_on(evidence: Evidence, learned: Learned) -> None:
@@ -212,7 +213,7 @@ def test_what_machines_decided_by_themselves_teaches_nothing(
     flipped = labels.set_column(
         labels.schema.get_field_index("violation"), "violation", pc.and_(labels["violation"], pc.invert(machine))
     )
-    again = propensity.learn(changed(evidence, tables, labels=flipped), NOBODY)
+    again = rates.learn(changed(evidence, tables, labels=flipped), NOBODY)
     error = np.sqrt(np.diag(learned.model.covariance))
     assert (np.abs(again.model.coefficients - learned.model.coefficients) < 0.3 * error).all()
     np.testing.assert_allclose(again.factors.mean, learned.factors.mean, rtol=0.15)
@@ -265,14 +266,14 @@ def test_a_content_dated_after_now_is_of_today(evidence: Evidence, tables: Table
     rows, ahead = tables["contents"], pa.scalar(evidence.now + dt.timedelta(hours=3), pa.timestamp("us"))
     published = pc.if_else(pc.equal(rows["published_at"], pc.max(rows["published_at"])), ahead, rows["published_at"])
     moved = rows.set_column(rows.schema.get_field_index("published_at"), "published_at", published)
-    wrong = propensity.learn(changed(evidence, tables, contents=moved), NOBODY)
+    wrong = rates.learn(changed(evidence, tables, contents=moved), NOBODY)
     np.testing.assert_allclose(wrong.wave_now, learned.wave_now, atol=1e-3)
 
 
 def test_days_on_which_nothing_is_published_are_days_too(evidence: Evidence, tables: Tables) -> None:
     until = pa.scalar(evidence.now - dt.timedelta(days=6), pa.timestamp("us"))
     old = tables["contents"].filter(pc.less(tables["contents"]["published_at"], until))
-    silent = propensity.learn(changed(evidence, tables, contents=old), NOBODY)
+    silent = rates.learn(changed(evidence, tables, contents=old), NOBODY)
     assert 0.5 < silent.wave_now.max() < 0.95 * silent.wave.max(), "what went on then may be over"
 
 
@@ -291,13 +292,13 @@ def test_what_will_be_violated_is_what_a_wave_violates_and_counts_as_far_as_it_g
 
 
 def test_a_wave_over_a_cohort_makes_nobody_a_repeater() -> None:
-    usual = propensity.Usual(np.array([0.05]), np.array([0.30]))
+    usual = rates.Usual(np.array([0.05]), np.array([0.30]))
     np.testing.assert_allclose(usual.of(0.1), 0.305)
     np.testing.assert_allclose(usual.of(4.0), 0.5)
     n = 40
-    chance = propensity.Usual(np.tile(usual.base, n), np.tile(usual.extra, n))
+    chance = rates.Usual(np.tile(usual.base, n), np.tile(usual.extra, n))
     evidence, weight = np.where(np.arange(n) % 3 == 0, 6.0, -6.0), np.ones(n)  # a third violates: what the wave brings
-    posterior = propensity._creators(
+    posterior = rates._creators(
         chance, chance.extra, evidence, weight, np.repeat([0, 1], n // 2), np.array([0, n // 2])
     )[0]
     assert (posterior.mean < 2.0).all()
@@ -317,11 +318,11 @@ def test_severity_and_policy_follow_what_is_reported(contents: pa.Table, evidenc
 def test_products_violate_as_often_as_predicted_and_unauthorised_brands_more(
     evidence: Evidence, learned: Learned, truth: pa.Table, twin_folder: Path
 ) -> None:
-    products = propensity.products(evidence, NOBODY, learned)
-    a, b = numbers(products, "shape_a"), numbers(products, "shape_b")
-    np.testing.assert_allclose(a / (a + b), numbers(products, "probability"))
-    authorised = products["brand_authorised"].to_numpy()
-    probability = numbers(products, "probability")
+    made = products.products(evidence, NOBODY, learned)
+    a, b = numbers(made, "shape_a"), numbers(made, "shape_b")
+    np.testing.assert_allclose(a / (a + b), numbers(made, "probability"))
+    authorised = made["brand_authorised"].to_numpy()
+    probability = numbers(made, "probability")
     assert probability[~authorised].mean() > 1.5 * probability[authorised].mean()
     videos = pq.read_table(twin_folder / "videos" / "videos.parquet", columns=["content_id", "product_ids"])
     later = evidence.query(
@@ -331,7 +332,7 @@ def test_products_violate_as_often_as_predicted_and_unauthorised_brands_more(
         ) JOIN t USING (content_id) JOIN p USING (product_id) WHERE day > DATE '{evidence.day}'
         GROUP BY product_id, probability ORDER BY probability
         """,
-        v=videos, t=truth, p=products,
+        v=videos, t=truth, p=made,
     )  # fmt: skip
     n, k, p = (numbers(later, c) for c in ("n", "k", "probability"))
     predicted = np.sum(n * p)
@@ -341,7 +342,7 @@ def test_products_violate_as_often_as_predicted_and_unauthorised_brands_more(
 
 
 def test_young_orders_count_by_what_is_known_of_them(evidence: Evidence) -> None:
-    arrived = propensity._arrived(evidence)
+    arrived = products._arrived(evidence)
     share = numbers(arrived, "share")
     assert (np.diff(share) >= 0).all()
     assert share[-1] == 1.0
@@ -361,7 +362,7 @@ def test_without_any_label_or_score_estimates_are_vague_but_there(marketplace: C
     assert isinstance(review, Review)
     day = dt.date(2026, 8, 20)
     nothing = Evidence.of_tables(day, review)
-    for estimate in (propensity.contents, propensity.creators, propensity.products):
+    for estimate in (propensity.contents, propensity.creators, products.products):
         assert estimate(nothing, NOBODY).num_rows == 0
     e = Evidence.of_tables(day, review, contents=pa.Table.from_pylist([content(1), content(2), content(3, "c2")]))
     found = propensity.contents(e, NOBODY)

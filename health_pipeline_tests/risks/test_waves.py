@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from health_pipeline.risks.waves import speaks, turned, waves
+from health_pipeline.risks.waves import SIZES, speaks, turned, waves
 
 DAYS, CREATORS, COHORTS, POLICIES = 60, 400, 20, 5
 SURE = 6.0
@@ -157,3 +157,22 @@ def test_contents_of_no_cohort_have_no_wave() -> None:
     then, now = at.found()
     assert not then.any()
     assert not now.any()
+
+
+def test_what_is_known_of_a_wave_is_stated_with_its_doubt() -> None:
+    doubt = []
+    for lasts, share in ((3, 0.25), (30, 0.5)):
+        at = world()
+        planted(at, (at.cohort == 3) & (at.day >= DAYS - lasts), share)
+        _, now, (known,) = waves(*at.known(), at.day, [at.cohort], today=DAYS - 1)
+        np.testing.assert_allclose(known.chances.sum(axis=2), 1.0)
+        assert known.sizes.shape == (1 + POLICIES * len(SIZES), POLICIES)
+        np.testing.assert_allclose(known.chances[at.cohort, -1] @ known.sizes, now)
+        lately = np.flatnonzero(at.day == DAYS - 1)
+        found = known.doubt(0.05 + now[lately].sum(axis=1), at.day, lately)
+        inside = at.cohort[lately] == 3
+        doubt.append(found[inside].max())
+        assert found[~inside].mean() < 0.05 < doubt[0]
+    assert doubt[1] < doubt[0] / 2, "what went on for a month is no chance"
+    _, _, (known,) = waves(*at.known(), at.day, [np.full(len(at.day), -1)], today=DAYS - 1)
+    assert not known.doubt(np.full(len(lately), 0.05), at.day, lately).any()
