@@ -30,7 +30,7 @@ BUILD_BACKEND := "hatchling\neditables\n"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install run up test lint bench lock clean
+.PHONY: help install run up test lint bench pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ lint: $(DEV) ## ruff (rules and format) and mypy --strict
 
 bench: $(RUNTIME) ## the studies under benchmarks/, one after another: long
 	@$(PY) -m benchmarks.run_all $(ARGS)
+
+pictures: $(RUNTIME) ## the documentation's pictures, from what `make run` left
+	@$(PY) -m benchmarks.pictures $(ARGS)
 
 lock: ## resolve the dependencies anew (needs uv); ARGS=--upgrade for the newest versions
 	@command -v $(UV) > /dev/null || { echo "make lock needs uv: install it, or name it with UV=/path/to/uv" >&2; exit 1; }

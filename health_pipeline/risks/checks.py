@@ -22,6 +22,8 @@ STABLE = 0.3
 """Share of yesterday's listed cases, not yet decided, that are expected on today's list at least."""
 FEWEST = 5
 FEWEST_VIOLATIONS = 10
+FEWEST_IN_BIN = 20
+"""Labels of a row of the reliability table, as far as there are enough for more rows than two."""
 UNLIKELY = 0.001
 """A p-value of agreement below it is a drift."""
 
@@ -112,37 +114,40 @@ def calibration_check(catalog: Catalog, facts: Mapping[str, LakeTable], lists: L
         from health_pipeline.stats.calibration import line, reliability
 
         rows = outcomes(catalog, facts, lists, max(days))
+        if not rows.num_rows:
+            return True, {"labels": 0, "said": "no content of a list was drawn and labelled yet"}
         truth = rows["violation"].to_numpy(zero_copy_only=False).astype(float)
-        if truth.sum() < FEWEST_VIOLATIONS:
-            return True, {"labels": rows.num_rows, "violations": int(truth.sum()), "said": "too few to tell"}
         stated, weight = rows["probability"].to_numpy(), rows["weight"].to_numpy()
-        table, cox = reliability(stated, truth, weight), line(stated, truth, weight)
+        table = reliability(stated, truth, weight, bins=min(10, max(2, len(truth) // FEWEST_IN_BIN)))
         bins = [
-            charts_risk.Reliable(*values)
+            charts_risk.Reliable(*map(float, values))  # a picture takes no numbers of NumPy's
             for values in zip(table.predicted, table.observed, table.low, table.high, table.labels, strict=True)
         ]
-        picture = charts_risk.reliability_chart(bins)
         said: dict[str, Any] = {
             "labels": rows.num_rows,
             "violations": int(truth.sum()),
             "expected calibration error": round(float(table.error), 4),
             "error by chance": round(float(table.error_by_chance), 4),
+            "reliability": dg.MetadataValue.md(charts.markdown_image(charts_risk.reliability_chart(bins))),
+            "reliability table": dg.MetadataValue.table([_bin(b) for b in bins]),
+        }
+        if truth.sum() < FEWEST_VIOLATIONS:
+            return True, said | {"said": f"fewer than {FEWEST_VIOLATIONS} violations: too few to tell a drift"}
+        cox = line(stated, truth, weight)
+        said |= {
             "slope": round(float(cox.slope), 2),
             "intercept": round(float(cox.intercept), 2),
             "p-value": float(cox.p_value),
-            "reliability": dg.MetadataValue.md(charts.markdown_image(picture)),
-            "reliability table": dg.MetadataValue.table(
-                [
-                    dg.TableRecord(
-                        {
-                            "stated": round(b.predicted, 4), "violations": round(b.observed, 4),
-                            "95 % from": round(b.low, 4), "to": round(b.high, 4), "labels": int(b.count),
-                        }
-                    )
-                    for b in bins
-                ]
-            ),
-        }  # fmt: skip
+        }
         return True if cox.p_value > UNLIKELY else "warn", said
 
     return Check("calibration", "Probabilities stated in lists agree with the labels that came later.", evaluate)
+
+
+def _bin(b: charts_risk.Reliable) -> dg.TableRecord:
+    return dg.TableRecord(
+        {
+            "stated": f"{100 * b.predicted:.2g} %", "violations": f"{100 * b.observed:.2g} %",
+            "95 % interval": f"{100 * b.low:.2g} to {100 * b.high:.2g} %", "labels": int(b.count),
+        }
+    )  # fmt: skip

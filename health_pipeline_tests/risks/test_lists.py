@@ -51,6 +51,10 @@ def test_the_checks_pass_and_say_what_they_saw(landed: Pipeline, made: ListTable
     assert passed is True and any(name.startswith("kept of") for name in said)
     passed, said = checks["calibration"].evaluate(Engine(), [TWIN_LAST])
     assert passed is not False and said["labels"] > 0
+    shown = said["reliability table"].records
+    assert sum(int(str(record.data["labels"])) for record in shown) == said["labels"]
+    passed, said = checks["calibration"].evaluate(Engine(), [DAYS[0]])
+    assert passed is True and said["labels"] == 0, "nothing is known yet of the first list"
 
 
 def test_a_list_over_capacity_fails_its_check(landed: Pipeline, made: ListTables) -> None:
