@@ -4,8 +4,12 @@ Views are drawn in two arms: *weighted*, with chances proportional to a model's 
 *uniform*, which owes the model nothing. Estimates use both and the uniform arm's own stands beside them; where the two
 disagree, the chances are not what was logged.
 
-**Draws without a label.** Labels take days. A draw's chance is multiplied by the share of its arm's draws of its day
-that have a label, as if labelling had been a second draw: it must not depend on the content. Days of which less than
+**Which days.** Labels take days, and of a day without labels nothing is known: if it counted as one of the 28, the
+estimate would be of 27 and its interval would be about something else. So the 28 days end with the newest of which
+``LEAST_LABELLED`` is labelled in each arm, at most ``LAG_DAYS`` before the last.
+
+**Draws without a label.** A draw's chance is multiplied by the share of its arm's draws of its day that have a label,
+as if labelling had been a second draw: it must not depend on the content. Days within the 28 of which less than
 ``LEAST_LABELLED`` is labelled count for less than their views, rather than for the few draws there are.
 
 **Both arms as one sample.** A view that could have been drawn in either arm stands for 1 / (sum of its chances) views
@@ -35,6 +39,7 @@ from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.hajek import Sums, agreement, composite, shares
 
 WINDOW_DAYS = 28
+LAG_DAYS = 14
 LEAST_LABELLED = 0.25
 SAME = 0.01
 """A logged chance may differ by so much from the one that follows from the score."""
@@ -51,7 +56,7 @@ class Draws:
 
     Attributes:
         uniform: (n,) of the uniform arm; else of the weighted.
-        day: (n,) days before the last, from 0.
+        day: (n,) days before the last of the window, from 0.
         chance: (n,) expected number of draws of the view in its arm.
         other: (n,) the same in the other arm, as logged; NaN where it was not.
         score: (n,) of the content; NaN where not known.
@@ -72,9 +77,9 @@ class Draws:
 
 
 def prevalence(e: Evidence) -> pa.Table:
-    """Rows of :data:`PREVALENCE` of the 28 days that end with the evidence's: total, by market, kind and both, and by
-    policy in all, each market and each kind. No rows without a labelled draw."""
-    first = e.day - dt.timedelta(days=WINDOW_DAYS - 1)
+    """Rows of :data:`PREVALENCE` of the 28 days that end with the newest labelled one: total, by market, kind and both,
+    and by policy in all, each market and each kind. No rows without a labelled draw."""
+    first = e.day - dt.timedelta(days=WINDOW_DAYS - 1 + LAG_DAYS)
     draws = e.query(
         f"""
         SELECT s.draw_id, s.arm, s.drawn_at, s.draw_probability, s.other_probability, s.market, s.kind, s.violation,
@@ -100,19 +105,24 @@ def estimates(draws: pa.Table, policies: Sequence[str], day: dt.date) -> pa.Tabl
         draws: arm, drawn_at, draw_probability, other_probability (may be left out), market, kind, violation (null: not
             labelled), policy, model_score.
         policies: to be told apart; of one that was never met there is still an upper bound to tell.
-        day: last day of the window.
+        day: the last day known. Draws of days that are not in the window are left out.
     """
+    drawn = draws["drawn_at"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32()).to_numpy()
+    age = (day - dt.date(1970, 1, 1)).days - drawn.astype(np.int64)
+    lag = days_waiting(
+        age, np.array(draws["arm"].to_pylist(), dtype=object) == "uniform", ~draws["violation"].is_null().to_numpy()
+    )
+    inside = (age >= lag) & (age < lag + WINDOW_DAYS)
+    draws, age = draws.filter(pa.array(inside)), age[inside] - lag
     market, markets = coded(draws["market"])
     kind, kinds = coded(draws["kind"])
     number = {name: i for i, name in enumerate(policies)}
     violation = draws["violation"].fill_null(False).to_numpy().astype(np.bool_)
-    drawn = draws["drawn_at"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32()).to_numpy()
-    last = (day - dt.date(1970, 1, 1)).days
     policy = np.array([number.get(p, -1) for p in draws["policy"].to_pylist()], dtype=np.int64)
     logged = "other_probability" in draws.schema.names
     sample = Draws(
         uniform=np.array(draws["arm"].to_pylist(), dtype=object) == "uniform",
-        day=(last - drawn).astype(np.int64),
+        day=age,
         chance=draws["draw_probability"].to_numpy().astype(float),
         other=numbers(draws, "other_probability") if logged else np.full(draws.num_rows, np.nan),
         score=draws["model_score"].cast(pa.float64()).to_numpy(zero_copy_only=False),
@@ -124,11 +134,34 @@ def estimates(draws: pa.Table, policies: Sequence[str], day: dt.date) -> pa.Tabl
     )
     if not sample.labelled.any():
         return PREVALENCE.empty_table()
-    return _table(sample, markets.to_pylist(), kinds.to_pylist(), policies, day)
+    until = day - dt.timedelta(days=lag)
+    return _table(sample, markets.to_pylist(), kinds.to_pylist(), policies, day, until)
+
+
+def days_waiting(age: NDArray[np.int64], uniform: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> int:
+    """How many days before the last the window ends.
+
+    Args:
+        age: (n,) days before the last that it was drawn.
+        uniform, labelled: (n,) as in :class:`Draws`.
+
+    Returns:
+        age of the newest day of which ``LEAST_LABELLED`` is labelled in each arm that drew; if there is none, of the
+        newest with a label at all; ``LAG_DAYS`` if they are older.
+    """
+    drawn, seen = np.zeros((2, LAG_DAYS + 1)), np.zeros((2, LAG_DAYS + 1))
+    recent = (age >= 0) & (age <= LAG_DAYS)
+    np.add.at(drawn, (uniform[recent].astype(np.int64), age[recent]), 1)
+    np.add.at(seen, (uniform[recent].astype(np.int64), age[recent]), labelled[recent])
+    enough = (seen >= LEAST_LABELLED * drawn).all(axis=0) & (drawn.sum(axis=0) > 0)
+    for good in (enough, seen.sum(axis=0) > 0):
+        if good.any():
+            return int(np.argmax(good))
+    return LAG_DAYS
 
 
 def _table(
-    sample: Draws, markets: Sequence[str], kinds: Sequence[str], policies: Sequence[str], day: dt.date
+    sample: Draws, markets: Sequence[str], kinds: Sequence[str], policies: Sequence[str], day: dt.date, until: dt.date
 ) -> pa.Table:
     own, both, as_one = chances(sample)
     arms = (sample.labelled, sample.labelled & ~sample.uniform, sample.labelled & sample.uniform)
@@ -148,7 +181,7 @@ def _table(
             _cells(chance[arm], sample.violation[arm], cell[arm], groups, sample.policy[arm], len(split))
             for arm, chance in zip(arms, (both, own, own), strict=True)
         ]
-        parts.append(_rows(names, sums, whole, day, as_one))
+        parts.append(_rows(names, sums, whole, day, until, as_one))
     return pa.concat_tables(parts)
 
 
@@ -167,13 +200,14 @@ def _cells(
 
 
 def _rows(
-    names: Sequence[tuple[str, str, str]], sums: Sequence[Sums], whole: Sequence[Sums], day: dt.date, as_one: float
-) -> pa.Table:
+    names: Sequence[tuple[str, str, str]], sums: Sequence[Sums], whole: Sequence[Sums], day: dt.date, until: dt.date,
+    as_one: float,
+) -> pa.Table:  # fmt: skip
     both, weighted, uniform = (shares(s, w) for s, w in zip(sums, whole, strict=True))
     compared = agreement(weighted, uniform)
     there = sums[0].draws > 0
     values = {
-        "day": [day] * len(names),
+        "day": [day] * len(names), "until": [until] * len(names),
         "market": [m for m, _, _ in names], "kind": [k for _, k, _ in names], "policy": [p for _, _, p in names],
         "estimate": both.estimate, "low": both.low, "high": both.high,
         "draws": sums[0].draws.astype(np.int64), "effective": both.effective,

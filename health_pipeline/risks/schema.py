@@ -90,7 +90,8 @@ TRENDS = pa.schema(
 
 PREVALENCE = pa.schema(
     [
-        column("day", pa.date32(), "last day of the 28 days of views that the figures are for"),
+        column("day", pa.date32(), "what was known by its end"),
+        column("until", pa.date32(), "last of the 28 days of views that the figures are for: the newest with labels"),
         column("market", pa.string(), "empty: all"),
         column("kind", pa.string(), "kind of content; empty: all"),
         column("policy", pa.string(), "policy violated; empty: any"),
