@@ -230,7 +230,8 @@ class _Known:
         self.sold = item("gmv_rate") * item("views_to_come")
         self.load = item("views_to_come") * item("severity") * self.factor + self.review.harm_per_dollar * self.sold
         self.chances = special.expit(self._normal(item("log_odds"), item("log_odds_error")))
-        self.draws = np.multiply(self.chances, self.load, dtype=np.float32) * self._mean_one(item("expected_log_error"))
+        self.draws = np.multiply(self.chances, self.load, dtype=np.float32)
+        self.draws *= self._mean_one(item("expected_log_error"))
         self.harm = item("probability") * self.load
         # What a creator will post: as many violations a post as they are believed to make, with their usual audience.
         self.repeat = np.minimum(creator("violations_90d") / SIX_TIMES, 1.0)
@@ -243,19 +244,25 @@ class _Known:
         self.later_chances, self.later_draws = made.outlook.draws(DRAWS, self.rng)
         most = np.maximum(self.later_chances, 1.0)
         self.later_chances /= most
-        self.later_draws *= views * (1.0 + self.repeat) / most * self._mean_one(creator("expected_log_error"))
+        # A cluster's accounts are steered by one hand: what is not known of their pace and audiences is one thing.
+        cluster = self.creators["cluster"].to_pylist()
+        together = np.unique([c or f" {i}" for i, c in enumerate(cluster)], return_inverse=True)[1]
+        self.later_draws *= views * (1.0 + self.repeat) / most
+        self.later_draws *= self._mean_one(creator("expected_log_error"), together)
         self.later_draws += self.review.harm_per_dollar * to_sell * self.later_chances
 
-    def _normal(self, mean: Array, error: Array) -> Draws:
-        """(DRAWS, N)."""
-        drawn = self.rng.standard_normal((DRAWS, len(mean)), np.float32)
+    def _normal(self, mean: Array, error: Array, group: Codes | None = None) -> Draws:
+        """(DRAWS, N) normal; those of a group (codes from 0) are all as far from their means."""
+        count = len(mean) if group is None else int(group.max(initial=-1)) + 1
+        drawn = self.rng.standard_normal((DRAWS, count), np.float32)
+        drawn = drawn if group is None else drawn[:, group]
         drawn *= error.astype(np.float32)
         drawn += mean.astype(np.float32)
         return drawn
 
-    def _mean_one(self, log_error: Array) -> Draws:
-        """(DRAWS, N) log-normal, with mean 1."""
-        return np.exp(self._normal(-0.5 * log_error**2, log_error))
+    def _mean_one(self, log_error: Array, group: Codes | None = None) -> Draws:
+        """(DRAWS, N) log-normal with mean 1, as :meth:`_normal`."""
+        return np.exp(self._normal(-0.5 * log_error**2, log_error, group))
 
     def content_cases(self, queue: Queue) -> _Cases:
         """A case for each content that no listed case covers."""

@@ -11,7 +11,8 @@ import pytest
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.risks import clusters
 from health_pipeline.risks.evidence import Evidence
-from health_pipeline.risks.review import REASONS, REVIEWS, Estimates, estimate, lists
+from health_pipeline.risks.review import DRAWS, REASONS, REVIEWS, Estimates, _Known, estimate, lists
+from health_pipeline.stats.allocation import allocate
 
 Row = dict[str, object]
 
@@ -135,3 +136,62 @@ def test_exploration_lists_what_is_below_the_line_and_logs_the_chance(evidence: 
     assert all(r["chance"] > 0 for r in cases if r["selected"])
     assert all(r["selected"] for r in cases if r["explored"])
     assert any(0 < r["chance"] < 1 for r in cases), "some lists are drawn"
+
+
+def test_draws_of_a_case_have_its_harm_as_their_mean(evidence: Evidence, members: pa.Table, made: Estimates) -> None:
+    known = _Known(evidence, members, made)
+    makers = {
+        "clusters": known.cluster_cases, "creators": known.creator_cases, "contents": known.content_cases,
+        "products": known.product_cases,
+    }  # fmt: skip
+    for queue in evidence.review.queues:
+        cases = makers[queue.name](queue)
+        mean, error = cases.draws.mean(axis=0), cases.draws.std(axis=0) / np.sqrt(DRAWS)
+        assert (np.abs(mean - cases.harm) < 6.0 * error + 0.02 * cases.harm + 1e-6).mean() > 0.99, queue.name
+        assert mean.sum() == pytest.approx(cases.harm.sum(), rel=0.1), queue.name
+
+
+def test_intervals_hold_the_doubt_about_waves_audiences_and_pace(
+    evidence: Evidence, members: pa.Table, made: Estimates, listed: pa.Table
+) -> None:
+    def width(table: pa.Table, wave: bool) -> float:
+        some = [r for r in rows(table, "creators") if ("wave" in r["reasons"]) == wave]  # type: ignore[operator]
+        assert len(some) > 10
+        return float(np.median([np.log(r["score_high"] / r["score_low"]) for r in some]))  # type: ignore[operator]
+
+    certain = np.zeros(made.creator_exposure.num_rows)
+    column = made.creator_exposure.schema.get_field_index("expected_log_error")
+    seen = made.creator_exposure.set_column(column, "expected_log_error", pa.array(certain))
+    audiences = lists(evidence, members, None, dataclasses.replace(made, creator_exposure=seen))
+    assert width(audiences, wave=False) < width(listed, wave=False)
+    likeliest = tuple(
+        dataclasses.replace(s, chances=np.eye(s.chances.shape[1])[s.chances.argmax(axis=1)], width=0.0)
+        for s in made.outlook.series
+    )
+    waves = lists(
+        evidence, members, None, dataclasses.replace(made, outlook=dataclasses.replace(made.outlook, series=likeliest))
+    )
+    assert width(waves, wave=True) < 0.9 * width(listed, wave=True)
+
+
+def test_the_logged_chance_is_how_often_a_case_is_listed_over_seeds(evidence: Evidence, made: Estimates) -> None:
+    """A wave is drawn for a whole cohort at once: cases are not independent, and chances are right all the same."""
+    queue = next(q for q in evidence.review.queues if q.name == "creators")
+    nobody = pa.table({name: pa.array([], pa.string()) for name in ("cluster", "creator_id", "traces")} | {
+        name: pa.array([], pa.float64()) for name in ("share", "score")
+    })  # fmt: skip
+    cases, seeds, explored = _Known(evidence, nobody, made).creator_cases(queue), 120, []
+    logged, listed = np.zeros(len(cases.harm)), np.zeros(len(cases.harm))
+    for seed in range(seeds):
+        found = allocate(
+            cases.harm, cases.minutes, queue.minutes_per_day, explore=evidence.review.explore, draws=cases.draws,
+            seed=seed,
+        )  # fmt: skip
+        logged += found.chance / seeds
+        listed += found.listed / seeds
+        explored.append(cases.minutes[found.explored].sum() / queue.minutes_per_day)
+        assert (found.chance[found.listed] > 0).all()
+    assert ((logged > 0.01) & (logged < 0.99)).sum() > 20
+    error = np.sqrt(np.maximum(logged * (1 - logged), 0.25 / seeds) / seeds)
+    assert (np.abs(listed - logged) < 5.0 * error).all()
+    assert np.mean(explored) == pytest.approx(evidence.review.explore, abs=0.015)
