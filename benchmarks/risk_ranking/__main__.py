@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import risk_ranking
 from benchmarks.figures import DOCS
 from benchmarks.page import write_part
+from benchmarks.risk_ranking.coverage import coverage_lines
 from benchmarks.risk_ranking.judged import judge, passing
 from benchmarks.risk_ranking.orders import ORACLE
 from benchmarks.risk_ranking.page import STUDY, lines, summary
@@ -46,7 +47,7 @@ def main() -> None:
     parts = {
         f"{STUDY}.summary": summary(trials),
         STUDY: lines(trials),
-        f"{STUDY}.reliability": reliability_lines(trials),
+        f"{STUDY}.reliability": [*reliability_lines(trials), *coverage_lines(trials)],
     }
     for name, part in parts.items():
         if given.quick:

@@ -48,7 +48,10 @@ SELECT creator_id, count(*) AS posts, coalesce(any_value(violations), 0) AS viol
 FROM contents LEFT JOIN decided USING (creator_id) LEFT JOIN seen USING (creator_id) LEFT JOIN lately USING (creator_id)
 LEFT JOIN filed USING (creator_id) GROUP BY creator_id
 """
-TERMS = ("probability", "exposure", "severity", "repeat", "velocity", "minutes", "harm")
+TERMS = (
+    "probability", "exposure", "severity", "repeat", "velocity", "minutes", "harm", "score_low", "score_high",
+    "probability_low", "probability_high",
+)  # fmt: skip
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Morning:
         explored: (N,) whether the list as it is made, with exploration, has the creator.
         covered: (N,) whether listed clusters or creators have the creator.
         contents: columns of the undecided contents.
+        clusters: (G,) each: terms of the clusters' cases.
+        cluster: (N,) which of these a creator belongs to; -1 for none.
         seconds: CPU seconds for clusters, estimates and lists.
     """
 
@@ -73,6 +78,8 @@ class Morning:
     explored: NDArray[np.bool_]
     covered: NDArray[np.bool_]
     contents: dict[str, Array]
+    clusters: dict[str, Array]
+    cluster: NDArray[np.int64]
     seconds: float
 
 
@@ -110,6 +117,9 @@ def morning(e: Evidence, truth: Truth, weight: Array) -> Morning:
     cases = _of(review.lists(e, nobody, None, made), "creators")
     e.review = explore
     columns = {name: _by_creator(cases, "subject", name, n) for name in TERMS}
+    columns["listed"] = _marked(cases.filter(cases["selected"])["subject"], n).astype(float)
+    waves = cases.filter(["wave" in reasons for reasons in cases["reasons"].to_pylist()])
+    columns["wave"] = _marked(waves["subject"], n).astype(float)
     known = e.query(KNOWN.format(now=f"TIMESTAMP '{e.now}'"))
     for name in known.schema.names[1:]:
         columns[name] = _by_creator(known, "creator_id", name, n)
@@ -122,8 +132,26 @@ def morning(e: Evidence, truth: Truth, weight: Array) -> Morning:
     return Morning(
         columns, later, alive, truth.later(day, horizon, truth.past(day, e.review.memory_days))[1],
         _marked(with_exploration.filter(with_exploration["selected"])["subject"], n), _covered(listed, members, n),
-        contents, seconds,
+        contents, *_clusters(e, _of(listed, "clusters"), members, made, n), seconds,
     )  # fmt: skip
+
+
+def _clusters(
+    e: Evidence, cases: pa.Table, members: pa.Table, made: review.Estimates, n: int
+) -> tuple[dict[str, Array], NDArray[np.int64]]:  # fmt: skip
+    """Terms of the clusters' cases, and the case of each creator: of several the one they share most with."""
+    columns = {name: numbers(cases, name) for name in TERMS} | {"listed": numbers(cases, "selected")}
+    rows = e.query(
+        """
+        SELECT cluster, creator_id FROM m SEMI JOIN c USING (creator_id)
+        QUALIFY row_number() OVER (PARTITION BY creator_id ORDER BY share DESC, score DESC, cluster) = 1
+        """,
+        m=members, c=made.creators,
+    )  # fmt: skip
+    place = {name: i for i, name in enumerate(cases["subject"].to_pylist())}
+    found = np.full(n, -1, np.int64)
+    found[_numbers(rows["creator_id"])] = [place.get(name, -1) for name in rows["cluster"].to_pylist()]
+    return columns, found
 
 
 def _of(listed: pa.Table, queue: str) -> pa.Table:

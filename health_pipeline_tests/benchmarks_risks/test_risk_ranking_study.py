@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.risk_ranking.coverage import ALL, CLUSTERS, LISTED, RING, coverage_lines, held, share_that_came
 from benchmarks.risk_ranking.judged import came_of, interval, judge, judge_contents, passing
 from benchmarks.risk_ranking.mornings import Trial, trial
 from benchmarks.risk_ranking.orders import (
@@ -173,6 +174,24 @@ def test_the_reliability_section_is_written_from_the_figures(made: Trial) -> Non
     assert f"| all | {cases.cases:,} | {100 * cases.stated:.2f} % | {100 * cases.true:.2f} % |" in text
     assert f"| {brier(of_creators(made)):.5f} |" in text
     assert "**How to read it.**" in text
+
+
+def test_intervals_hold_what_is_to_be_expected_about_as_often_as_they_say(made: Trial) -> None:
+    came = share_that_came([made])
+    found = held(made, made.weight * passing([made]), came)
+    every, listed = found[ALL], found[LISTED]
+    assert listed.cases < every.cases
+    assert every.cases > 300 * len(made.mornings)
+    for of in (every, listed):
+        assert 0.7 < of.probability / of.cases < 0.97
+        assert of.score / of.cases > 0.65
+        assert of.came < of.score, "luck is not in the intervals"
+    assert found[RING].cases <= listed.cases
+    assert found[CLUSTERS].probability > 0.6 * found[CLUSTERS].cases > 0
+    wrong = held(made, 4.0 * made.weight * passing([made]), came)
+    assert wrong[ALL].score < 0.9 * every.score and wrong[ALL].probability == every.probability
+    text = "\n".join(coverage_lines([made]))
+    assert f"| all creators | {every.cases:,} | {100 * every.probability / every.cases:.0f} % |" in text
 
 
 def test_finished_twins_are_taken_from_the_folder_in_the_order_asked_for(made: Trial, tmp_path: Path) -> None:
