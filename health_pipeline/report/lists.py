@@ -15,6 +15,7 @@ from health_pipeline.report.text import unbroken
 CASES_SHOWN = 5
 """Of each queue; the others on the list can be unfolded."""
 TRENDS_SHOWN = 5
+EXAMPLES_SHOWN = 3
 
 Row = Mapping[str, Any]
 
@@ -89,6 +90,7 @@ class TrendView:
     views: str
     violating: str
     clustered: str
+    behind: str
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,14 @@ def _trend(catalog: Catalog, burst: Row) -> TrendView:
         views=wording.number(burst["views"]),
         violating=wording.share(burst["violation_share"]),
         clustered=wording.share(burst["cluster_share"]),
+        behind=behind(burst),
     )
+
+
+def behind(burst: Row) -> str:
+    """Contents that show a burst, and creators who made most of it: ``look at v1, v2; most by c1, c2``."""
+    said = (("look at", burst["examples"]), ("most by", burst["creators"]))
+    return "; ".join(f"{what} {', '.join(list(ids)[:EXAMPLES_SHOWN])}" for what, ids in said if ids)
 
 
 def _prevalence(catalog: Catalog, row: Row) -> PrevalenceView:

@@ -229,6 +229,8 @@ def _right(pipeline: Pipeline, precision: list[Row], day: dt.date, console: Cons
 
 def _burst(pipeline: Pipeline, burst: Mapping[str, Any]) -> str:
     """``The term “kw super” in Indonesia: 12 creators in three days, 0.1 expected, since …``"""
+    from health_pipeline.report.lists import behind
+
     where = f" in {wording.unit(pipeline.catalog, burst['market'])}" if burst["market"] else ""
     shares = [
         f"{wording.share(burst[name])} {said}"
@@ -239,7 +241,8 @@ def _burst(pipeline: Pipeline, burst: Mapping[str, Any]) -> str:
         f"The {burst['kind']} “{burst['value']}”{where}: {wording.count(burst['count'], 'creator')} in three days, "
         f"{burst['expected']:.1f} expected, since {wording.day(burst['burst_since'])}"
     )
-    return "; ".join([said, f"{wording.count(burst['contents'], 'content')}", *shares]) + "."
+    told = [said, f"{wording.count(burst['contents'], 'content')}", *shares, *filter(None, [behind(burst)])]
+    return "; ".join(told) + "."
 
 
 def _why(

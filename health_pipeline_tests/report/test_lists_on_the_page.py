@@ -45,7 +45,7 @@ def burst(value: str, trend: str, p_value: float, **changes: Any) -> dict[str, A
     values: dict[str, Any] = {
         "day": DAY, "kind": "term", "value": value, "market": "ID", "trend": trend, "count": 14, "expected": 1.49,
         "p_value": p_value, "burst_since": dt.date(2026, 9, 17), "contents": 15, "views": 5_496,
-        "violation_share": 0.93, "cluster_share": 0.0,
+        "violation_share": 0.93, "cluster_share": 0.0, "examples": ["v1", "v2", "v3", "v4"], "creators": ["c1"],
     }  # fmt: skip
     return values | changes
 
@@ -134,9 +134,10 @@ def test_a_trend_is_told_once_by_what_it_is_named_after(catalog: Catalog) -> Non
     assert [b["value"] for b in clearest(tables().bursts)] == ["p2", "original reject"]
     html = part(page(catalog, tables()), "emerging", "prevalence")
     assert cells(html)[1] == [
-        "term “original reject” Indonesia", "14", "1.5", "17 Sep 2026", "15", "5,496", "93.0 %", "0 %",
+        "term “original reject” Indonesia; look at v1, v2, v3; most by c1",
+        "14", "1.5", "17 Sep 2026", "15", "5,496", "93.0 %", "0 %",
     ]  # fmt: skip
-    assert cells(html)[0][0] == "product “p2” All markets"
+    assert cells(html)[0][0].startswith("product “p2” All markets")
     many = tables(bursts=[burst(f"w{n}", f"term: w{n}", 0.01 * n) for n in range(1, TRENDS_SHOWN + 3)])
     assert "and 2 more in" in Words(part(page(catalog, many), "emerging", "prevalence")).text
     assert "Nothing bursts" in part(page(catalog, tables(bursts=[])), "emerging", "prevalence")
@@ -224,7 +225,7 @@ def test_captions_and_names_stay_text(catalog: Catalog) -> None:
     bad = tables(
         cases=[case("creators", 1, sentence=HOSTILE, reasons=[HOSTILE], examples=[HOSTILE])],
         precision=[right("rule", HOSTILE, 0.5)],
-        bursts=[burst(HOSTILE, HOSTILE, 0.1, market=HOSTILE)],
+        bursts=[burst(HOSTILE, HOSTILE, 0.1, market=HOSTILE, examples=[HOSTILE], creators=[HOSTILE])],
         prevalence=[share(0.03), share(0.04, market=HOSTILE)],
     )
     found = Words(page(catalog, bad))
