@@ -54,6 +54,7 @@ class Outlook:
 
     Attributes:
         factors: how many times as often as usual they violate.
+        shape: of the gamma that is nearest to how these are distributed over creators.
         base: (C,) usual violations per post.
         unsure: (C,) variance of its logarithm.
         harm: (C,) of a view of such a violation.
@@ -61,6 +62,7 @@ class Outlook:
     """
 
     factors: Gridded
+    shape: float
     base: Array
     unsure: Array
     harm: Array
@@ -79,9 +81,9 @@ class Outlook:
     def draws(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """(count, C) violations per post, and harm per view."""
         violations = self.factors.draws(count, rng)
-        # The least factor stands for all that are less, too.
+        # The least factor stands for all that are less, too: more of them the nearer to none.
         least = violations == self.factors.grid[0]
-        violations[least] *= rng.uniform(0.0, 2.0, int(least.sum()))
+        violations[least] *= rng.standard_gamma(self.shape, int(least.sum())) / self.shape
         error = np.sqrt(self.unsure)
         violations *= self.base * np.exp(error * rng.standard_normal(violations.shape) - 0.5 * self.unsure)
         harm = violations * self.harm

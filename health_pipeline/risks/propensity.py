@@ -119,7 +119,7 @@ def outlook(learned: Learned, mix: Policies, passing: Mapping[str, float] | None
             shape=(len(posts), len(known.chances)),
         )
         series.append(Series(share, known.chances[:, -1], known.sizes.sum(axis=1), known.sizes @ harm, WIDTH))
-    return Outlook(learned.factors, base, unsure, mix.usual @ harm, tuple(series))
+    return Outlook(learned.factors, learned.shape, base, unsure, mix.usual @ harm, tuple(series))
 
 
 def creators(

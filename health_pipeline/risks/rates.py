@@ -67,6 +67,7 @@ class Learned:
         day: (N,) of publication.
         cohorts: what is known of the waves of clusters, of creators who turned, and of cohorts.
         typical: mean of θ over creators.
+        shape: of the gamma from which the search for their distribution starts.
         evidence: (N,) log likelihood ratio of everything known of the content itself.
         model: the regression.
         reviewers: sensitivity and specificity of human decisions.
@@ -93,6 +94,7 @@ class Learned:
     day: Codes
     cohorts: list[Cohort]
     typical: float
+    shape: float
     evidence: Array
     model: logistic.Logistic
     reviewers: tuple[float, float]
@@ -168,7 +170,7 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
         alone = np.where(member < 0, turned(own, ratio, told, creator), -1)
         wave, wave_now, cohorts = waves(own, ratio, told, day, (member, alone, cohort), today)
         usual, heard = Usual(base, wave.sum(axis=1)), np.sum(wave * told, axis=1)
-        factors, typical, others, probability = _creators(usual, heard, evidence, weight, creator, starts)
+        factors, typical, shape, others, probability = _creators(usual, heard, evidence, weight, creator, starts)
         factor = others @ FACTORS
         if not left:
             doubt = _doubt(usual, others)
@@ -180,7 +182,7 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     usual, usual_now = (Usual(base, x.sum(axis=1)) for x in (wave, wave_now))
     return Learned(
         rows, creator, names, weight, features, usual, usual_now, unsure, policies, shares, alone >= 0, wave, wave_now,
-        day, cohorts, typical, evidence, model, reviewers, factors, factor, doubt, probability, ordinary,
+        day, cohorts, typical, shape, evidence, model, reviewers, factors, factor, doubt, probability, ordinary,
     )  # fmt: skip
 
 
@@ -246,8 +248,8 @@ def _usual(chance: Array, weight: Array, units: Codes, cohorts: list[Codes]) -> 
 
 def _creators(
     usual: Usual, heard: Array, evidence: Array, weight: Array, creator: Codes, starts: Codes
-) -> tuple[Gridded, float, Array, Array]:
-    """Posterior of the creators' θ, its mean over creators; by content, θ as others tell it, ``probability``.
+) -> tuple[Gridded, float, float, Array, Array]:
+    """Posterior of the creators' θ, its mean and shape over creators; by content, θ as others tell it, ``probability``.
 
     For the names see :class:`Learned`; θ as (N, K) chances of :data:`FACTORS`.
 
@@ -259,10 +261,10 @@ def _creators(
     own = np.log1p(odds - chance)
     count = len(starts)
     naive = special.expit(special.logit(usual.of(1.0)) + evidence) * usual.base / (usual.base + heard)
-    shape = shrinkage.fit_shapes(
+    (shape,) = shrinkage.fit_shapes(
         np.bincount(creator, weights=naive, minlength=count).astype(float),
         np.bincount(creator, weights=usual.base, minlength=count).astype(float),
-    )[0]
+    )
     # The prior is fitted without decay: counts cut in halves would look as if creators were more alike than they are.
     whole = np.add.reduceat(own, starts, axis=0) if count else np.zeros((0, len(FACTORS)))
     mixing = shrinkage.fit_mixing(whole, FACTORS, shrinkage.gamma_weights(FACTORS, float(shape)))
@@ -271,7 +273,7 @@ def _creators(
     # θ as the creator's other contents tell it, and by each θ the content's own evidence.
     others = mixing.posterior(likelihood[creator] - own).chances
     probability = np.sum(others * (odds / (1.0 - chance + odds)), axis=1)
-    return mixing.posterior(likelihood), float(mixing.weights @ FACTORS), others, probability
+    return mixing.posterior(likelihood), float(mixing.weights @ FACTORS), float(shape), others, probability
 
 
 def _doubt(usual: Usual, others: Array) -> Array:

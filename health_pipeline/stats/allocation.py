@@ -59,7 +59,7 @@ def allocate(
         value: (N,) expected value of dealing with a case, any unit; what is not positive is never listed by it.
         minutes: (N,) positive.
         explore: share of the capacity, 0 to less than 1.
-        draws: (S, N) values as they may be, independent between cases; S >= 1. The smallest chance is 1 / S.
+        draws: (S, N) values as they may be, each row of all cases at once; S >= 1. The smallest chance is 1 / S.
 
     Raises:
         ValueError: arrays that don't fit each other, minutes that are not positive, or a share out of range.
