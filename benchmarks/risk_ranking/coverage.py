@@ -108,11 +108,18 @@ def held(t: Trial, harm: Array, came: float) -> dict[str, Held]:
     return found
 
 
-def share_that_came(trials: Sequence[Trial]) -> float:
-    """Harm of all twins by the views that came, over what was to be expected."""
-    through = passing(trials)
-    came = sum(float(m.columns["real"].sum()) for t in trials for m in t.mornings)
-    return came / sum(float(((m.later + m.alive) @ (t.weight * through)).sum()) for t in trials for m in t.mornings)
+def share_that_came(trials: Sequence[Trial], rings: bool = False) -> float:
+    """Harm of all twins by the views that came, over what was to be expected; or that of planted rings alone.
+
+    Not a number where nothing was to be expected.
+    """
+    through, came, expected = passing(trials), 0.0, 0.0
+    for t in trials:
+        who = t.ring if rings else np.ones(len(t.ring), bool)
+        for m in t.mornings:
+            came += float(m.columns["real"][who].sum())
+            expected += float(((m.later + m.alive)[who] @ (t.weight * through)).sum())
+    return came / expected if expected > 0 else np.nan
 
 
 def coverage_lines(trials: Sequence[Trial]) -> list[str]:
@@ -128,15 +135,16 @@ def coverage_lines(trials: Sequence[Trial]) -> list[str]:
         f"{name} {', '.join(_share([one[name] for one in found[s]], 'came') for s in scenarios)}"
         for name in (ALL, LISTED)
     )
+    of_rings = share_that_came(trials, rings=True)
+    rings = f", of planted rings' {percent(of_rings, 0)}" if np.isfinite(of_rings) else ""
     return [
         "## Do the intervals hold?", "",
         f"**How to read it.** A case's score and probability have {percent(AIM, 0)} intervals. They are of what is to be expected, not "
         "of what luck makes of it: *probability* tells how often the interval held the share of the case's views to come that violate, "
         "*score* how often that of the score held the harm that the simulator's rates and audiences make, with 95 % interval "
         f"over the seeds; bold where that doesn't hold {percent(AIM, 0)}. The simulator's rates know of nobody who is banned or leaves: "
-        f"{percent(came, 0)} of their harm came in all twins together, and true harm is taken times that. Creators who may "
-        "still post, on every judged morning; the listed ones without exploration. Listed cases were chosen for a high score, so that their intervals "
-        "hold less often than others' where something is missing in them.", "",
+        f"{percent(came, 0)} of their harm came in all twins together{rings}, and true harm is taken times the former. Creators who may "
+        "still post, on every judged morning; the listed ones, chosen for a high score, without exploration.", "",
         *table(["cases", *(x for s in scenarios for x in (f"`{s}`: n", "probability", "score"))], rows), "",
         f"What really came, which luck decides too, was within the score's interval for {luck}.", "",
         "Contents have intervals too, of probabilities: a content violates or doesn't, so no interval of one can be held against the truth. Whether "
