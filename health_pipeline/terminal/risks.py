@@ -64,6 +64,9 @@ def show_risks(
         _why(pipeline, cases, segments, queue, subject, shown, csv, console)
     elif queue == SEGMENTS or lists is None:
         _segments(segments, top, shown, csv, console)
+        if not csv and pipeline.tables.track_records.read([shown]).num_rows:
+            console.print()
+            _right(pipeline, [], shown, console)
     elif queue is None and csv:
         _print_csv([r for r in sorted(cases, key=lambda r: (r["queue"], r["rank"])) if r["selected"]], cases)
     elif queue is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from health_pipeline.risks import lists
 from health_pipeline.risks.checks import list_checks, outcomes
 from health_pipeline.risks.lists import ListTables
 from health_pipeline.risks.review import REASONS
-from health_pipeline.risks.schema import RISKS, TRENDS
+from health_pipeline.risks.schema import RISKS, TRACK_RECORDS, TRENDS
 from health_pipeline.storage.derive import derive, stale_days
 from health_pipeline.storage.engine import Engine
 from health_pipeline_tests.risks.conftest import TWIN_LAST
@@ -167,4 +168,11 @@ def test_an_incident_is_told_with_its_terms_reasons_and_evidence(
     ):
         assert f"{metric} [rose]" in said and "It is sure." in said and "By market: [all]." in said
         assert "confidence" in said and "record" in said
+    record = dict.fromkeys((f.name for f in TRACK_RECORDS if f.type == pa.int64()), 2) | {
+        "day": DAYS[-1], "metric": metric, "precision": 0.62, "low": 0.41, "high": 0.8,
+    }  # fmt: skip
+    landed.tables.track_records.publish(DAYS[-1], pa.Table.from_pylist([record], schema=TRACK_RECORDS))
+    for arguments in ((), ("--queue", "segments")):
+        said = command(monkeypatch, capsys, landed, *arguments)
+        assert re.search(rf"metric +{metric} +62 % +41 % to 80 % +2", said)
     assert "Did you mean 'id-x-2026-09-15'?" in command(monkeypatch, capsys, landed, "--why", "id-x-2026-09-16")
