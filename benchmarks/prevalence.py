@@ -295,9 +295,9 @@ def coverage(made: Views, samples: int, seed: int, times: float = 1.0) -> dict[K
 def _beta(share: Array, draws: Array, below: float, above: float) -> tuple[Array, Array]:
     """Beta quantiles with so much of a positive added below and above."""
     x = share * draws
-    low: Array = special.betaincinv(np.maximum(x + below, 1e-9), draws - x + 1.0 - below, 0.025)
-    high: Array = special.betaincinv(x + above, np.maximum(draws - x + 1.0 - above, 1e-9), 0.975)
-    return np.where(x > 0, low, 0.0), high
+    low = special.betaincinv(np.maximum(x + below, 1e-9), draws - x + 1.0 - below, 0.025)
+    high = special.betaincinv(x + above, np.maximum(draws - x + 1.0 - above, 1e-9), 0.975)
+    return np.where(x > 0, low, 0.0).astype(float), high.astype(float)
 
 
 def _mid_p(share: Array, draws: Array) -> tuple[Array, Array]:
@@ -424,6 +424,7 @@ def _ways(
 
     one, total = sums(slope[day] * score + flat[day])
     yield "both arms as one", shares(one, total)
+    yield "both arms as one, each cell by its own weights alone", shares(one, total, prior=0.0)
     weighted, of_weighted = sums(sample.chance, ~sample.uniform)
     uniform, of_uniform = sums(sample.chance, sample.uniform)
     averaged, _ = composite(weighted, uniform, of_weighted, of_uniform)

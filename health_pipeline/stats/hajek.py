@@ -13,7 +13,9 @@ All of it follows from six sums (:class:`Sums`), which add up over days, markets
 share as well: there would be Σ w / k of them, the *effective* draws. It is not Kish's count (Σ w)² / Σ w², which takes
 y for unrelated to the weights: a sample drawn by a score that knows violations gives them small weights and knows far
 more. With few positives k is hardly known, and low when the heavy ones are missed, just when the share is low too. So k
-is a compromise between the cell's own and that of a larger whole, which counts as ``PRIOR`` positives more.
+is a compromise between the cell's own and that of a larger whole, which counts as ``PRIOR`` positives more. Where a
+cell's few positives are lighter than the whole's, intervals are then longer than they need be; by their own weights
+alone they would be too short where the heavy ones were not drawn.
 
 **Interval.** Effective draws, and positives among them, go into the beta quantiles of Jeffreys's interval (Brown, Cai,
 DasGupta, *Statistical Science* 16, 2001) below, and above into those with a whole positive more instead of half a one,
@@ -150,19 +152,21 @@ class Shares:
     effective: Array
 
 
-def effective(sums: Sums, whole: Sums) -> Array:
+def effective(sums: Sums, whole: Sums, prior: float = PRIOR) -> Array:
     """Equal draws that would know each cell's share as well.
 
     Args:
         whole: a single cell, drawn with the same weights, to learn from where positives are few: the total.
+        prior: positives that it counts for. With 0 nothing is told (NaN) of cells without a positive.
     """
     few = float(np.minimum(whole.positives, whole.draws - whole.positives))
     own = _spread(sums)
     if few <= 0:  # nothing is known of positives: they weigh like all
         return np.where(sums.draws > 0, sums.weight / np.maximum(_weight_per_unit(whole), 1e-300), np.nan)
-    prior = PRIOR * float(_spread(whole)) / few
     with np.errstate(divide="ignore", invalid="ignore"):
-        k = (np.nan_to_num(sums.residuals) + PRIOR * float(whole.residuals) / few) / (np.nan_to_num(own) + prior)
+        k = (np.nan_to_num(sums.residuals) + prior * float(whole.residuals) / few) / (
+            np.nan_to_num(own) + prior * float(_spread(whole)) / few
+        )
         return np.where(sums.draws > 0, sums.weight / k, np.nan)
 
 
@@ -175,14 +179,14 @@ def _weight_per_unit(whole: Sums) -> float:
     return float(whole.squares / whole.weight) if float(whole.weight) > 0 else np.nan
 
 
-def shares(sums: Sums, whole: Sums) -> Shares:
+def shares(sums: Sums, whole: Sums, prior: float = PRIOR) -> Shares:
     """Hájek's estimates with intervals.
 
     Args:
         sums: of cells.
-        whole: as in :func:`effective`.
+        whole, prior: as in :func:`effective`.
     """
-    n = effective(sums, whole)
+    n = effective(sums, whole, prior)
     low, high = interval(sums.share, n)
     return Shares(sums.share, low, high, n)
 

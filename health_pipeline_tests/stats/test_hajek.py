@@ -117,6 +117,10 @@ def test_a_cell_with_few_positives_takes_the_weight_of_a_positive_from_the_whole
     cell = Sums.of([0.5] * 2 + [0.05] * 90, [True] * 2 + [False] * 90)
     assert effective(cell, whole[0])[0] < 0.5 * effective(cell, cell[0])[0]
     assert shares(cell, whole[0]).high[0] > 1.1 * told(cell).high[0]
+    alone, more = (effective(cell, whole[0], prior)[0] for prior in (0.0, 30.0))
+    assert alone > effective(cell, whole[0])[0] > more
+    none = Sums.of([0.05] * 90, [False] * 90)
+    assert np.isnan(shares(none, whole[0], prior=0.0).high[0])
 
 
 def test_known_sizes_give_totals_their_share() -> None:
