@@ -46,11 +46,11 @@ def heavy_pairs(
     within = others is None
     right = rows if others is None else others
     used = np.bincount(right.indices, minlength=rows.shape[1])
-    order = np.argsort(used, kind="stable")
-    order = order[np.searchsorted(used[order], 2 if within else 1) :]  # what nobody else has pairs nobody
+    order = _by_popularity(right, used)
+    order = order[np.searchsorted(used[order] >= (2 if within else 1), True) :]  # what nobody else has pairs nobody
+    popular = int(np.searchsorted(used[order] >= _popular(used), True))
     place = np.full(rows.shape[1], -1, dtype=np.int32)
     place[order] = np.arange(len(order))
-    popular = int(np.searchsorted(used[order], _popular(used)))
     first = _by_weight(right, place >= popular) if within else np.arange(right.shape[0])
     right = _arranged(right, place, len(order), first)
     left = right if within else _arranged(rows, place, len(order), np.arange(rows.shape[0]))
@@ -67,19 +67,41 @@ def heavy_pairs(
     return one, other, product
 
 
+def _by_popularity(matrix: sparse.csr_array, used: Integers) -> Integers:
+    """Columns in the order of how many rows have them, to a power of two; the same number, in the order of the rows.
+
+    What neighbours have lies side by side then, and stays in the processor's caches.
+    """
+    earliest = np.zeros(len(used), dtype=np.int64)
+    earliest[matrix.indices[::-1]] = _row_of(matrix)[::-1]
+    level = np.frexp(used)[1].astype(np.int64)
+    order: Integers = np.argsort(level * max(matrix.shape[0], 1) + earliest, kind="stable")
+    return order
+
+
 def _popular(used: Integers) -> int:
-    """Rows that have a column, from which on it is popular."""
+    """Rows that have a column, a power of two, from which on it is popular."""
     sizes = np.sort(used)
     work = np.cumsum(sizes.astype(np.float64) ** 2)
-    return int(sizes[np.searchsorted(work, (1.0 - LABOUR) * work[-1])]) if len(sizes) else 0
+    if not len(sizes):
+        return 0
+    return 1 << max(int(sizes[np.searchsorted(work, (1.0 - LABOUR) * work[-1])]), 1).bit_length() - 1
 
 
 def _by_weight(matrix: sparse.csr_array, popular: NDArray[np.bool_]) -> Integers:
-    """Rows in the order of their norms in popular columns, the heaviest first."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    """Rows in the order of their norms in popular columns, the heaviest first; light ones roughly, side by side."""
     squares = np.where(popular[matrix.indices], matrix.data, 0.0) ** 2
-    order: Integers = np.argsort(-np.bincount(row, weights=squares, minlength=matrix.shape[0]), kind="stable")
+    order = np.argsort(-np.bincount(_row_of(matrix), weights=squares, minlength=matrix.shape[0]), kind="stable")
+    begin = 0
+    while begin < len(order):
+        end = _renewed(begin, len(order))
+        order[begin:end].sort()
+        begin = end
     return order
+
+
+def _row_of(matrix: sparse.csr_array) -> Integers:
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def _indices(values: NDArray[np.signedinteger]) -> Indices:
@@ -95,6 +117,12 @@ def _arranged(matrix: sparse.csr_array, place: Indices, columns: int, first: Int
     arranged = sparse.csr_array((arranged.data[kept], column[kept], ends), shape=(matrix.shape[0], columns))
     arranged.sort_indices()
     return arranged
+
+
+@compiled
+def _renewed(row: int, rows: int) -> int:
+    """Row at which to look anew how far those that are left reach, after having done so at ``row``."""
+    return row + max(row // 2, rows // 1000) + 1
 
 
 @compiled
@@ -142,15 +170,15 @@ def _search(
     one, two, product, found = np.empty(1024, np.int64), np.empty(1024, np.int64), np.empty(1024), 0
     rows, others = len(ends) - 1, len(other_ends) - 1
     begin = list_ends[:-1].copy()  # of each list; within one matrix, of what comes after the row
-    sums, seen, met = np.zeros(others), np.full(others, -1), np.empty(others, np.int64)
+    sums, seen, met = np.zeros(others), np.full(others, -1, np.int32), np.empty(others, np.int32)
     rest, other_rest = _rest(ends, weights), _rest(other_ends, other_weights)
     reach = np.empty(len(list_ends) - 1)
     _reach(0, other_ends, other_columns, other_rest, 0, reach)
-    renewed = rows // 1000 + 1
+    renewed = _renewed(0, rows)
     for row in range(rows):
         if within and row == renewed:  # only lighter rows are left: in popular columns they reach less far
             _reach(row, other_ends, other_columns, other_rest, popular, reach)
-            renewed += row // 2 + 1
+            renewed = _renewed(row, rows)
         last, stop, count = ends[row + 1], ends[row], 0
         if within:
             for at in range(ends[row], last):

@@ -46,6 +46,7 @@ MINUTES = 10  # what is carried within so many minutes, counted from midnight, i
 CROWD = 128  # accounts of one trace that are compared with each other
 FLOOR = 0.5  # nats: lighter links are not looked at
 HEAVY, LOWERED = 4.0, 1.5  # nats from which on chance is looked at first, and by what the floor falls for too few
+NEARLY = 0.9  # of where the last shuffle had as many as are needed: so far down the next is looked at
 SHUFFLES = 5
 LARGEST = 20  # weights of each shuffle that tell how the tail falls
 FALSE_CLUSTERS = 0.001  # to be expected among independent accounts
@@ -137,43 +138,66 @@ def coordination(posts: Posts, marks: Marks, seed: int = 0) -> Coordination:
         seed: of the shuffles: the same evidence gives the same clusters.
     """
     rng = np.random.default_rng(seed)
+    order = np.lexsort((posts.stratum, posts.cohort))
+    place = np.argsort(order)
+    posts = Posts(place[posts.account], posts.minute, posts.cohort[order], posts.stratum[order])
     threshold = chance_threshold(posts, marks, rng)
     weights = trace_weights(posts, marks)
     starting = np.flatnonzero(posts.contents >= FEWEST)
     heavy = _named(heavy_pairs(_rooms(weights[starting], rng), threshold), starting)
     found = dense_parts(heavy, posts.accounts)
     cluster, loyalty = _settle(weights, found, LOYAL * threshold)
-    return Coordination(cluster, loyalty, threshold, _parts(weights, cluster, len(marks.kind)))
+    return Coordination(cluster[place], loyalty[place], threshold, _parts(weights, cluster, len(marks.kind)))
 
 
 def trace_weights(posts: Posts, marks: Marks) -> sparse.csr_array:
     """(A, T + timed) square root of idf x share: the product of two rows is the weight of their link.
 
-    Columns beyond T are traces at a time. Traces that a single account carries weigh nothing.
+    Columns beyond T are traces at a time, of those that contents carry at most once in ``MINUTES`` on average: that
+    more popular ones meet is no surprise, and their meetings would grow with the square of the contents. Traces that a
+    single account carries weigh nothing.
+
+    Args:
+        posts: accounts of a cohort one after another.
     """
     accounts, traces = posts.accounts, len(marks.kind)
     carrier = posts.account[marks.content]
     account, trace, times = _counted(carrier, marks.trace, traces)
     common = np.bincount(trace, minlength=traces) > 1
     kept = common[trace]
-    account, trace, times = account[kept], trace[kept], times[kept]
+    ends = np.concatenate([[0], np.cumsum(np.bincount(account[kept], minlength=accounts))])
+    carried = sparse.csr_array((times[kept], trace[kept], ends), shape=(accounts, traces))
+    del account, trace, times
 
-    kept = common[marks.trace]
-    when = posts.minute[marks.content[kept]] // MINUTES
-    when -= when.min(initial=0)
-    spots = int(when.max(initial=0)) + 1
-    spot, who, timed = _counted(marks.trace[kept] * spots + when, carrier[kept], accounts)
+    when = posts.minute // MINUTES
+    when -= when.min()
+    spots = int(when.max()) + 1
+    seldom = np.bincount(marks.trace, minlength=traces) <= spots
+    kept = (common & seldom)[marks.trace]
+    spot = marks.trace[kept] * spots + when[marks.content[kept]]
+    spot, account, times = _counted(spot, carrier[kept], accounts)
     new = np.diff(spot, prepend=-1) > 0
     met = ~new | ~np.append(new[1:], True)  # not alone at its spot
-    spot = traces - 1 + np.cumsum(new[met])
-    wide = traces + int(new[met].sum())
+    ends = np.append(np.flatnonzero(new[met]), int(met.sum()))
+    timed = sparse.csc_array((times[met], account[met], ends), shape=(accounts, len(ends) - 1))
+    del spot, account, times
 
-    account, trace = np.concatenate([account, who[met]]), np.concatenate([trace, spot])
-    idf = _idf(posts.cohort, account, trace, wide)
-    share = np.concatenate([times, timed[met]]) / (posts.contents[account] + PRIOR)
-    weights = sparse.csr_array((np.sqrt(idf) * share, (account, trace)), shape=(accounts, wide))
+    weights: sparse.csr_array = sparse.hstack([carried, timed], format="csr").astype(np.float64)
+    rows = np.diff(weights.indptr)
+    size = np.bincount(posts.cohort)
+    for code, begin, end in zip(*_runs(posts.cohort), strict=True):
+        cells = slice(weights.indptr[begin], weights.indptr[end])
+        column = weights.indices[cells]
+        weights.data[cells] *= np.sqrt(np.log(size[code] / np.bincount(column, minlength=weights.shape[1])[column]))
+    weights.data /= np.repeat(posts.contents + PRIOR, rows)
     weights.eliminate_zeros()
     return weights
+
+
+def _runs(codes: Integers) -> tuple[Integers, Integers, Integers]:
+    """Where the same code follows itself: the code, begin and end."""
+    begin = np.flatnonzero(np.diff(codes, prepend=-1))
+    return codes[begin], begin, np.append(begin[1:], len(codes))
 
 
 def _counted(one: Integers, other: Integers, others: int) -> tuple[Integers, Integers, Integers]:
@@ -185,19 +209,6 @@ def _counted(one: Integers, other: Integers, others: int) -> tuple[Integers, Int
     return *np.divmod(pair, max(others, 1)), times
 
 
-def _idf(cohort: Integers, account: Integers, trace: Integers, traces: int) -> Array:
-    """Of each use of a trace, how rare it is in the account's cohort, in nats."""
-    size = np.bincount(cohort)
-    of = cohort[account].astype(np.min_scalar_type(len(size)))  # so short that sorting is linear
-    order = np.argsort(of, kind="stable")
-    ends = np.cumsum(np.bincount(of, minlength=len(size)))
-    idf = np.empty(len(account))
-    for code, mine in enumerate(np.split(order, ends[:-1])):
-        own = trace[mine]
-        idf[mine] = np.log(size[code] / np.bincount(own, minlength=traces)[own])
-    return idf
-
-
 def _named(pairs: tuple[Integers, Integers, Array], rows: Integers) -> Links:
     """Links of the accounts that rows stand for, in their order."""
     one, other, weight = pairs
@@ -207,13 +218,12 @@ def _named(pairs: tuple[Integers, Integers, Array], rows: Integers) -> Links:
 def _rooms(weights: sparse.csr_array, rng: np.random.Generator) -> sparse.csr_array:
     """Columns of popular traces split, so that none holds many more than ``CROWD`` accounts."""
     accounts, traces = weights.shape
-    cells = weights.tocoo()
-    account, trace = cells.row.astype(np.int64), cells.col.astype(np.int64)
-    carriers = np.bincount(trace, minlength=traces)
+    carriers = np.bincount(weights.indices, minlength=traces)
     rooms = 2 ** np.ceil(np.log2(np.maximum(carriers / CROWD, 1))).astype(np.int64)
-    room = rng.permutation(accounts)[account] * rooms[trace] // max(accounts, 1)
     first = np.cumsum(rooms) - rooms
-    return sparse.csr_array((cells.data, (account, first[trace] + room)), shape=(accounts, int(rooms.sum())))
+    account = np.repeat(rng.permutation(accounts), np.diff(weights.indptr))
+    room = first[weights.indices] + account * rooms[weights.indices] // max(accounts, 1)
+    return sparse.csr_array((weights.data, room, weights.indptr), shape=(accounts, int(rooms.sum())))
 
 
 def chance_threshold(posts: Posts, marks: Marks, rng: np.random.Generator) -> float:
@@ -235,6 +245,8 @@ def chance_threshold(posts: Posts, marks: Marks, rng: np.random.Generator) -> fl
                 break
             floor = max(FLOOR, floor / LOWERED)
         closing.append(weights[:LARGEST])
+        if len(weights) >= LARGEST:
+            floor = max(FLOOR, NEARLY * float(weights[LARGEST - 1]))
     largest = np.sort(np.concatenate(closing))
     if len(largest) < 2:
         return FLOOR
@@ -264,14 +276,14 @@ class Deck:
         content: R; content of each mark, in the order of the uses.
         use: R; use of each mark.
         trace: U; trace of each use.
-        group: U; within which traces are dealt.
+        hands: which uses exchange their traces.
     """
 
     marks: Marks
     content: Integers
     use: Integers
     trace: Integers
-    group: Integers
+    hands: list[Integers]
 
     @classmethod
     def of(cls, posts: Posts, marks: Marks) -> Self:
@@ -281,12 +293,14 @@ class Deck:
         new = np.diff(key[order], prepend=-1) > 0
         account, trace = np.divmod(key[order][new], traces)
         group = posts.stratum[account] * (int(marks.kind.max(initial=0)) + 1) + marks.kind[trace]
-        return cls(marks, marks.content[order], np.cumsum(new) - 1, trace, group)
+        by_group = np.argsort(group, kind="stable")
+        hands = np.split(by_group, np.flatnonzero(np.diff(group[by_group])) + 1)
+        return cls(marks, marks.content[order], np.cumsum(new) - 1, trace, hands)
 
     def dealt(self, rng: np.random.Generator) -> Marks:
-        mixed = rng.permutation(len(self.group))
         dealt = np.empty_like(self.trace)
-        dealt[np.argsort(self.group, kind="stable")] = self.trace[mixed[np.argsort(self.group[mixed], kind="stable")]]
+        for hand in self.hands:
+            dealt[hand] = rng.permutation(self.trace[hand])
         return Marks.of(self.content, dealt[self.use], self.marks.kind)
 
 
