@@ -43,6 +43,7 @@ ROLES: dict[str, Role] = {
         ),
     ),
     "traffic": Role({"content_id": TEXT, "hour": TIME, "views": INTEGER}, days=28),
+    "audiences": Role({"content_id": TEXT, "views": INTEGER}),
     "labels": Role(
         {
             "decision_id": TEXT, **_WHO, **_WHERE, "policy": TEXT, "severity": TEXT, "actor": TEXT, "rule": TEXT,

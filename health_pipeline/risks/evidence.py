@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Catalog, Review, Table
 from health_pipeline.catalog.roles import ROLES, conform, empty
-from health_pipeline.raw.schema import contract_schema
+from health_pipeline.raw.schema import contract_schema, facts_schema
 from health_pipeline.storage.engine import date_range, scan
 from health_pipeline.storage.lake import LakeTable
 
@@ -82,6 +82,10 @@ class Evidence:
         return cls(connection, day, review)
 
 
+def _words(select: str) -> set[str]:
+    return set(re.findall(r"\w+", select))
+
+
 def tables_read(catalog: Catalog, roles: Collection[str] = ROLES) -> dict[str, int | None]:
     """Tables that the roles name -> days of them that are read, the day itself included; ``None``: all."""
     review = catalog.review
@@ -89,13 +93,24 @@ def tables_read(catalog: Catalog, roles: Collection[str] = ROLES) -> dict[str, i
     for name, select in (review.roles if review else {}).items():
         if name not in roles:
             continue
-        role, words = ROLES[name], set(re.findall(r"\w+", select))
+        role, words = ROLES[name], _words(select)
         days = None if role.lasting else role.days or (review.memory_days if review else 0)
         for table in catalog.tables:
             if table.name in words:
                 before = found.get(table.name, 0)
                 found[table.name] = None if days is None or before is None else max(days, before)
     return found
+
+
+def _columns_read(catalog: Catalog, name: str, roles: Collection[str]) -> list[str]:
+    """Columns of a table's facts that its roles may ask for: copying traffic of months, others would cost most."""
+    table = catalog.table(name)
+    review = catalog.review
+    selects = [s for role, s in (review.roles if review else {}).items() if role in roles and name in _words(s)]
+    words = {word.lower() for select in selects for word in _words(select)}
+    everything = any("*" in select for select in selects)
+    always = {"day", table.version, "superseded_at" if table.version else None}
+    return [c for c in facts_schema(table).names if everything or c.lower() in words or c in always]
 
 
 def days_read(
@@ -127,7 +142,8 @@ def evidence_of(
                 read.setdefault(table.name, set()).update(needed)
         for name in tables_read(catalog, roles):
             source = scan(facts[name], sorted(read.get(facts[name].name, set())))
-            connection.execute(f'CREATE TABLE versions."{name}" AS SELECT * FROM {source}')
+            columns = ", ".join(f'"{c}"' for c in _columns_read(catalog, name, roles))
+            connection.execute(f'CREATE TABLE versions."{name}" AS SELECT {columns} FROM {source}')
         yield from _by_day(catalog, connection, days, roles)
 
 
@@ -189,19 +205,20 @@ def _by_day(
     for day in days:
         evidence = Evidence(connection, day, review)
         now = f"TIMESTAMP '{evidence.now}'"
-        for name, span in tables_read(catalog, roles).items():
-            version = catalog.table(name).version
-            known = "" if version is None else (
-                f" AND {version} <= {now} AND coalesce(superseded_at, {NEVER}) > {now}"
-            )  # fmt: skip
-            since = "" if span is None else f" AND day > DATE '{day - dt.timedelta(days=span)}'"
-            connection.execute(
-                f'CREATE OR REPLACE VIEW known."{name}" AS SELECT * FROM versions."{name}" '
-                f"WHERE day <= DATE '{day}'{since}{known}"
-            )
         # A role may be called like a table that it selects from: each has a schema of its own.
         connection.execute("SET search_path = 'known'")
         for role in ROLES:
+            # Each role sees so many days of its tables as it needs, though another may need more of them.
+            for name, span in tables_read(catalog, [role] if role in roles else []).items():
+                version = catalog.table(name).version
+                known = "" if version is None else (
+                    f" AND {version} <= {now} AND coalesce(superseded_at, {NEVER}) > {now}"
+                )  # fmt: skip
+                since = "" if span is None else f" AND day > DATE '{day - dt.timedelta(days=span)}'"
+                connection.execute(
+                    f'CREATE OR REPLACE VIEW known."{name}" AS SELECT * FROM versions."{name}" '
+                    f"WHERE day <= DATE '{day}'{since}{known}"
+                )
             select = review.roles.get(role, empty(role)) if role in roles else empty(role)
             given = [row[0] for row in connection.execute(f"DESCRIBE {select}").fetchall()]
             connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS {conform(role, select, given)}")

@@ -14,9 +14,12 @@ Views to come of a content follow from its age, from the views it has, and from 
 * **Calibration**: the same prediction is replayed at each past midnight of the contents whose life is over; the factor
   on the mean and the width of the interval that this shows, by kind and age, are used for the contents of today.
 
-A creator's posts to come follow from their pace over weeks, or, where the last three days hardly fit it, from these:
-creators are restricted, rings begin. A market whose contents are missing tells of nobody's pace. What is expected is
-what comes if nobody acts; moderation does, and :func:`passing` says how much of violations it lets through.
+Usual audiences are learned from all contents that a review remembers: of those older than the traffic is read hour by
+hour, the role ``audiences`` has the sums. How they compare with their market's other contents of the same day is what
+they tell, so that neither an outage nor a campaign of last month is taken for a creator's audience.
+
+What is expected is what comes if nobody acts; moderation does, and :func:`passing` says how much of violations it lets
+through. How much creators will post: :mod:`health_pipeline.risks.posting`.
 
 Velocity compares the last hours with what was expected before them: 0 at the usual pace or below, 0.5 at double the
 pace, towards 1 the faster, and shrunk to 0 as far as a few bursts say little.
@@ -31,27 +34,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy import special
 from scipy.optimize import isotonic_regression
 
 from health_pipeline.risks.columns import Codes, codes, numbers
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.posting import posting
 from health_pipeline.stats.arrays import Array
 
 SPAN_DAYS = 28
-"""Contents so old or younger teach: as far back as traffic is read."""
+"""So far back traffic is read hour by hour: contents so old or younger teach how a life goes."""
 ARRIVAL_HOURS = 48
 RECENT_HOURS = 12
-POST_HALF_LIFE_DAYS = 14
-LATELY_DAYS = 3
-CHANGES = 0.05
-"""Share of creators held to post at another pace in the last ``LATELY_DAYS`` than before: restricted, or in a ring."""
-CHANGED_SHAPE = 0.5
-"""Of the gamma of their new pace around the old one: it may be anything."""
-ENOUGH_POSTS = 20
-"""Posts expected of a market of which fewer tell nothing of whether all were delivered."""
-GONE = ("banned", "left")
-"""Status of creators who post no more."""
 ONE_CONTENT = 50.0
 """Views at which a content's own course weighs half as much in an age curve as any large content's."""
 CURVE_PRIOR = 30.0
@@ -93,9 +86,10 @@ CREATORS = pa.schema(
 
 @dataclass(frozen=True)
 class Course:
-    """Known contents of the last four weeks, in the order of their ids; N contents, H hours of life.
+    """Known contents that are remembered, in the order of their ids; N contents, H hours of life.
 
     Attributes:
+        old: (N,) published before the hours of traffic that are read: only the views of the whole life are known.
         age: (N,) hours begun since publication.
         views: (N,) known views in its life.
         recent: (N,) those of the last hours.
@@ -116,6 +110,7 @@ class Course:
     views: Array
     recent: Array
     by_midnight: Array
+    old: NDArray[np.bool_]
     alive: NDArray[np.bool_]
     stopped: NDArray[np.bool_]
     kinds: int
@@ -147,7 +142,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Audience:
-    """What four weeks teach of audiences.
+    """What the past teaches of audiences.
 
     Attributes:
         curve: (kinds, markets, 24, H + 1) share of the views that has come by an age, by first hours to midnight.
@@ -206,11 +201,14 @@ def contents(e: Evidence, audience: Audience | None = None) -> pa.Table:
     )  # fmt: skip
 
 
-def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | None = None) -> pa.Table:
+def creators(
+    e: Evidence, audience: Audience | None = None, alive: pa.Table | None = None, members: pa.Table | None = None
+) -> pa.Table:
     """What is expected of every creator that is known or has posted.
 
     Args:
         alive: of :func:`contents`.
+        members: of clusters, as for :func:`.posting.posting`.
 
     Returns:
         :data:`CREATORS`: ``posts_to_come`` in the horizon, a mean; ``views_per_post`` in a post's whole life, a mean;
@@ -222,52 +220,27 @@ def creators(e: Evidence, audience: Audience | None = None, alive: pa.Table | No
     alive = contents(e, a) if alive is None else alive
     rows = e.query(
         f"""
-        WITH everyone AS (
-            SELECT creator_id FROM creators UNION SELECT creator_id FROM contents
-        ), posted AS (
-            SELECT creator_id, arg_max(tier, published_at) AS tier, arg_max(market, published_at) AS market,
-                min(published_at) AS first,
-                sum(pow(2, -date_diff('minute', published_at, {_now(e)}) / (1440.0 * {POST_HALF_LIFE_DAYS}))) AS posts,
-                count(*) FILTER (published_at >= {_now(e)} - INTERVAL {LATELY_DAYS} DAY) AS lately
-            FROM contents GROUP BY creator_id
-        ), sold AS (
+        WITH sold AS (
             SELECT creator_id, sum(gmv) AS gmv FROM orders
             WHERE placed_at >= {_now(e)} - INTERVAL {SPAN_DAYS} DAY GROUP BY creator_id
         ), coming AS (
             SELECT creator_id, sum(views_to_come) AS views FROM alive JOIN contents USING (content_id)
             GROUP BY creator_id
-        ), since AS (
-            SELECT greatest(least(min(published_at), {_now(e)} - INTERVAL 1 DAY),
-                {_now(e)} - INTERVAL {e.review.memory_days} DAY) AS start FROM contents
         )
-        SELECT creator_id, coalesce(c.tier, p.tier) AS tier, coalesce(c.market, p.market) AS market,
-            coalesce(p.posts, 0) AS posts, coalesce(p.lately, 0) AS lately, coalesce(s.gmv, 0) AS gmv,
-            coalesce(v.views, 0) AS views,
-            least(date_diff('hour', greatest(CAST(coalesce(c.joined_at, p.first) AS TIMESTAMP), start), {_now(e)}),
-                24 * {e.review.memory_days}) / 24.0 AS days,
-            coalesce(c.status IN {GONE}, false) AS gone
-        FROM everyone LEFT JOIN creators c USING (creator_id) LEFT JOIN posted p USING (creator_id)
-        LEFT JOIN sold s USING (creator_id) LEFT JOIN coming v USING (creator_id), since
-        ORDER BY creator_id
+        SELECT p.*, coalesce(s.gmv, 0) AS gmv, coalesce(v.views, 0) AS views
+        FROM paced p LEFT JOIN sold s USING (creator_id) LEFT JOIN coming v USING (creator_id) ORDER BY creator_id
         """,
-        alive=alive,
+        alive=alive, paced=posting(e, members),
     )  # fmt: skip
-    days = np.maximum(numbers(rows, "days"), 1.0)
-    seen = POST_HALF_LIFE_DAYS / np.log(2) * (1 - np.exp2(-days / POST_HALF_LIFE_DAYS))
-    gone = rows["gone"].to_numpy(zero_copy_only=False).astype(bool)
-    tier = codes(rows, "tier")
-    pace, shape = _posting(numbers(rows, "posts"), seen, tier, gone)
-    lately, known = numbers(rows, "lately"), np.minimum(days, LATELY_DAYS)
-    known = known * _delivered(np.where(gone, 0.0, pace * known), np.where(gone, 0.0, lately), codes(rows, "market"))
-    pace, doubt = _changed(pace, seen, lately, known, shape)
-    posts = np.where(gone, 0.0, pace) * e.review.horizon_days
+    ids, posts = rows["creator_id"].combine_chunks(), numbers(rows, "posts_a_day") * e.review.horizon_days
     spread = np.expm1(a.content_variance + float(np.average(a.burst)))  # squared coefficient of variation of one post
-    views, variance = _views_per_post(a, rows["creator_id"].combine_chunks(), tier)
+    views, variance = _views_per_post(a, ids, codes(rows, "tier"))
     return pa.table(
         [
-            rows["creator_id"].combine_chunks(), posts, views,
+            ids, posts, views,
             np.sqrt(np.log1p((1 + spread) / np.maximum(posts, 1e-6))),
-            np.sqrt(np.log1p(doubt) + variance + COMMON_ERROR**2), numbers(rows, "views"), numbers(rows, "gmv"),
+            np.sqrt(np.log1p(numbers(rows, "doubt")) + variance + COMMON_ERROR**2),
+            numbers(rows, "views"), numbers(rows, "gmv"),
         ],
         schema=CREATORS,
     )  # fmt: skip
@@ -308,22 +281,33 @@ def learn(e: Evidence) -> Audience:
     lived = _lived(course, hours)
     burst = _burst(course, curve, lived)
     observable = known[course.kind, course.market, course.first - 1, np.minimum(course.age, SPAN_DAYS * 24)]
-    telling = ~course.stopped & (observable > 0)
+    observable = np.where(course.old, 1.0, observable)
+    # An old content without a view is one whose views were not delivered, or that was never shown.
+    telling = ~course.stopped & (observable > 0) & (~course.old | (course.views > 0))
     whole = lived if lived.any() else telling & (observable > 0.3)
     observed = np.log((course.views + 0.5) / np.maximum(observable, 0.3)) + np.log1p(burst[course.tier]) / 2
     by_tier = course.kind * 1_000 + course.tier
     cohort = _shrunk(observed, whole.astype(float), (course.kind, by_tier, by_tier * 1_000 + course.market), MEAN_PRIOR)
     residual, noise = _observed(cohort, course.views, observable, burst[course.tier])
+    then = np.where(course.old, _common(residual, course, telling & course.old), 0.0)
+    residual = residual - then
     within, between = _variances(residual, noise, course.creator, telling & (observable > 0.3))
-    weight = telling / (within + noise)
+    weight = telling / (within + noise) * 0.5 ** (course.age / (24 * e.review.half_life_days))
     n = len(course.creator_ids)
     precision = np.bincount(course.creator, weight, n)
     total = np.bincount(course.creator, weight * residual, n)
     others = 1 / between + precision[course.creator] - weight
-    prior = Size(cohort + (total[course.creator] - weight * residual) / others, within + 1 / others)
+    prior = Size(cohort + then + (total[course.creator] - weight * residual) / others, within + 1 / others)
     creator = Size(total / (1 / between + precision), 1 / (1 / between + precision))
     factor, width, new = _replayed(course, curve, prior, burst, lived)
     return Audience(course, curve, known, recent, prior, creator, cohort, within, burst, factor, width, new)
+
+
+def _common(residual: Array, course: Course, use: NDArray[np.bool_]) -> Array:
+    """(N,) mean of the contents of the same market and day, shrunk to 0: what a day did to all."""
+    group = np.unique(course.market * 100_000 + course.age // 24, return_inverse=True)[1]
+    total, contents = np.bincount(group, use * residual), np.bincount(group, use)
+    return np.asarray((total / (contents + MEAN_PRIOR))[group])
 
 
 def _now(e: Evidence) -> str:
@@ -337,7 +321,8 @@ def _course(e: Evidence) -> Course:
         WITH life AS (
             SELECT *, date_trunc('hour', published_at) AS born,
                 date_diff('hour', date_trunc('hour', published_at), {_now(e)}) AS age
-            FROM contents WHERE published_at >= {_now(e)} - INTERVAL {SPAN_DAYS} DAY AND published_at < {_now(e)}
+            FROM contents WHERE published_at >= {_now(e)} - INTERVAL {e.review.memory_days} DAY
+                AND published_at < {_now(e)}
         ), decided AS (
             SELECT content_id, bool_or(violation) AS violation FROM labels WHERE content_id IS NOT NULL
             GROUP BY content_id
@@ -352,9 +337,11 @@ def _course(e: Evidence) -> Course:
                 {", ".join(f"sum(views) FILTER (night <= {n}) AS night_{n}" for n in range(days))}
             FROM shown GROUP BY content_id
         )
-        SELECT life.content_id, creator_id, market, tier, kind, category, age, n.* EXCLUDE content_id,
+        SELECT life.content_id, creator_id, market, tier, kind, category, age, n.* EXCLUDE (content_id, views),
+            age > {24 * SPAN_DAYS} AS old, CASE WHEN old THEN a.views ELSE n.views END AS views,
             d.content_id IS NULL AND age <= {24 * days} AS alive, coalesce(d.violation, false) AS stopped
         FROM life LEFT JOIN nights n ON n.content_id = life.content_id
+        LEFT JOIN audiences a ON a.content_id = life.content_id
         LEFT JOIN decided d ON d.content_id = life.content_id ORDER BY life.content_id
         """
     )
@@ -372,6 +359,7 @@ def _course(e: Evidence) -> Course:
         age=rows["age"].to_numpy().astype(np.int64),
         views=counts("views"), recent=counts("recent"),
         by_midnight=np.stack([counts(f"night_{n}") for n in range(days)], axis=1),
+        old=rows["old"].to_numpy(zero_copy_only=False).astype(bool),
         alive=rows["alive"].to_numpy(zero_copy_only=False).astype(bool),
         stopped=rows["stopped"].to_numpy(zero_copy_only=False).astype(bool),
         kinds=int(kind.max(initial=0)) + 1, markets=int(market.max(initial=0)) + 1,
@@ -380,7 +368,7 @@ def _course(e: Evidence) -> Course:
 
 def _lived(course: Course, hours: int) -> NDArray[np.bool_]:
     """Contents whose whole life is over, known, and was not cut short."""
-    return (course.age > hours + ARRIVAL_HOURS) & ~course.stopped
+    return (course.age > hours + ARRIVAL_HOURS) & ~course.stopped & ~course.old
 
 
 def _curves(e: Evidence, course: Course, hours: int) -> Array:
@@ -497,8 +485,8 @@ def _burst(course: Course, curve: Array, lived: NDArray[np.bool_]) -> Array:
         share = curve[course.kind, course.market, course.first - 1, course.first + 24 * night]
         views = course.by_midnight[:, night]
         at = np.flatnonzero(lived & (share > 0.15) & (share < 0.85) & (course.views >= 20))
-        early = np.log((views + 0.5) / share)[at]
-        late = np.log((course.views - views + 0.5) / (1 - share))[at]
+        early = np.log((views[at] + 0.5) / share[at])
+        late = np.log((course.views[at] - views[at] + 0.5) / (1 - share[at]))
         group = np.unique(course.kind[at] * 1_000 + course.tier[at], return_inverse=True)[1]
         size = np.bincount(group)
         early, late = (x - (np.bincount(group, x) / size)[group] for x in (early, late))
@@ -594,7 +582,7 @@ def _sales(e: Evidence, course: Course) -> Array:
     )
     orders, gmv = np.zeros(len(course.age)), np.zeros(len(course.age))
     orders[rows["place"].to_numpy()], gmv[rows["place"].to_numpy()] = numbers(rows, "orders"), numbers(rows, "gmv")
-    views = course.views
+    views = np.where(course.old, 0.0, course.views)
     # Views that bring so many orders; where nothing was seen there is no rate of its own to tell.
     enough = ORDERS_PRIOR * max(views.sum(), 1.0) / max(orders.sum(), 1.0)
     rate = np.full(len(views), gmv.sum() / max(views.sum(), 1.0))
@@ -603,61 +591,6 @@ def _sales(e: Evidence, course: Course) -> Array:
         sold, seen = np.bincount(group, gmv)[group], np.bincount(group, views)[group]
         rate = (sold + enough * rate) / (seen + enough)
     return rate
-
-
-def _posting(posts: Array, seen: Array, tier: Codes, gone: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Posts a day: gamma-Poisson, shrunk to the tier. With the shape of the posterior gamma.
-
-    Args:
-        posts: decayed count. ``seen``: days, decayed alike.
-    """
-    there = ~gone
-    total, days = (
-        np.bincount(tier[there], posts[there], tier.max(initial=0) + 1),
-        np.bincount(tier[there], seen[there], tier.max(initial=0) + 1),
-    )
-    mean = np.maximum(total, 0.5)[tier] / np.maximum(days, 1.0)[tier]
-    # A decayed count varies like one of half as many days.
-    spread = ((posts / seen - mean) ** 2 - mean / (2 * seen))[there] / mean[there] ** 2
-    shape = 1 / float(np.clip(np.average(spread, weights=seen[there]), 0.05, 5.0)) if there.any() else 1.0
-    return np.asarray((posts + shape / 2) / (seen + shape / 2 / mean)), 2 * posts + shape
-
-
-def _delivered(usual: Array, there: Array, market: Codes) -> Array:
-    """Share of the last days' contents that is known: 1, but in a market that lacks most of what is usual there.
-
-    Args:
-        usual, there: posts of the last days, as expected and as known.
-    """
-    expected, known = np.bincount(market, usual).astype(float), np.bincount(market, there).astype(float)
-    share = np.divide(known, expected, out=np.ones_like(expected), where=expected > ENOUGH_POSTS)
-    # Above 0: that nothing came of what could not be known says nothing.
-    return np.asarray(np.maximum(np.where(share < MISSING, share, 1.0), 1e-6)[market])
-
-
-def _changed(pace: Array, seen: Array, lately: Array, days: Array, shape: Array) -> tuple[Array, Array]:
-    """Posts a day where the pace may just have changed: the old and the new one, by how likely each is.
-
-    With the squared coefficient of variation of that.
-
-    Args:
-        pace: posts a day over the last weeks, known from ``seen`` days.
-        lately: posts of the last ``days``.
-        shape: of the gamma posterior of ``pace``.
-    """
-
-    def likelihood(shape: Array | float) -> Array:
-        mean = pace * days
-        found: Array = special.gammaln(lately + shape) - special.gammaln(shape) + lately * np.log(mean / (mean + shape))
-        return found + shape * np.log(shape / (mean + shape))
-
-    # The pace over weeks is itself known only as far as it was seen.
-    odds = special.logit(CHANGES) + likelihood(CHANGED_SHAPE) - likelihood(np.maximum(pace * seen, 1.0))
-    new = (lately + CHANGED_SHAPE) / (days + CHANGED_SHAPE / pace)
-    chance = special.expit(odds)
-    mean = pace + chance * (new - pace)
-    square = (1 - chance) * pace**2 * (1 + 1 / shape) + chance * new**2 * (1 + 1 / (lately + CHANGED_SHAPE))
-    return np.asarray(mean), np.asarray(np.maximum(square / mean**2 - 1, 0.0))
 
 
 def _views_per_post(a: Audience, ids: pa.Array, tier: Codes) -> tuple[Array, Array]:

@@ -108,7 +108,7 @@ def estimate(e: Evidence, clusters: pa.Table) -> Estimates:
     passing = exposure.passing(e, audience)
     return Estimates(
         propensity.contents(e, clusters, learned, mix), propensity.creators(e, clusters, learned, passing, mix),
-        products.products(e, clusters, learned), alive, exposure.creators(e, audience, alive),
+        products.products(e, clusters, learned), alive, exposure.creators(e, audience, alive, clusters),
         propensity.outlook(learned, mix, passing),
     )  # fmt: skip
 

@@ -89,6 +89,27 @@ def test_nothing_of_it_lies_in_the_future(evidence: Evidence) -> None:
         assert newest <= evidence.now, role
 
 
+def test_a_role_sees_so_many_days_as_it_needs_though_another_needs_more_of_the_table(
+    marketplace: Catalog, twin_folder: Path
+) -> None:
+    days = of_files(marketplace, twin_folder, [TWIN_LAST])
+    evidence = next(days)
+    oldest = evidence.query("SELECT min(hour) AS hour FROM traffic")["hour"][0].as_py()
+    assert oldest >= evidence.now - dt.timedelta(days=28)
+    shown = evidence.query(
+        "SELECT sum(a.views) AS audiences, sum(t.views) AS traffic, count(*) AS contents FROM audiences a "
+        "LEFT JOIN (SELECT content_id, sum(views) AS views FROM traffic GROUP BY content_id) t USING (content_id)"
+    ).to_pylist()[0]
+    assert shown["audiences"] > shown["traffic"], "contents of before have views too"
+    recent = evidence.query(
+        f"SELECT a.views AS whole, t.views FROM audiences a JOIN contents USING (content_id) JOIN "
+        f"(SELECT content_id, sum(views) AS views FROM traffic GROUP BY content_id) t USING (content_id) "
+        f"WHERE published_at >= TIMESTAMP '{evidence.now}' - INTERVAL 27 DAY"
+    )
+    assert recent.num_rows > 0
+    assert recent["whole"].to_pylist() == recent["views"].to_pylist()
+
+
 def test_the_lake_and_the_files_say_the_same(marketplace: Catalog, twin_folder: Path, landed: Pipeline) -> None:
     """What landed is assembled into versions by the lake; of files, by the study."""
     days = [TWIN_LAST - dt.timedelta(days=20), TWIN_LAST]
@@ -105,7 +126,11 @@ def test_the_lake_and_the_files_say_the_same(marketplace: Catalog, twin_folder: 
 def test_the_days_read_are_those_it_depends_on(marketplace: Catalog, workplace: Path) -> None:
     pipeline = Pipeline(marketplace, Home(workplace / "unused"))
     read = {table.name: days for table, days in days_read(marketplace, pipeline.tables.facts, TWIN_LAST)}
-    assert read["raw/content_stats"][0] == TWIN_LAST - dt.timedelta(days=27)
+    assert read["raw/content_stats"][0] == TWIN_START, "views of all contents that are remembered"
+    traffic = {
+        table.name: days for table, days in days_read(marketplace, pipeline.tables.facts, TWIN_LAST, ["traffic"])
+    }
+    assert traffic["raw/content_stats"][0] == TWIN_LAST - dt.timedelta(days=27)
     assert read["raw/review_queue"] == [TWIN_LAST]
     assert read["raw/decisions"][0] == TWIN_START, "not before the ecosystem's start"
     assert all(days[-1] == TWIN_LAST for name, days in read.items() if days)

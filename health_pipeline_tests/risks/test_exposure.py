@@ -234,17 +234,7 @@ def test_posts_to_come_follow_posts_so_far_and_those_who_are_gone_post_no_more(r
     assert numbers(found, "alive_views_to_come").sum() == pytest.approx(numbers(alive, "views_to_come").sum())
 
 
-def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on_and_chance_is_no_change(review: Review) -> None:
-    known = np.full(4, 20.0), np.array([2.0, 3.0, 4.0, 5.0]), np.full(4, 3.0), np.full(4, 40.0)
-    steady, doubt = exposure._changed(np.full(4, 1.0), *known)
-    np.testing.assert_allclose(steady, 1.0, atol=0.1)
-    assert (doubt > 1 / 40).all() and doubt.argmax() == 3, "the pace has hardly changed, but it may have"
-    (more, less), doubt = exposure._changed(
-        np.full(2, 2.0), np.full(2, 20.0), np.array([24.0, 0.0]), np.full(2, 3.0), np.full(2, 80.0)
-    )
-    assert doubt[0] == pytest.approx(1 / 24, rel=0.1), "of the new pace, as far as 24 posts tell it"
-    assert more > 6.0
-    assert less < 1.9
+def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on(review: Review) -> None:
     world = World()
     contents = world.evidence(review).query("SELECT * FROM contents")
     burst = pa.table({
@@ -258,6 +248,60 @@ def test_a_creator_who_began_to_post_much_more_is_expected_to_go_on_and_chance_i
     posts = numbers(exposure.creators(e), "posts_to_come")
     assert posts[7] > 20
     assert np.delete(posts, 7) == pytest.approx(np.full(CREATORS - 1, 7.0), rel=0.2)
+
+
+def test_members_of_a_cluster_who_began_together_are_expected_to_go_on_sooner(review: Review) -> None:
+    world = World()
+    contents, traffic = (world.evidence(review).query(f"SELECT * FROM {name}") for name in ("contents", "traffic"))
+    ring = [c for c in range(10, 20) for _ in range(4)]
+    more = pa.table({
+        "content_id": [f"w{i}" for i in range(40)], "creator_id": [f"c{c:03}" for c in ring], "market": ["ID"] * 40,
+        "category": ["beauty"] * 40, "tier": ["nano"] * 40, "kind": ["video"] * 40,
+        "published_at": NOW - np.tile([3, 9, 15, 21], 10) * HOUR,
+    })  # fmt: skip
+    both = pa.concat_tables([contents.select(more.schema.names).cast(more.schema), more])
+    e = Evidence.of_tables(DAY, review, contents=both, traffic=traffic)
+    members = pa.table({"creator_id": [f"c{c:03}" for c in range(10, 20)], "cluster": ["ring"] * 10})
+    alone, together = (numbers(exposure.creators(e, members=who), "posts_to_come") for who in (None, members))
+    assert (together[10:20] > 25).all(), "five posts a day since yesterday"
+    assert np.median(alone[10:20]) < 20
+    np.testing.assert_array_equal(np.delete(together, np.s_[10:20]), np.delete(alone, np.s_[10:20]))
+
+
+def test_audiences_are_learned_from_what_was_shown_before_traffic_is_read_by_the_hour(review: Review) -> None:
+    """Three months ago counts too, whatever the days of then did to all."""
+    rng, audience = np.random.default_rng(3), 600 * np.random.default_rng(4).lognormal(0, 0.6, CREATORS)
+    creator, back = np.repeat(np.arange(CREATORS), 30), np.tile(np.arange(0, 90, 3), CREATORS)
+    size = audience[creator] * rng.lognormal(0, 0.9, len(creator))
+    market = np.where(creator % 2 == 0, "TH", "ID")
+    outage = (market == "TH") & (back >= 40) & (back < 55)  # half of its days' views were lost then
+    ids = [f"v{i:05}" for i in range(len(creator))]
+    published = NOW - (24 * back + 12) * HOUR
+    contents = pa.table({
+        "content_id": ids, "creator_id": [f"c{c:03}" for c in creator], "market": market,
+        "category": ["beauty"] * len(ids), "tier": ["nano"] * len(ids), "kind": ["video"] * len(ids),
+        "published_at": published,
+    })  # fmt: skip
+    hours = np.repeat(np.arange(len(ids)), 7)
+    at = published[hours] + np.tile(24 * np.arange(7), len(ids)) * HOUR
+    near = (at < NOW) & (at >= NOW - 28 * 24 * HOUR)
+    views = rng.poisson(np.repeat(size, 7) / 7)
+    traffic = pa.table({
+        "content_id": np.array(ids)[hours[near]], "hour": at[near].astype("datetime64[h]").astype("datetime64[us]"),
+        "views": views[near],
+    })  # fmt: skip
+    total = np.bincount(hours, views * (at < NOW)) * np.where(outage, 0.5, 1.0)
+    audiences = pa.table({"content_id": ids, "views": total.astype(np.int64)})
+    expected = audience * np.exp(0.9**2 / 2)
+
+    def off(**more: pa.Table) -> tuple[float, float]:
+        e = Evidence.of_tables(DAY, review, contents=contents, traffic=traffic, **more)
+        log = np.log(numbers(exposure.creators(e), "views_per_post") / expected)
+        return float(log.std()), float(log[::2].mean() - log[1::2].mean())
+
+    without, far = off(), off(audiences=audiences)
+    assert far[0] < 0.75 * without[0], "thirty contents each tell more than ten"
+    assert abs(far[1]) < abs(without[1]) + 0.1, "an outage of then is not Thailand's audience of now"
 
 
 def test_what_is_to_be_expected_lies_within_its_doubt(review: Review) -> None:
