@@ -81,7 +81,7 @@ class Traced:
         texts = self.values[kind]
         match KINDS[kind]:
             case "picture":
-                value = f"{centre(_unsigned(texts.take(pa.array(own)).to_pylist())):016x}"
+                value = f"{centre(_unsigned(texts.take(pa.array(own)))):016x}"
             case "caption":
                 seen = Counter(normalise(text) for text in texts.take(pa.array(own)).to_pylist())
                 value = min(seen, key=lambda text: (-seen[text], text))
@@ -112,18 +112,17 @@ def trace(rows: pa.Table) -> Traced:
     posts = Posts(account, rows["minute"].to_numpy(), cohort, stratum)
 
     listed = pc.split_pattern(rows["product_ids"].combine_chunks(), ",")
-    seen = rows["perceptual_hash"].combine_chunks()
-    hashed = _present(pc.if_else(pc.match_substring_regex(seen, "^[0-9a-fA-F]{1,16}$"), seen, None))
-    written = _present(rows["caption"].combine_chunks())
-    texts, hashes = rows["caption"].combine_chunks(), seen
+    texts, hashes = rows["caption"].combine_chunks(), rows["perceptual_hash"].combine_chunks()
+    hashed = _present(pc.if_else(pc.match_substring_regex(hashes, "^[0-9a-fA-F]{1,16}$"), hashes, None))
+    written = _present(pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), ""), None, texts))
     exact = {
         "hashtags": (_present(rows["hashtags"]), rows["hashtags"].combine_chunks().drop_null()),
         "product": (pc.list_parent_indices(listed).to_numpy(), pc.list_flatten(listed)),
         "sound": (_present(rows["sound_id"]), rows["sound_id"].combine_chunks().drop_null()),
     }
     near = {
-        "picture": (hashed, near_hashes(_unsigned(hashes.take(pa.array(hashed)).to_pylist())), hashes),
-        "caption": (written, near_texts(texts.take(pa.array(written)).to_pylist()), texts),
+        "picture": (hashed, _numbered(near_hashes(_unsigned(hashes.take(pa.array(hashed))))), hashes),
+        "caption": (written, _alike(texts.take(pa.array(written))), texts),
     }
     content, code, kinds, values, first = [], [], [], [], []
     begin = 0
@@ -135,8 +134,7 @@ def trace(rows: pa.Table) -> Traced:
             values.append(encoded.dictionary)
         else:
             at, group, given = near[kind]
-            firsts = group == np.arange(len(group))
-            traces, count = (np.cumsum(firsts) - 1)[group], int(firsts.sum())
+            traces, count = group, int(group.max(initial=-1)) + 1
             values.append(given)
         content.append(at.astype(np.int64))
         code.append(traces.astype(np.int64) + begin)
@@ -261,5 +259,21 @@ def _present(values: pa.Array | pa.ChunkedArray) -> Integers:
     return there
 
 
-def _unsigned(hexadecimal: Sequence[str]) -> NDArray[np.uint64]:
-    return np.fromiter((int(text, 16) for text in hexadecimal), dtype=np.uint64, count=len(hexadecimal))
+def _alike(texts: pa.Array) -> Integers:
+    """(N,) which texts are nearly the same. The same texts, of which there are many, are looked at once."""
+    encoded = texts.dictionary_encode()
+    return _numbered(near_texts(encoded.dictionary.to_pylist()))[encoded.indices.to_numpy()]
+
+
+def _numbered(group: Integers) -> Integers:
+    """Groups named after the position of their first, as codes from 0 without gaps."""
+    codes: Integers = (np.cumsum(group == np.arange(len(group))) - 1)[group]
+    return codes
+
+
+def _unsigned(hexadecimal: pa.Array) -> NDArray[np.uint64]:
+    """(N,) numbers of at most 16 hexadecimal digits."""
+    padded = pc.utf8_lpad(hexadecimal, 16, "0").cast(pa.binary()).cast(pa.binary(16))
+    letters = np.frombuffer(padded.buffers()[1], np.uint8, 16 * len(padded), 16 * padded.offset).reshape(-1, 16)
+    digits = (letters & 15) + 9 * (letters >> 6)  # of ASCII: letters have the bit of 64, and end in 1 for A
+    return (digits[:, ::2] << 4 | digits[:, 1::2]).view(">u8").ravel().astype(np.uint64)
