@@ -262,7 +262,8 @@ def _present(values: pa.Array | pa.ChunkedArray) -> Integers:
 def _alike(texts: pa.Array) -> Integers:
     """(N,) which texts are nearly the same. The same texts, of which there are many, are looked at once."""
     encoded = texts.dictionary_encode()
-    return _numbered(near_texts(encoded.dictionary.to_pylist()))[encoded.indices.to_numpy()]
+    group: Integers = _numbered(near_texts(encoded.dictionary.to_pylist()))[encoded.indices.to_numpy()]
+    return group
 
 
 def _numbered(group: Integers) -> Integers:
