@@ -222,7 +222,8 @@ class Pipeline:
         if not self.landing.receipts():
             if self.catalog.sample is not None:
                 return Work("land", why="the bundled sample")
-            if self.simulation is not None and not self.simulation.folder.exists():
+            waiting = self.landing.new_files(self.inbox, settled_seconds=0)
+            if self.simulation is not None and not waiting and not self.simulation.folder.exists():
                 return Work("land", why="deliveries to be simulated")
         asked = self.delivered_days()
         if not asked:

@@ -46,7 +46,7 @@ def receive_all(
     """Land what comes with the ecosystem (once) and every new file of the inbox.
 
     Args:
-        simulation: what to deliver when nothing was ever received.
+        simulation: what to deliver when nothing was ever received, and the inbox is empty.
         progress: what is done -> where to tell (done, of).
 
     Returns:
@@ -57,7 +57,9 @@ def receive_all(
     if catalog.sample is not None and not landing.receipts():
         landing.receive(catalog.sample, catalog.tables[0].name, EPOCH)
         landed += 1
-    if simulation is not None and not landing.receipts() and not simulation.folder.exists():
+    # What waits counts, too: a simulated marketplace would get mixed up with a delivered one.
+    delivered = landing.receipts() or landing.new_files(inbox, settled_seconds=0)
+    if simulation is not None and not delivered and not simulation.folder.exists():
         simulation.prepare(told("simulated"))
     simulated = landing.new_files(simulation.folder, settled_seconds=0) if simulation is not None else []
     files = simulated + landing.new_files(inbox)

@@ -367,6 +367,23 @@ def test_who_has_delivered_gets_nothing_simulated(catalog_folder: Path, workplac
     assert written.times == 0
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_whose_files_wait_in_the_inbox_gets_nothing_simulated(
+    catalog_folder: Path, workplace: Path, settled: bool
+) -> None:
+    catalog = load_catalog(str(catalog_folder))
+    folder = Path(tempfile.mkdtemp(dir=workplace))
+    landing, written = Landing(Lake(folder / "lake", "shop"), catalog), Written()
+    path = folder / "inbox" / "orders.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows("orders", 0, 2)), path)
+    if settled:
+        os.utime(path, (path.stat().st_atime - 3_600, path.stat().st_mtime - 3_600))
+    simulation = Simulation(folder / "simulated" / "shop", written)
+    assert receive_all(catalog, landing, path.parent, simulation) == (int(settled), [])
+    assert written.times == 0
+
+
 def test_the_inbox_command_keeps_the_folder_that_names_the_table(shop: Deployment, tmp_path: Path) -> None:
     (tmp_path / "orders").mkdir()
     pq.write_table(pa.Table.from_pylist(rows("orders", 0, 2)), tmp_path / "orders" / "part-1.parquet")
