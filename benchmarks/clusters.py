@@ -145,7 +145,7 @@ def main() -> None:
         *table(
             ["creators", "contents of the window", "CPU seconds", "growth", "peak memory, MB", "of which before, MB"],
             [
-                [f"{creators:,}", f"{m['contents']:,.0f}", f"{m['seconds']:.1f}",
+                [f"{creators:,}", f"{m['contents']:,.0f}", f"{m['seconds']:.2f}",
                  "" if m is first else f"{m['seconds'] / b['seconds']:.1f} for {m['contents'] / b['contents']:.1f}",
                  f"{m['peak']:,.0f}", f"{m['before']:,.0f}"]
                 for creators, m, b in zip(sizes, measured, [first, *measured], strict=False)

@@ -37,7 +37,7 @@ NAMING = 0.5  # least share of the members who carry the trace that a cluster is
 SHORTENED = 60  # characters of a caption that are shown
 
 SQL = """
-SELECT content_id, creator_id, market, category, epoch(published_at)::BIGINT // 60 AS minute,
+SELECT creator_id, market, category, epoch(published_at)::BIGINT // 60 AS minute,
        caption, hashtags, sound_id, perceptual_hash, product_ids
 FROM contents
 WHERE published_at >= TIMESTAMP '{since}' AND published_at < TIMESTAMP '{now}'
@@ -101,6 +101,7 @@ def clusters(e: Evidence) -> pa.Table:
     if not rows.num_rows:
         return CLUSTERS.empty_table()
     traced = trace(rows)
+    del rows  # of a million contents, hundreds of megabytes
     return described(e.day, traced, coordination(traced.posts, traced.marks))
 
 
