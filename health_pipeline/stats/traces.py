@@ -10,7 +10,7 @@ social media, *ICWSM* 2021, who weight traces by TF-IDF and project)::
 
 So the weight is the surprise, in nats, that a content of the one and one of the other are expected to share; what
 everybody carries adds nothing, and ``PRIOR`` keeps accounts with few contents from looking alike. Posting a trace
-within the same minutes is a trace of its own.
+within the same minutes is a trace of its own, unless the trace is posted about as often as that by itself.
 
 How heavy must links be? Shuffled accounts tell: within a stratum (say market x category) every account keeps how many
 traces of each kind it has and how often it uses each, every trace keeps how many accounts carry it, and who carries
@@ -20,8 +20,10 @@ which is drawn anew (the configuration model of a bipartite graph). The threshol
 A cluster is at least three accounts each linked to two others (a 2-core's component); then accounts join, or leave, by
 their mean weight with the cluster's members.
 
-Cost: every trace links at most ``CROWD`` accounts with each other. The accounts of a more popular trace are dealt into
-2, 4, 8, … rooms, the same for all traces, and compared within rooms; clusters that rooms cut are joined again.
+Cost: pairs whose links cannot be heavy enough are mostly not looked at (:mod:`health_pipeline.stats.heavy_pairs`), and
+every trace links at most ``CROWD`` accounts with each other. The accounts of a more popular trace are dealt into 2, 4,
+8, … rooms, the same for all traces, and compared within rooms; clusters that rooms cut are joined again. Everything
+else is sorting and counting.
 """
 
 from __future__ import annotations
@@ -108,10 +110,6 @@ class Links:
     other: Integers
     weight: Array
 
-    def above(self, threshold: float) -> Links:
-        kept = self.weight >= threshold
-        return Links(self.one[kept], self.other[kept], self.weight[kept])
-
 
 @dataclass(frozen=True)
 class Coordination:
@@ -138,7 +136,7 @@ def coordination(posts: Posts, marks: Marks, seed: int = 0) -> Coordination:
         seed: of the shuffles: the same evidence gives the same clusters.
     """
     rng = np.random.default_rng(seed)
-    order = np.lexsort((posts.stratum, posts.cohort))
+    order = np.lexsort((posts.stratum, posts.cohort))  # as trace_weights wants them, and near in memory
     place = np.argsort(order)
     posts = Posts(place[posts.account], posts.minute, posts.cohort[order], posts.stratum[order])
     threshold = chance_threshold(posts, marks, rng)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -48,3 +50,25 @@ def test_a_marketplace_without_rings_has_no_clusters(marketplace: Catalog, tmp_p
     days = [TWIN_START + dt.timedelta(days=i) for i in (27, 28, 29)]
     found = [clusters.clusters(e).num_rows for e in of_files(marketplace, tmp_path / "quiet", days)]
     assert sum(found) == 0
+
+
+def test_blank_captions_and_what_is_no_hash_are_no_traces() -> None:
+    rows = pa.table({
+        "creator_id": ["d", "a", "c", "b"], "market": ["VN"] * 4, "category": ["beauty"] * 4, "minute": [1, 2, 3, 4],
+        "caption": ["", "Chốt kèo nhanh trong hôm nay", " ", "chốt kèo nhanh trong hôm nay!"],
+        "hashtags": ["#a #b", None, "#a #b", None], "sound_id": pa.nulls(4, pa.string()),
+        "perceptual_hash": ["ff", "00FE", "not a hash", None], "product_ids": ["p1,p2,p1", None, None, "p2"],
+    })  # fmt: skip
+    traced = clusters.trace(rows)
+    assert traced.creators.tolist() == ["a", "b", "c", "d"] and traced.posts.account.tolist() == [3, 0, 2, 1]
+    carried = {}
+    for trace in np.unique(traced.marks.trace):
+        carried[traced.name(int(trace))] = traced.contents(int(trace)).tolist()
+    picture = next(value for kind, value in carried if kind == "picture")
+    assert carried == {
+        ("hashtags", "#a #b"): [0, 2],
+        ("product", "p1"): [0],
+        ("product", "p2"): [0, 3],
+        ("picture", picture): [0, 1],
+        ("caption", "chốt kèo nhanh trong hôm nay"): [1, 3],
+    }
