@@ -155,7 +155,7 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     base, unsure = _usual(ordinary, weight, units, levels)
     shares = usual_shares(rows, named, weight * ordinary, len(policies))
     usual, start = Usual(base, np.zeros(n)), PRIOR[:, 0]
-    factor = np.ones(n)  # of a content's creator, from their other contents
+    factor, over = np.ones(n), None  # of a content's creator, from their other contents; and waves of its cohort
     for left in reversed(range(ROUNDS)):
         offset = special.logit(usual.of(factor))
         model = logistic.fit(
@@ -167,8 +167,9 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
         own = np.clip(factor * base, LEAST, MOST)
         told = speaks(named, shares)
         ratio = np.exp(evidence)
-        alone = np.where(member < 0, turned(own, ratio, told, creator), -1)
+        alone = np.where(member < 0, turned(own, ratio, told, creator, over), -1)
         wave, wave_now, cohorts = waves(own, ratio, told, day, (member, alone, cohort), today)
+        over = cohorts[-1].expected(day)
         usual, heard = Usual(base, wave.sum(axis=1)), np.sum(wave * told, axis=1)
         factors, typical, shape, others, probability = _creators(usual, heard, evidence, weight, creator, starts)
         factor = others @ FACTORS

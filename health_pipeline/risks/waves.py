@@ -57,7 +57,7 @@ def speaks(named: Codes, shares: Array) -> Array:
     return found
 
 
-def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
+def turned(usual: Array, ratio: Array, told: Array, creator: Codes, wave: Array | None = None) -> Codes:
     """(N,) codes from 0 of creators who since some content of theirs post hardly anything else than one violation.
 
     They are no wave of their cohort, however much they post. -1 for all other contents. Arguments as :func:`waves`.
@@ -69,11 +69,16 @@ def turned(usual: Array, ratio: Array, told: Array, creator: Codes) -> Codes:
 
     Args:
         creator: (N,) any numbers; each creator's contents side by side, by the time of publication.
+        wave: (N, P) chance that a content violates each policy for a wave of its cohort, where one is known: in a wave
+            that half of all contents are in, twelve of thirteen are luck.
     """
     first = np.flatnonzero(np.diff(creator, prepend=creator[:1] - 1))
     many = np.diff(np.append(first, len(creator)))
     last = first + many - 1
-    without = 1.0 - usual + usual * ratio
+    expected = explained = usual
+    if wave is not None:
+        expected, explained = usual + wave.sum(axis=1), usual + np.sum(wave * told, axis=1)
+    without = np.maximum(1.0 - expected, LEAST) + explained * ratio
     found = np.zeros(len(first), bool)
     for policy in range(told.shape[1] if len(creator) else 0):
         gain = (told[:, policy] * ratio - 1.0) / without
@@ -110,6 +115,11 @@ class Cohort:
         """(1 + P K, P) share of contents that violate each policy."""
         policies = (self.chances.shape[2] - 1) // len(SIZES)
         return np.vstack([np.zeros((1, policies)), np.kron(np.eye(policies), SIZES[:, None])])
+
+    def expected(self, day: Codes) -> Array:
+        """(N, P) chance that contents, all of them of a cohort, violate each policy for the wave of their ``day``."""
+        found: Array = (self.chances @ self.sizes)[self.of, day]
+        return found
 
     def doubt(self, expected: Array, day: Codes, at: Codes) -> Array:
         """(M,) variance of the log odds of contents that comes from not knowing the wave of their day.

@@ -128,6 +128,22 @@ def test_those_in_a_wave_have_not_turned() -> None:
     assert not len(turned(np.zeros(0), np.zeros(0), np.zeros((0, POLICIES)), np.zeros(0, np.int64)))
 
 
+def test_luck_within_a_known_wave_turns_nobody_and_who_turned_there_is_found() -> None:
+    at = world()
+    planted(at, (at.cohort == 3) & (at.day >= DAYS - 30), 0.5)
+    at.violated[(at.creator == 43) & (at.day >= DAYS - 30)] = 2
+    order = np.lexsort((at.day, at.creator))
+    usual, ratio, told = (x[order] for x in at.known())
+    creator, day, cohort = at.creator[order], at.day[order], at.cohort[order]
+    (known,) = waves(usual, ratio, told, day, [cohort], today=DAYS - 1)[2]
+
+    def found(wave: np.ndarray | None) -> set[int]:
+        return set(creator[turned(usual, ratio, told, creator, wave) >= 0].tolist())
+
+    assert len(found(None)) > 2, "some look as if they had turned"
+    assert found(known.expected(day)) == {43}
+
+
 def test_creators_may_have_any_numbers() -> None:
     usual, ratio, told = np.full(60, 0.05), np.exp(np.repeat([-SURE, SURE], 30)), np.ones((60, POLICIES))
     for good, bad in ((0, 1), (9, 4), (-1, 0)):
