@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.blocks import Message
+from health_pipeline.alerts.blocks import Content, Message
 from health_pipeline.alerts.intent import Intent, Kind
 from health_pipeline.alerts.outbox import CHANNELS, OUTBOX, STATES, WAITING, State, intent_of, now, of_ecosystem
 from health_pipeline.storage.state import reading
@@ -66,6 +68,20 @@ class Channel:
     last_sent: dt.datetime | None
     last_error: str | None
     resting_until: dt.datetime | None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """How far a row of the outbox has come; ``sent_at`` is UTC."""
+
+    state: State
+    attempts: int
+    sent_at: dt.datetime | None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Slack certainly does not have it, also when somebody has tried; what may have arrived is ``sending``."""
+        return self.state == "pending"
 
 
 def entries(
@@ -150,6 +166,38 @@ def stuck(
     query = sa.select(*_WITHOUT_FILE).where(sa.or_(held, waits), *of_ecosystem(ecosystem)).order_by(_C.id.desc())
     with reading(engine) as connection:
         return [_entry(row) for row in connection.execute(query).mappings()]
+
+
+def delivered(connection: sa.Connection, keys: Collection[str]) -> dict[str, Delivered]:
+    """How far rows of the outbox have come."""
+    found: dict[str, Delivered] = {}
+    for some in _portions(keys):
+        query = sa.select(_C.key, _C.state, _C.attempts, _C.sent_at).where(_C.key.in_(some))
+        found |= {row.key: Delivered(row.state, row.attempts, row.sent_at) for row in connection.execute(query)}
+    return found
+
+
+def contents(connection: sa.Connection, keys: Collection[str]) -> dict[str, Content]:
+    """What rows of the outbox say."""
+    found = {}
+    for some in _portions(keys):
+        for row in connection.execute(sa.select(_C.key, _C.payload).where(_C.key.in_(some))):
+            payload = json.loads(row.payload)
+            found[row.key] = Content(payload["text"], tuple(payload["blocks"]))
+    return found
+
+
+def posts_since(connection: sa.Connection, ecosystem: str, kinds: Iterable[str], since: dt.datetime) -> frozenset[str]:
+    """Keys of the posts that tell of many incidents, as they begin: ``digest``, ``rollup``."""
+    begins = sa.or_(*(_C.key.startswith(f"{ecosystem}:{kind}:", autoescape=True) for kind in kinds))
+    query = sa.select(_C.key).where(_C.ecosystem == ecosystem, _C.kind == "post", _C.created_at >= since, begins)
+    return frozenset(connection.execute(query).scalars())
+
+
+def _portions(keys: Collection[str], size: int = 500) -> list[list[str]]:
+    """So many at once as a statement takes."""
+    listed = sorted(keys)
+    return [listed[at : at + size] for at in range(0, len(listed), size)]
 
 
 def _entry(row: sa.RowMapping) -> Entry:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from health_pipeline.alerts import blocks as kit
 from health_pipeline.alerts.blocks import Block, Content
-from health_pipeline.alerts.message import STATES, VERDICTS, About, Change
+from health_pipeline.alerts.message import STATES, VERDICTS, About
+from health_pipeline.alerts.told import Change
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident

@@ -9,8 +9,7 @@ from dataclasses import replace
 from health_pipeline.alerts import blocks as kit
 from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.intent import Intent
-from health_pipeline.alerts.keys import DIGEST, chart_key, content_hash, follower_key
-from health_pipeline.alerts.message import OPEN, incident_key
+from health_pipeline.alerts.keys import DIGEST, OPEN, chart_key, content_hash, follower_key, incident_key
 from health_pipeline.alerts.news import Story, has_worsened
 from health_pipeline.alerts.picture import Picture
 from health_pipeline.alerts.situation import Situation

@@ -10,6 +10,12 @@ from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.told import Told
 
 DIGEST, ROLLUP, CHART = "digest", "rollup", "chart"
+OPEN = ":open"
+
+
+def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
+    """Key of the message about an incident; ``phase`` is ``open``, or the state in which it ended."""
+    return kit.key(ecosystem, "incident", incident_id, phase)
 
 
 def follower_key(ecosystem: str, key: str, what: str, version: int | str) -> str:

@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from health_pipeline.alerts.backlog import Delivered
 from health_pipeline.alerts.blocks import Content
 from health_pipeline.alerts.decisions import Decision
 from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.told import Delivered, Told
+from health_pipeline.alerts.told import Told
 from health_pipeline.incidents.model import Incident
 
 

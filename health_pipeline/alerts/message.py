@@ -13,11 +13,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, get_args
 
 from health_pipeline.alerts import blocks as kit
-from health_pipeline.alerts.blocks import Block, Content, Message, escape
+from health_pipeline.alerts.blocks import Block, Content, escape
 from health_pipeline.alerts.standing import By, Standing, TrackRecord
+from health_pipeline.alerts.told import Change
 from health_pipeline.catalog.alerts import Verdict
 from health_pipeline.catalog.model import Catalog, Metric
 from health_pipeline.incidents import wording
@@ -29,7 +29,6 @@ EVENTS_SHOWN = 3
 TRUST_SHOWN = 4
 MENTIONED = 10
 
-OPEN = ":open"
 RETRACTED = "retracted"
 
 ACKNOWLEDGE, ASSIGN, VERDICT, SNOOZE, LINK = "acknowledge", "assign", "verdict", "snooze", "open"
@@ -50,17 +49,6 @@ STATES = {
     "new": "New", "worsening": "Worsening", "ongoing": "Ongoing", "recovered": "Recovered", "settled": "Settled",
     "retracted": "Withdrawn", "merged": "Merged",
 }  # fmt: skip
-
-Change = Literal[
-    "new", "worsening", "reopened", "raised", "recovered", "settled", "retracted", "merged",
-    "acknowledged", "assigned", "verdict", "snoozed", "overdue",
-]  # fmt: skip
-"""What can happen to an incident that was told: of itself, or by people.
-
-``reopened``: it flared up again. ``raised``: its severity. The four of people (``acknowledged`` to ``snoozed``) also
-stand for the same taken back: then the standing does not hold them any more.
-"""
-CHANGES: tuple[Change, ...] = get_args(Change)
 
 _NOT_SO: tuple[str, ...] = ("retracted", "merged")
 """States in which an incident's own figures do not tell what happened."""
@@ -102,11 +90,6 @@ class About:
     actions: bool = False
     notice: str = ""
     chart: bool = False
-
-
-def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
-    """Key of the message about an incident; ``phase`` is ``open``, or the state in which it ended."""
-    return kit.key(ecosystem, "incident", incident_id, phase)
 
 
 def incident_content(catalog: Catalog, incident: Incident, about: About) -> Content:
@@ -163,39 +146,6 @@ def withdrawn_content(told: Content, *, reply: bool = False) -> Content:
         return Content(text, (kit.section(_JUDGED_ANEW, 1_000),))
     identity = [block for block in told.blocks[1:2] if block["type"] == "context"]
     return Content(text, (kit.header(f"Withdrawn · {headline}"), *identity, kit.section(_JUDGED_ANEW, 1_000)))
-
-
-def failure_message(
-    catalog: Catalog,
-    *,
-    job: str,
-    run_id: str,
-    step: str | None = None,
-    error: str = "",
-    link: str | None = None,
-) -> Message:
-    """The message about a failed run of the pipeline itself, for the channel of its engineers.
-
-    Args:
-        step: the step that failed; ``None`` when the run failed before any.
-        error: its error; only the first line is shown.
-    """
-    first = next((line.strip() for line in error.splitlines() if line.strip()), "No error was recorded.")
-    where = f"at step {step}" if step else "before any step"
-    told = f"Job {job} failed {where}."
-    links = kit.web_links({"Open run": link} if link else {})
-    text = escape(f"Pipeline failure, {catalog.name}: {told} {first}", 2_000)
-    return Message(
-        key=kit.key(catalog.name, "failure", run_id),
-        channel=catalog.alerts.failures_channel,
-        text=kit.with_link(text, links),
-        blocks=(
-            kit.header(f"Pipeline failure · {job}"),
-            kit.context([catalog.name, f"run {run_id}"]),
-            kit.section(f"{told}\n{kit.clean(first)}", 1_000),
-            *kit.link_line(links),
-        ),
-    )
 
 
 def story(catalog: Catalog, incident: Incident, about: About) -> str:

@@ -12,10 +12,10 @@ from health_pipeline.alerts.draft import Draft
 from health_pipeline.alerts.hours import digest_at, today
 from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.keys import DIGEST
-from health_pipeline.alerts.message import Change
 from health_pipeline.alerts.news import Story, by_itself, by_people
 from health_pipeline.alerts.situation import Situation
 from health_pipeline.alerts.telling import Telling
+from health_pipeline.alerts.told import Change
 from health_pipeline.incidents.model import Incident
 
 LATE = dt.timedelta(hours=3)

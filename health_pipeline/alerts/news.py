@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from health_pipeline.alerts.decisions import Decision, Kind, counting, ends
-from health_pipeline.alerts.message import Change
 from health_pipeline.alerts.standing import DELIVERY, By, Renewal, Snooze, Standing
-from health_pipeline.alerts.told import Phase, Said, Told
+from health_pipeline.alerts.told import Change, Phase, Said, Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.incidents.model import Incident
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
+from health_pipeline.alerts import backlog, outbox
 from health_pipeline.alerts import told as told_of
+from health_pipeline.alerts.adopted import adopted
 from health_pipeline.alerts.decisions import history
 from health_pipeline.alerts.deliver import Delivery, deliver, left
 from health_pipeline.alerts.keys import DIGEST, ROLLUP, chart_key
@@ -270,13 +271,13 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
     decisions = history(connection.engine, catalog.name)
     decision = max((d.id for d in decisions), default=0)
     told = told_of.read(connection, catalog.name)
-    told += told_of.adopted(connection, catalog.name, told, lambda: _last_days(sources))
+    told += adopted(connection, catalog.name, told, lambda: _last_days(sources))
     before = told_of.planned(connection, catalog.name)
     decided = {d.incident for d in decisions if before is None or d.id > before.decision}
     here = {incident.id for incident in known.incidents}
     past, gone, ids = _past(sources, known.newest, [row for row in told if row.incident not in here], decided)
-    posts = told_of.posts_since(connection, catalog.name, (DIGEST, ROLLUP), now - OF_LATE)
-    delivered = told_of.delivered(connection, posts | {key for row in told for key in _followed(catalog, row)})
+    posts = backlog.posts_since(connection, catalog.name, (DIGEST, ROLLUP), now - OF_LATE)
+    delivered = backlog.delivered(connection, posts | {key for row in told for key in _followed(catalog, row)})
     says = [row.shown for row in told if row.incident in gone and row.shown]
     says += [key for key in posts if key in delivered and delivered[key].is_waiting]
     return replace(
@@ -288,7 +289,7 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
         decisions=tuple(decisions),
         delivered=delivered,
         posts=posts,
-        contents=told_of.contents(connection, says),
+        contents=backlog.contents(connection, says),
     ), decision
 
 

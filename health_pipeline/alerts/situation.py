@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
 
+from health_pipeline.alerts.backlog import Delivered
 from health_pipeline.alerts.decisions import records_of, snoozes_of, standings_of
 from health_pipeline.alerts.digest import DigestLine
 from health_pipeline.alerts.hours import quiet_until, today
@@ -14,7 +15,7 @@ from health_pipeline.alerts.message import RETRACTED, About
 from health_pipeline.alerts.news import Story, all_said, phase_of, place
 from health_pipeline.alerts.renamed import renamed
 from health_pipeline.alerts.standing import Renewal, Standing, silence, silenced_as
-from health_pipeline.alerts.told import Delivered, Said, Told
+from health_pipeline.alerts.told import Said, Told
 from health_pipeline.catalog.alerts import OWNER, Route, Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident

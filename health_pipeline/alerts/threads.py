@@ -12,7 +12,7 @@ from health_pipeline.alerts.draft import Draft, used_up
 from health_pipeline.alerts.hours import begin_of
 from health_pipeline.alerts.intent import Intent
 from health_pipeline.alerts.keys import content_hash
-from health_pipeline.alerts.message import Change, change_content, incident_content, withdrawn_content
+from health_pipeline.alerts.message import change_content, incident_content, withdrawn_content
 from health_pipeline.alerts.news import (
     News,
     Story,
@@ -27,7 +27,7 @@ from health_pipeline.alerts.news import (
     who_lifted,
 )
 from health_pipeline.alerts.situation import Situation
-from health_pipeline.alerts.told import Before, Said
+from health_pipeline.alerts.told import Before, Change, Said
 
 
 class Threads:

@@ -14,17 +14,13 @@ import dataclasses
 import datetime as dt
 import json
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from health_pipeline.alerts.blocks import Content
-from health_pipeline.alerts.message import OPEN, Change, incident_key
-from health_pipeline.alerts.outbox import OUTBOX
-from health_pipeline.alerts.outbox import State as DeliveryState
 from health_pipeline.alerts.standing import Renewal
 from health_pipeline.incidents.model import INCIDENTS, Incident, Reach
 from health_pipeline.storage.state import METADATA, UtcDateTime
@@ -32,6 +28,17 @@ from health_pipeline.storage.state import METADATA, UtcDateTime
 Form = Literal["own", "line", "none"]
 Phase = Literal["open", "recovered", "settled", "retracted", "merged"]
 """``retracted`` also of what is not in the record any more."""
+
+Change = Literal[
+    "new", "worsening", "reopened", "raised", "recovered", "settled", "retracted", "merged",
+    "acknowledged", "assigned", "verdict", "snoozed", "overdue",
+]  # fmt: skip
+"""What can happen to an incident that was told: of itself, or by people.
+
+``reopened``: it flared up again. ``raised``: its severity. The four of people (``acknowledged`` to ``snoozed``) also
+stand for the same taken back: then the standing does not hold them any more.
+"""
+CHANGES: tuple[Change, ...] = get_args(Change)
 
 _LOCK = 724_339  # any number, as long as every process of this product uses the same
 
@@ -74,7 +81,7 @@ PLANS = sa.Table(
     sa.Column("next_at", UtcDateTime()),  # when something is due that no new data and no click brings about
     sa.Column("decision", sa.Integer, nullable=False),  # id of the newest decision that the plan knew
 )
-_T, _O, _P = TOLD.c, OUTBOX.c, PLANS.c
+_T, _P = TOLD.c, PLANS.c
 
 
 @dataclass(frozen=True)
@@ -183,20 +190,6 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Delivered:
-    """How far a row of the outbox has come; ``sent_at`` is UTC."""
-
-    state: DeliveryState
-    attempts: int
-    sent_at: dt.datetime | None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Slack certainly does not have it, also when somebody has tried; what may have arrived is ``sending``."""
-        return self.state == "pending"
-
-
-@dataclass(frozen=True)
 class Planned:
     """The last plan; see :data:`PLANS`."""
 
@@ -262,70 +255,6 @@ def write(connection: sa.Connection, ecosystem: str, rows: Iterable[Told]) -> No
             connection.execute(TOLD.insert().values(values | {"first_key": told.first_key, "ecosystem": ecosystem}))
 
 
-def adopted(
-    connection: sa.Connection, ecosystem: str, told: Iterable[Told], last_days: Callable[[], Mapping[str, dt.date]]
-) -> list[Told]:
-    """Incidents whose message is in the outbox from before there was a table of what was told.
-
-    Args:
-        told: what is in that table: a message that was taken back is no row's any more, and is from no such time.
-        last_days: id of every incident in the record -> the last day on which it is there; asked for when there are
-            such messages.
-    """
-    prefix = incident_key(ecosystem, "", "").removesuffix(":")
-    posts = (_O.ecosystem == ecosystem, _O.kind == "post", _O.key.startswith(prefix, autoescape=True))
-    known = sa.exists().where(sa.or_(_T.first_key == _O.key, _T.key == _O.key))
-    query = (
-        sa.select(_O.key, _O.channel, _O.created_at, sa.func.coalesce(_O.not_before, _O.created_at).label("due_at"))
-        .where(*posts, _O.key.endswith(OPEN, autoescape=True), ~known)
-        .order_by(_O.id)
-    )
-    spent = {key for row in told if row.said for key in row.said.spent}
-    rows = [row for row in connection.execute(query).all() if row.key not in spent]
-    if not rows:
-        return []
-    days = last_days()
-    ended = _O.key.endswith(":retracted", autoescape=True)
-    taken_back = set(connection.execute(sa.select(_O.key).where(*posts, ended)).scalars())
-    found = []
-    for row in rows:
-        incident = row.key.removeprefix(prefix).removesuffix(OPEN)
-        is_over = incident_key(ecosystem, incident, "retracted") in taken_back
-        found.append(
-            Told(
-                row.key, incident, row.channel, days.get(incident, row.created_at.date()), row.created_at, row.due_at,
-                "own", (), row.key, row.key, row.key, phase="retracted" if is_over else "open", finished=is_over,
-            )
-        )  # fmt: skip
-    return found
-
-
-def delivered(connection: sa.Connection, keys: Collection[str]) -> dict[str, Delivered]:
-    """How far rows of the outbox have come."""
-    found: dict[str, Delivered] = {}
-    for some in _portions(keys):
-        query = sa.select(_O.key, _O.state, _O.attempts, _O.sent_at).where(_O.key.in_(some))
-        found |= {row.key: Delivered(row.state, row.attempts, row.sent_at) for row in connection.execute(query)}
-    return found
-
-
-def contents(connection: sa.Connection, keys: Collection[str]) -> dict[str, Content]:
-    """What rows of the outbox say."""
-    found = {}
-    for some in _portions(keys):
-        for row in connection.execute(sa.select(_O.key, _O.payload).where(_O.key.in_(some))):
-            payload = json.loads(row.payload)
-            found[row.key] = Content(payload["text"], tuple(payload["blocks"]))
-    return found
-
-
-def posts_since(connection: sa.Connection, ecosystem: str, kinds: Iterable[str], since: dt.datetime) -> frozenset[str]:
-    """Keys of the posts that tell of many incidents, as they begin: ``digest``, ``rollup``."""
-    begins = sa.or_(*(_O.key.startswith(f"{ecosystem}:{kind}:", autoescape=True) for kind in kinds))
-    query = sa.select(_O.key).where(_O.ecosystem == ecosystem, _O.kind == "post", _O.created_at >= since, begins)
-    return frozenset(connection.execute(query).scalars())
-
-
 def planned(connection: sa.Connection, ecosystem: str) -> Planned | None:
     """The last plan; ``None`` before the first."""
     row = connection.execute(sa.select(PLANS).where(_P.ecosystem == ecosystem)).mappings().first()
@@ -336,12 +265,6 @@ def mark_planned(connection: sa.Connection, ecosystem: str, plan: Planned) -> No
     values = dataclasses.asdict(plan)
     if not connection.execute(PLANS.update().where(_P.ecosystem == ecosystem).values(values)).rowcount:
         connection.execute(PLANS.insert().values(values | {"ecosystem": ecosystem}))
-
-
-def _portions(keys: Collection[str], size: int = 500) -> list[list[str]]:
-    """So many at once as a statement takes."""
-    listed = sorted(keys)
-    return [listed[at : at + size] for at in range(0, len(listed), size)]
 
 
 def _row(told: Told) -> dict[str, Any]:

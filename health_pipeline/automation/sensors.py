@@ -14,7 +14,7 @@ from dagster._core.execution.plan.objects import StepFailureData
 
 from health_pipeline.alerts import decisions, outbox, told
 from health_pipeline.alerts.deliver import deliver
-from health_pipeline.alerts.message import failure_message
+from health_pipeline.alerts.failure import failure_message
 from health_pipeline.alerts.post import STALE, base_url
 from health_pipeline.alerts.slack import Slack
 from health_pipeline.assets import asset_key, range_tags

@@ -8,8 +8,9 @@ import pytest
 
 from health_pipeline.alerts.blocks import Content, Message, as_plain_text, violations
 from health_pipeline.alerts.digest import DigestLine, digest_content, rollup_content
-from health_pipeline.alerts.message import CHANGES, About, Change
+from health_pipeline.alerts.message import About
 from health_pipeline.alerts.standing import Standing
+from health_pipeline.alerts.told import CHANGES, Change
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline_tests.alerts.by_hand import data_incident, incident

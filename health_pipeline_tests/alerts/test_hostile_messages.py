@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 from health_pipeline.alerts.blocks import Content, Message, as_plain_text, violations
 from health_pipeline.alerts.digest import DigestLine, digest_content, rollup_content
+from health_pipeline.alerts.failure import failure_message
 from health_pipeline.alerts.message import (
-    CHANGES,
     About,
     change_content,
-    failure_message,
     incident_content,
     withdrawn_content,
 )
 from health_pipeline.alerts.standing import By, Snooze, Standing, TrackRecord
+from health_pipeline.alerts.told import CHANGES
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording

@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from health_pipeline.alerts.blocks import Block, Content, Message, as_plain_text, texts, violations
+from health_pipeline.alerts.failure import failure_message
 from health_pipeline.alerts.message import (
-    CHANGES,
     About,
-    Change,
     change_content,
-    failure_message,
     incident_content,
     withdrawn_content,
 )
 from health_pipeline.alerts.standing import By, Renewal, Snooze, Standing
+from health_pipeline.alerts.told import CHANGES, Change
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording

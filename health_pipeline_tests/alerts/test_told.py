@@ -14,7 +14,8 @@ from alembic.config import Config
 
 from health_pipeline.alerts import outbox, told
 from health_pipeline.alerts.blocks import Message
-from health_pipeline.alerts.message import About, incident_content, incident_key
+from health_pipeline.alerts.keys import incident_key
+from health_pipeline.alerts.message import About, incident_content
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.alerts.standing import Renewal
 from health_pipeline.alerts.told import Before, Planned, Said, Told
