@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from health_pipeline import charts
-from health_pipeline.alerts.picture import Picture
+from health_pipeline.alerts.delivery.picture import Picture
 from health_pipeline.catalog.model import Catalog, Metric
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident

@@ -9,7 +9,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-from health_pipeline.alerts import decisions, post, told
+from health_pipeline.alerts import post
+from health_pipeline.alerts.people import decisions, told
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.eu_dsa.adapter import DsaStatements

@@ -45,7 +45,12 @@ RIGHT_END = (
 """Parts that put the rest together, from left to right: each may import all stages and what is left of itself."""
 
 ADAPTERS = frozenset({"assets", "checks"})
-SLACK_APP = frozenset({"desk", "app", "socket_mode", "signed_http"})
+ROOMS: dict[str, tuple[str, ...]] = {"alerts": ("delivery", "people", "messages", "planning", "app")}
+"""Rooms of a stage, from left to right. Its modules beside them put them together: they may import every room, and no
+room imports one of them."""
+STRANGERS = (("alerts.delivery", "incidents"), ("alerts.people", "alerts.delivery"))
+"""Pairs of which the first knows nothing of the second, though that stands to its left."""
+SLACK_APP = frozenset({"app.desk", "app.bolt", "app.socket_mode", "app.signed_http"})
 """What answers clicks."""
 HEAVY_IN_STATS = frozenset({"pandas", "duckdb", "dagster", "pyarrow"})
 
@@ -169,6 +174,32 @@ def _may_import(imported: Import, target: str) -> bool:
     return False
 
 
+def imports_between_rooms(package: Path) -> list[str]:
+    """Imports from the right or from beside the rooms of a stage, and folders that have no place among them."""
+    found = []
+    for stage, rooms in ROOMS.items():
+        for folder in sorted((package / stage).glob("*/__init__.py")):
+            if folder.parent.name not in rooms:
+                found.append(f"{ROOT}.{stage}.{folder.parent.name} is no room: give it a place in this file")
+    for imported in imports_of(package):
+        rooms = ROOMS.get(imported.part, ())
+        own = imported.module.partition(".")[0]
+        there = imported.target.removeprefix(f"{ROOT}.{imported.part}.").partition(".")[0]
+        is_backward = own in rooms and _lies_in(imported.target, imported.part) and there not in _up_to(own, rooms)
+        is_strange = any(_lies_in(imported.importer, a) and _lies_in(imported.target, b) for a, b in STRANGERS)
+        if is_backward or is_strange:
+            found.append(str(imported))
+    return found
+
+
+def _up_to(room: str, rooms: tuple[str, ...]) -> tuple[str, ...]:
+    return rooms[: rooms.index(room) + 1]
+
+
+def _lies_in(module: str, place: str) -> bool:
+    return f"{module}.".startswith(f"{ROOT}.{place}.")
+
+
 def misplaced_libraries(package: Path) -> list[str]:
     """Dagster outside the adapters, Slack outside its sender, the web outside the console, and so on."""
     return [str(imported) for imported in imports_of(package) if not _library_belongs(imported)]
@@ -187,12 +218,12 @@ def _library_belongs(imported: Import) -> bool:
                 or (part == "terminal" and imported.when != "load")
             )
         case "slack_sdk":
-            return part == "alerts" and imported.module in {"slack", *SLACK_APP}
+            return part == "alerts" and imported.module in {"delivery.slack", *SLACK_APP}
         case "slack_bolt":
-            return part == "alerts" and imported.module in SLACK_APP - {"desk"}
+            return part == "alerts" and imported.module in SLACK_APP - {"app.desk"}
         case "starlette" | "uvicorn":
             # Who listens to Slack over an outgoing connection needs no web server.
-            signed = (part, imported.module) == ("alerts", "signed_http")
+            signed = (part, imported.module) == ("alerts", "app.signed_http")
             return part == "console" or (signed and imported.when != "load")
         case "typer" | "rich":
             return part == "cli" or (part == "terminal" and library == "rich")
@@ -203,6 +234,10 @@ def _library_belongs(imported: Import) -> bool:
 
 def test_nothing_imports_from_its_right() -> None:
     assert imports_to_the_right(PACKAGE) == []
+
+
+def test_a_room_of_a_stage_knows_only_the_rooms_to_its_left() -> None:
+    assert imports_between_rooms(PACKAGE) == []
 
 
 def test_dagster_slack_the_web_and_the_engines_stay_where_they_belong() -> None:
@@ -225,8 +260,9 @@ def plant(tmp_path: Path) -> Plant:
     """A small package with the real one's folders, in which a test writes one module."""
     package = tmp_path / ROOT
     for part in (*LEFT_TO_RIGHT, "eu_dsa", "automation", "report", "terminal"):
-        (package / part).mkdir(parents=True)
-        (package / part / "__init__.py").touch()
+        for folder in (part, *(f"{part}/{room}" for room in ROOMS.get(part, ()))):
+            (package / folder).mkdir(parents=True)
+            (package / folder / "__init__.py").touch()
     for module in ("__init__", "assets", "build", "charts", "cli", "definitions", "pipeline", "tables"):
         (package / f"{module}.py").touch()
 
@@ -241,7 +277,7 @@ def plant(tmp_path: Path) -> Plant:
     ("path", "source"),
     [
         ("raw/files.py", "from health_pipeline.metrics import cube"),
-        ("raw/files.py", "import health_pipeline.alerts.outbox"),
+        ("raw/files.py", "import health_pipeline.alerts.delivery.outbox"),
         ("raw/files.py", "def late():\n    from health_pipeline.shifts.schema import SHIFTS"),
         ("raw/files.py", "from ..alerts import outbox"),
         ("raw/files.py", "from importlib import import_module\nx = import_module('health_pipeline.risks')"),
@@ -278,8 +314,8 @@ def test_an_import_from_the_right_is_found(plant: Plant, path: str, source: str)
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("alerts/outbox.py", "from health_pipeline.incidents.model import Incident"),
-        ("alerts/outbox.py", "from . import slack\nfrom ..risks import schema"),
+        ("alerts/post.py", "from health_pipeline.incidents.model import Incident"),
+        ("alerts/post.py", "from . import setup\nfrom ..risks import schema"),
         ("shifts/assets.py", "from health_pipeline import charts"),
         ("shifts/assets.py", "from health_pipeline.tables import Tables"),
         ("shifts/checks.py", "from health_pipeline.assets import Check"),
@@ -309,18 +345,60 @@ def test_an_import_from_the_left_is_fine(plant: Plant, path: str, source: str) -
 @pytest.mark.parametrize(
     ("path", "source"),
     [
+        ("alerts/people/told.py", "from health_pipeline.alerts.messages.incident import About"),
+        ("alerts/people/told.py", "from health_pipeline.alerts import messages"),
+        ("alerts/people/told.py", "from ..messages import incident"),
+        ("alerts/people/told.py", "from health_pipeline.alerts.delivery import outbox"),
+        ("alerts/people/__init__.py", "from health_pipeline.alerts.delivery import outbox"),
+        ("alerts/delivery/outbox.py", "def late():\n    from health_pipeline.incidents.model import Incident"),
+        ("alerts/planning/plan.py", "from health_pipeline.alerts.app.desk import Desk"),
+        ("alerts/planning/plan.py", "from health_pipeline.alerts.post import refresh"),
+        ("alerts/planning/plan.py", "from health_pipeline.alerts import post"),
+        ("alerts/app/desk.py", "from health_pipeline.alerts import assets"),
+    ],
+)
+def test_an_import_from_a_room_to_the_right_is_found(plant: Plant, path: str, source: str) -> None:
+    plant("alerts/post.py", "")
+    plant("alerts/assets.py", "")
+    assert len(imports_between_rooms(plant(path, source))) == 1
+
+
+def test_a_folder_in_a_stage_is_a_room_or_is_found(plant: Plant) -> None:
+    package = plant("alerts/post.py", "")
+    (package / "alerts" / "sending").mkdir()
+    assert len(imports_between_rooms(plant("alerts/sending/__init__.py", ""))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("alerts/people/told.py", "from health_pipeline.alerts.people import standing"),
+        ("alerts/people/told.py", "from health_pipeline.incidents.model import Incident"),
+        ("alerts/planning/plan.py", "from ..delivery import outbox\nfrom health_pipeline.alerts.people import told"),
+        ("alerts/app/desk.py", "from health_pipeline.alerts.messages.incident import About"),
+        ("alerts/post.py", "from . import setup\nfrom health_pipeline.alerts.planning.plan import plan"),
+        ("shifts/shifts.py", "from health_pipeline.shifts import panel"),
+    ],
+)
+def test_an_import_from_a_room_to_the_left_is_fine(plant: Plant, path: str, source: str) -> None:
+    assert imports_between_rooms(plant(path, source)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
         ("shifts/detect.py", "import dagster as dg"),
         ("shifts/detect.py", "def late():\n    from dagster_duckdb import DuckDBResource"),
         ("storage/assets.py", "import dagster as dg"),
-        ("alerts/outbox.py", "from slack_sdk.errors import SlackApiError"),
+        ("alerts/delivery/outbox.py", "from slack_sdk.errors import SlackApiError"),
         ("alerts/assets.py", "import slack_sdk"),
-        ("alerts/clicks.py", "from slack_sdk.webhook import WebhookClient"),
-        ("alerts/clicks.py", "from slack_bolt import App"),
+        ("alerts/app/clicks.py", "from slack_sdk.webhook import WebhookClient"),
+        ("alerts/app/clicks.py", "from slack_bolt import App"),
         ("terminal/run.py", "def late():\n    from slack_bolt import App"),
-        ("alerts/desk.py", "from slack_bolt import App"),
-        ("alerts/signed_http.py", "from starlette.applications import Starlette"),
-        ("alerts/socket_mode.py", "def late():\n    import uvicorn"),
-        ("alerts/slack.py", "def late():\n    import uvicorn"),
+        ("alerts/app/desk.py", "from slack_bolt import App"),
+        ("alerts/app/signed_http.py", "from starlette.applications import Starlette"),
+        ("alerts/app/socket_mode.py", "def late():\n    import uvicorn"),
+        ("alerts/delivery/slack.py", "def late():\n    import uvicorn"),
         ("cli.py", "def up():\n    import uvicorn"),
         ("cli.py", "def up():\n    import dagster"),
         ("terminal/run.py", "import dagster as dg"),
@@ -345,14 +423,17 @@ def test_a_library_in_the_wrong_place_is_found(plant: Plant, path: str, source: 
         ("assets.py", "import dagster as dg"),
         ("build.py", "from dagster_duckdb import DuckDBResource"),
         ("terminal/run.py", "from rich.console import Console\ndef late():\n    import dagster"),
-        ("alerts/slack.py", "from slack_sdk import WebClient"),
+        ("alerts/delivery/slack.py", "from slack_sdk import WebClient"),
         ("catalog/loader.py", "def bind():\n    import duckdb"),
         ("catalog/loader.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import duckdb"),
         ("stats/scan.py", "import numpy as np\nfrom scipy import special"),
-        ("alerts/slack.py", "from slack_sdk import WebClient"),
-        ("alerts/app.py", "from slack_bolt import App\nfrom slack_sdk import WebClient"),
-        ("alerts/desk.py", "from slack_sdk.webhook import WebhookClient"),
-        ("alerts/signed_http.py", "def late():\n    import uvicorn\n    from starlette.applications import Starlette"),
+        ("alerts/delivery/slack.py", "from slack_sdk import WebClient"),
+        ("alerts/app/bolt.py", "from slack_bolt import App\nfrom slack_sdk import WebClient"),
+        ("alerts/app/desk.py", "from slack_sdk.webhook import WebhookClient"),
+        (
+            "alerts/app/signed_http.py",
+            "def late():\n    import uvicorn\n    from starlette.applications import Starlette",
+        ),
     ],
 )
 def test_a_library_in_its_place_is_fine(plant: Plant, path: str, source: str) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.keys import OPEN, incident_key
-from health_pipeline.alerts.outbox import OUTBOX
-from health_pipeline.alerts.told import TOLD, Told
+from health_pipeline.alerts.delivery.outbox import OUTBOX
+from health_pipeline.alerts.people.told import TOLD, Told
+from health_pipeline.alerts.planning.keys import OPEN, incident_key
 
 _T, _O = TOLD.c, OUTBOX.c
 

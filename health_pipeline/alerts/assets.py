@@ -8,13 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from health_pipeline.alerts import backlog
-from health_pipeline.alerts.blocks import Content, as_plain_text
 from health_pipeline.alerts.checks import DELIVERY, DESCRIPTION, delivery_result
-from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.plan import Plan
+from health_pipeline.alerts.delivery import backlog
+from health_pipeline.alerts.delivery.blocks import Content, as_plain_text
+from health_pipeline.alerts.delivery.picture import Picture
+from health_pipeline.alerts.delivery.slack import Slack
+from health_pipeline.alerts.planning.plan import Plan
 from health_pipeline.alerts.post import Sources, refresh
-from health_pipeline.alerts.slack import Slack
 from health_pipeline.assets import asset_key
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.charts_incident import incident_picture

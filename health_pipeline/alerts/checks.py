@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from health_pipeline.alerts import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, outbox
 
 DELIVERY = "delivery"
 DESCRIPTION = "Nothing was refused within a week, and with a token set nothing waits for longer than an hour."

@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from health_pipeline.alerts import backlog, outbox
-from health_pipeline.alerts import told as told_of
 from health_pipeline.alerts.adopted import adopted
-from health_pipeline.alerts.decisions import history
-from health_pipeline.alerts.deliver import Delivery, deliver, left
-from health_pipeline.alerts.keys import DIGEST, ROLLUP, chart_key
-from health_pipeline.alerts.known import Known, Ranked
-from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.plan import Plan, plan
-from health_pipeline.alerts.slack import Slack
-from health_pipeline.alerts.told import Planned, Told
-from health_pipeline.alerts.trust import RECENT_DAYS, trust
+from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery.deliver import Delivery, deliver, left
+from health_pipeline.alerts.delivery.picture import Picture
+from health_pipeline.alerts.delivery.slack import Slack
+from health_pipeline.alerts.messages.trust import RECENT_DAYS, trust
+from health_pipeline.alerts.people import told as told_of
+from health_pipeline.alerts.people.decisions import history
+from health_pipeline.alerts.people.told import Planned, Told
+from health_pipeline.alerts.planning.keys import DIGEST, ROLLUP, chart_key
+from health_pipeline.alerts.planning.known import Known, Ranked
+from health_pipeline.alerts.planning.plan import Plan, plan
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident, from_table
 from health_pipeline.raw.ledger import Receipt

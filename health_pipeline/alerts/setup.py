@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from health_pipeline.alerts import blocks as kit
-from health_pipeline.alerts.intent import Intent
-from health_pipeline.alerts.outbox import now
-from health_pipeline.alerts.post import DEFAULT_URL, URL_VARIABLE
-from health_pipeline.alerts.slack import (
+from health_pipeline.alerts.delivery import blocks as kit
+from health_pipeline.alerts.delivery.intent import Intent
+from health_pipeline.alerts.delivery.outbox import now
+from health_pipeline.alerts.delivery.slack import (
     ChannelError,
     Identity,
     NotPostedError,
@@ -24,6 +23,7 @@ from health_pipeline.alerts.slack import (
     Thread,
     TokenError,
 )
+from health_pipeline.alerts.post import DEFAULT_URL, URL_VARIABLE
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.model import Catalog
 

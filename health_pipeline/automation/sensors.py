@@ -12,11 +12,12 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.plan.objects import StepFailureData
 
-from health_pipeline.alerts import decisions, outbox, told
-from health_pipeline.alerts.deliver import deliver
-from health_pipeline.alerts.failure import failure_message
+from health_pipeline.alerts.delivery import outbox
+from health_pipeline.alerts.delivery.deliver import deliver
+from health_pipeline.alerts.delivery.slack import Slack
+from health_pipeline.alerts.messages.failure import failure_message
+from health_pipeline.alerts.people import decisions, told
 from health_pipeline.alerts.post import STALE, base_url
-from health_pipeline.alerts.slack import Slack
 from health_pipeline.assets import asset_key, range_tags
 from health_pipeline.automation.jobs import KINDS, job_name
 from health_pipeline.catalog.model import Catalog

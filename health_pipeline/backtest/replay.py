@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from health_pipeline.alerts.select import newsworthy
+from health_pipeline.alerts.planning.select import newsworthy
 from health_pipeline.backtest.settings import Setting
 from health_pipeline.catalog.loader import bundled_ecosystems
 from health_pipeline.errors import UserError

@@ -151,8 +151,8 @@ def decide(
 
     The decision is recorded for good, with who and when; the message is brought up to date, and its thread told.
     """
-    from health_pipeline.alerts.blocks import is_user
-    from health_pipeline.alerts.message import VERDICTS
+    from health_pipeline.alerts.delivery.blocks import is_user
+    from health_pipeline.alerts.messages.incident import VERDICTS
     from health_pipeline.terminal.decide import decide
 
     if what == "assign" and not is_user(value or ""):

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from health_pipeline.alerts import decisions, told
-from health_pipeline.alerts.blocks import Content, as_plain_text, said
-from health_pipeline.alerts.clicks import Subject, answer, today
-from health_pipeline.alerts.decisions import TERMINAL, Decision, Kind, Scope
-from health_pipeline.alerts.message import VERDICTS
-from health_pipeline.alerts.standing import DELIVERY, By, Snooze, Standing, silenced_as, what_is_snoozed
+from health_pipeline.alerts.app.clicks import Subject, answer, today
+from health_pipeline.alerts.delivery.blocks import Content, as_plain_text, said
+from health_pipeline.alerts.messages.incident import VERDICTS
+from health_pipeline.alerts.people import decisions, told
+from health_pipeline.alerts.people.decisions import TERMINAL, Decision, Kind, Scope
+from health_pipeline.alerts.people.standing import DELIVERY, By, Snooze, Standing, silenced_as, what_is_snoozed
 from health_pipeline.catalog.alerts import Verdict
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.catalog.yaml_file import did_you_mean
@@ -29,7 +29,7 @@ from health_pipeline.storage.state import opened_state, reading
 from health_pipeline.terminal.slack import existing_state, print_csv
 
 if TYPE_CHECKING:
-    from health_pipeline.alerts.told import Told
+    from health_pipeline.alerts.people.told import Told
     from health_pipeline.incidents.model import Incident
     from health_pipeline.pipeline import Pipeline
 

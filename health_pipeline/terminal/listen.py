@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from health_pipeline.alerts.desk import Desk, told_subjects
+from health_pipeline.alerts.app.desk import Desk, told_subjects
+from health_pipeline.alerts.app.signed_http import serve_http
+from health_pipeline.alerts.app.socket_mode import serve_socket
+from health_pipeline.alerts.delivery.slack import NotPostedError, OutcomeUnknownError, Slack, TokenError
 from health_pipeline.alerts.post import refresh
-from health_pipeline.alerts.signed_http import serve_http
-from health_pipeline.alerts.slack import NotPostedError, OutcomeUnknownError, Slack, TokenError
-from health_pipeline.alerts.socket_mode import serve_socket
 from health_pipeline.catalog.loader import bundled_ecosystems
 from health_pipeline.charts_incident import incident_drawing
 from health_pipeline.errors import UserError

@@ -26,11 +26,11 @@ from health_pipeline.terminal.typed import as_typed
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from health_pipeline.alerts.backlog import Channel, Entry
-    from health_pipeline.alerts.intent import Intent
-    from health_pipeline.alerts.outbox import State
-    from health_pipeline.alerts.plan import Plan
-    from health_pipeline.alerts.preview import Shown
+    from health_pipeline.alerts.delivery.backlog import Channel, Entry
+    from health_pipeline.alerts.delivery.intent import Intent
+    from health_pipeline.alerts.delivery.outbox import State
+    from health_pipeline.alerts.delivery.preview import Shown
+    from health_pipeline.alerts.planning.plan import Plan
     from health_pipeline.alerts.setup import Check
     from health_pipeline.catalog.model import Catalog
 
@@ -48,8 +48,8 @@ def show_manifest(url: str | None, as_json: bool) -> None:
     """
     from ruamel.yaml import YAML
 
+    from health_pipeline.alerts.app.signed_http import PATH
     from health_pipeline.alerts.setup import manifest
-    from health_pipeline.alerts.signed_http import PATH
 
     if url is not None and not url.startswith("https://"):
         raise UserError(f"Slack sends clicks to https:// addresses only, not to {url}.", "Leave --url out otherwise.")
@@ -76,8 +76,8 @@ def check_setup(ecosystem: str, channels: Sequence[str], test: bool, yes: bool, 
         UserError: something is wrong; all was printed.
     """
     from health_pipeline.alerts import setup
+    from health_pipeline.alerts.delivery.slack import Slack
     from health_pipeline.alerts.post import URL_VARIABLE
-    from health_pipeline.alerts.slack import Slack
     from health_pipeline.catalog import load_catalog
 
     catalog = load_catalog(ecosystem)
@@ -130,8 +130,9 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
     Raises:
         UserError: nothing was judged yet, or the page can't be written.
     """
-    from health_pipeline.alerts import backlog, post
-    from health_pipeline.alerts.preview import arranged, page
+    from health_pipeline.alerts import post
+    from health_pipeline.alerts.delivery import backlog
+    from health_pipeline.alerts.delivery.preview import arranged, page
     from health_pipeline.charts_incident import incident_drawing
     from health_pipeline.pipeline import Pipeline
     from health_pipeline.storage.state import state_exists
@@ -171,7 +172,7 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
 
 def show_outbox(ecosystem: str, state: State | None, limit: int, as_csv: bool, console: Console) -> None:
     """Print rows of the outbox, the newest first, and how deliveries to each channel stand."""
-    from health_pipeline.alerts import backlog
+    from health_pipeline.alerts.delivery import backlog
     from health_pipeline.catalog import load_catalog
 
     catalog = load_catalog(ecosystem)
@@ -199,7 +200,7 @@ def requeue(key: str, console: Console) -> None:
     Raises:
         UserError: there is no held row with this key.
     """
-    from health_pipeline.alerts import outbox
+    from health_pipeline.alerts.delivery import outbox
 
     with existing_state() as engine:
         if not outbox.requeue(engine, key):
@@ -216,7 +217,7 @@ def supersede(key: str, reason: str, console: Console) -> None:
     Raises:
         UserError: there is no pending row with this key.
     """
-    from health_pipeline.alerts import outbox
+    from health_pipeline.alerts.delivery import outbox
 
     with existing_state() as engine:
         if not outbox.supersede(engine, key, reason):
@@ -299,7 +300,7 @@ def _print_message(message: Shown, console: Console, indent: int = 0) -> None:
     from rich.padding import Padding
     from rich.panel import Panel
 
-    from health_pipeline.alerts.blocks import Content, as_plain_text
+    from health_pipeline.alerts.delivery.blocks import Content, as_plain_text
 
     text = as_plain_text(Content(message.text, message.blocks)) if message.blocks else message.text
     body = "\n".join(filter(None, [text, *(f"[picture: {p.alt}]" for p in message.pictures)]))

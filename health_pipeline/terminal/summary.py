@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from health_pipeline import charts
-from health_pipeline.alerts.blocks import Content, as_plain_text
+from health_pipeline.alerts.delivery.blocks import Content, as_plain_text
+from health_pipeline.alerts.delivery.preview import arranged
 from health_pipeline.alerts.post import preview
-from health_pipeline.alerts.preview import arranged
 from health_pipeline.incidents import wording
 from health_pipeline.report.load import load_report
 from health_pipeline.report.report import Headline, ReportTables, build_report, write_report

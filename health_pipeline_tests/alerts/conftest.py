@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
-from health_pipeline.alerts.blocks import Message
-from health_pipeline.alerts.slack import Slack
+from health_pipeline.alerts.delivery import outbox
+from health_pipeline.alerts.delivery.blocks import Message
+from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import opened_state

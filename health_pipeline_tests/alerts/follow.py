@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from health_pipeline.alerts.backlog import Delivered
-from health_pipeline.alerts.blocks import Content, as_plain_text
-from health_pipeline.alerts.decisions import Decision
-from health_pipeline.alerts.intent import Intent
-from health_pipeline.alerts.known import Known, Ranked
-from health_pipeline.alerts.picture import Picture
-from health_pipeline.alerts.plan import Plan, plan
-from health_pipeline.alerts.standing import By, silenced_as
-from health_pipeline.alerts.told import Told
+from health_pipeline.alerts.delivery.backlog import Delivered
+from health_pipeline.alerts.delivery.blocks import Content, as_plain_text
+from health_pipeline.alerts.delivery.intent import Intent
+from health_pipeline.alerts.delivery.picture import Picture
+from health_pipeline.alerts.people.decisions import Decision
+from health_pipeline.alerts.people.standing import By, silenced_as
+from health_pipeline.alerts.people.told import Told
+from health_pipeline.alerts.planning.known import Known, Ranked
+from health_pipeline.alerts.planning.plan import Plan, plan
 from health_pipeline.catalog.alerts import Alerts, Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from health_pipeline.alerts.blocks import Content
+from health_pipeline.alerts.delivery.blocks import Content
 
 FOLDER = Path(__file__).parent / "snapshots"
 VARIABLE = "HEALTH_PIPELINE_WRITE_SNAPSHOTS"

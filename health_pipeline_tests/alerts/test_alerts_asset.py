@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import outbox
 from health_pipeline.alerts.assets import alert_assets
+from health_pipeline.alerts.delivery import outbox
 from health_pipeline.catalog.alerts import Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import series

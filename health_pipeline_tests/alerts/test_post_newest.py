@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import backlog, decisions, outbox, told
-from health_pipeline.alerts.blocks import Content, as_plain_text
-from health_pipeline.alerts.decisions import Decision
-from health_pipeline.alerts.picture import Picture
+from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery.blocks import Content, as_plain_text
+from health_pipeline.alerts.delivery.picture import Picture
+from health_pipeline.alerts.people import decisions, told
+from health_pipeline.alerts.people.decisions import Decision
+from health_pipeline.alerts.people.standing import By
 from health_pipeline.alerts.post import preview, refresh
-from health_pipeline.alerts.standing import By
 from health_pipeline.catalog.alerts import Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident

@@ -15,8 +15,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from health_pipeline.alerts import backlog, decisions, outbox, told
-from health_pipeline.alerts.intent import Intent
+from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery.intent import Intent
+from health_pipeline.alerts.people import decisions, told
 from health_pipeline.storage.state import (
     HEAD,
     METADATA,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, outbox
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident

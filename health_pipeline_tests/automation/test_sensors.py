@@ -13,10 +13,11 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from health_pipeline.alerts import backlog, decisions, outbox, told
-from health_pipeline.alerts.decisions import Decision
-from health_pipeline.alerts.intent import Intent
-from health_pipeline.alerts.standing import By
+from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery.intent import Intent
+from health_pipeline.alerts.people import decisions, told
+from health_pipeline.alerts.people.decisions import Decision
+from health_pipeline.alerts.people.standing import By
 from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.conftest import LAST, Deployment, Run, scaled, spoilt
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack

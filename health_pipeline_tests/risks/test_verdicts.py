@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from health_pipeline.alerts import decisions
-from health_pipeline.alerts.decisions import Decision
-from health_pipeline.alerts.standing import By
+from health_pipeline.alerts.people import decisions
+from health_pipeline.alerts.people.decisions import Decision
+from health_pipeline.alerts.people.standing import By
 from health_pipeline.catalog.alerts import Verdict
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.home import Home

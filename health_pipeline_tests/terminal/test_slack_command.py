@@ -23,13 +23,14 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from health_pipeline.alerts import backlog, decisions, outbox
-from health_pipeline.alerts.blocks import Message
-from health_pipeline.alerts.decisions import Decision
+from health_pipeline.alerts.app.signed_http import PATH
+from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery.blocks import Message
+from health_pipeline.alerts.people import decisions
+from health_pipeline.alerts.people.decisions import Decision
+from health_pipeline.alerts.people.standing import By
+from health_pipeline.alerts.people.told import TOLD
 from health_pipeline.alerts.setup import SCOPES
-from health_pipeline.alerts.signed_http import PATH
-from health_pipeline.alerts.standing import By
-from health_pipeline.alerts.told import TOLD
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents import wording
 from health_pipeline.storage.state import opened_state

@@ -1,0 +1,116 @@
+"""The outbox on PostgreSQL: the same schema, and every kind of row once, with several deliverers at work."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery.blocks import Message
+from health_pipeline.alerts.delivery.slack import Slack
+from health_pipeline.alerts.people import told
+from health_pipeline.alerts.post import refresh
+from health_pipeline.catalog.model import Catalog
+from health_pipeline.storage.state import METADATA, opened_state, reading
+from health_pipeline_tests.alerts.delivery.test_followers import intent, run, states
+from health_pipeline_tests.alerts.follow import DAY, NOON, fall
+from health_pipeline_tests.alerts.record import Record
+from health_pipeline_tests.alerts.test_post_newest import QUEUED_ONCE, UNITS, planned_at_once
+from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.raw.servers import PASSWORD, run_postgres
+
+
+@pytest.fixture(scope="module")
+def state_url() -> Iterator[str]:
+    with run_postgres() as server:
+        yield server.database().url.replace("${SHOP_PASSWORD}", quote(PASSWORD, safe=""))
+
+
+def test_the_schema_is_the_one_that_the_code_declares(engine: sa.Engine) -> None:
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
+    engine: sa.Engine, server: FakeSlack, state_url: str
+) -> None:
+    posts = [f"p{n}" for n in range(6)]
+    for key in posts:
+        assert outbox.enqueue(engine, Message(key, "#ecosystem-health", key, ()), ecosystem="eu_dsa")
+        for kind, name in (("edit", "e1"), ("reply", "r1"), ("upload", "u"), ("edit", "e2"), ("reply", "r2")):
+            assert outbox.enqueue(engine, intent(kind, f"{key}{name}", of=key), ecosystem="eu_dsa")  # type: ignore[arg-type]
+    assert not outbox.enqueue(engine, Message("p0", "#ecosystem-health", "again", ()), ecosystem="eu_dsa")
+    server.faults["chat.postMessage"].extend(["", "drop_after", "rate_limited", "", "", "drop_before"])
+    server.faults["files.completeUploadExternal"].append("drop_after")
+
+    def one(_: int) -> int:
+        with opened_state(state_url) as own:
+            return run(own, Slack(TOKEN, base_url=server.url, timeout=0.5), 30).sent
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(one, range(3))) == 5 * len(posts)
+    assert Counter(states(engine).values()) == {"sent": 5 * len(posts), "superseded": len(posts)}
+    by_key = {e.intent.key: e for e in backlog.entries(engine)}
+    for key in posts:
+        post = next(m for m in server.messages if m["ts"] == by_key[key].ts)
+        assert post["text"] == f"Text of {key}e2."
+        assert [m["text"] for m in server.thread(post["ts"])] == [f"Text of {key}{name}." for name in ("r1", "u", "r2")]
+    (channel,) = backlog.channels(engine)
+    assert (channel.pending, channel.doubtful, channel.held) == (0, 0, 0)
+
+
+def test_held_followers_are_freed_with_their_post(engine: sa.Engine, server: FakeSlack, slack: Slack) -> None:
+    assert outbox.enqueue(engine, Message("h", "#nowhere", "h", ()), ecosystem="marketplace")
+    assert outbox.enqueue(engine, intent("reply", "hr", of="h"), ecosystem="marketplace")
+    assert outbox.hold_older(engine, outbox.now(), ecosystem="marketplace") == 2
+    assert outbox.requeue(engine, "h")
+    assert backlog.counts(engine, ecosystem="marketplace")["pending"] == 2
+    assert outbox.supersede(engine, "h", "Retracted.")
+    rows = backlog.entries(engine, ecosystem="marketplace")
+    assert [(row.state, row.last_error) for row in rows] == [("superseded", "Retracted.")] * 2
+
+
+def test_processes_that_plan_at_the_same_time_tell_everything_once(
+    engine: sa.Engine, tmp_path: Path, state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    with engine.begin() as connection:
+        connection.execute(outbox.OUTBOX.delete())
+    found = planned_at_once(tmp_path / "lake", state_url)
+    assert found.queued == QUEUED_ONCE
+    assert max(Counter(found.keys).values()) == 1
+    assert found.versions == {fall(unit).id: 3 for unit in UNITS}
+
+
+def test_a_plan_whose_message_leaves_in_the_instant_in_which_it_is_dropped_is_made_anew(
+    engine: sa.Engine, tmp_path: Path, state_url: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    with engine.begin() as connection:
+        connection.execute(told.TOLD.delete())
+        connection.execute(outbox.OUTBOX.delete())
+    record = Record(tmp_path / "lake")
+    record.judge(DAY, fall("Ada"))
+    refresh(catalog, record.sources, state_url, now=NOON)
+    record.judge(DAY)
+    drop = outbox.drop
+
+    def overtaken(connection: sa.Connection, key: str, why: str) -> bool:
+        claimed = outbox.claim(engine, patience=dt.timedelta(hours=1), interval=dt.timedelta(0))
+        if claimed is not None:  # on the first try: then it is under way
+            assert outbox.begin(engine, claimed)
+        return drop(connection, key, why)
+
+    monkeypatch.setattr(outbox, "drop", overtaken)
+    posted = refresh(catalog, record.sources, state_url, now=NOON)
+    assert [intent.kind for intent in posted.plan.intents] == ["edit", "reply"]
+    assert states(engine)[f"eu_dsa:incident:{fall('Ada').id}:open"] == "sending"
