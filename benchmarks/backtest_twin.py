@@ -31,8 +31,8 @@ from health_pipeline.home import Home
 from health_pipeline.incidents.wording import sentence
 from health_pipeline.marketplace.scenario import bundled
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw import facts
-from health_pipeline.raw.receive import receive_all
+from health_pipeline.raw.landed.receive import receive_all
+from health_pipeline.raw.loading import facts
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine
 

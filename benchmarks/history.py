@@ -12,7 +12,7 @@ from pathlib import Path
 
 from health_pipeline.home import Home
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw.receive import receive_all
+from health_pipeline.raw.landed.receive import receive_all
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine
 

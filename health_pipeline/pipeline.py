@@ -17,9 +17,9 @@ from health_pipeline.eu_dsa.adapter import DsaStatements
 from health_pipeline.home import Home
 from health_pipeline.incidents import incidents, series
 from health_pipeline.metrics import cube, maturity
-from health_pipeline.raw import deliveries, facts
-from health_pipeline.raw.landing import SETTLED_SECONDS, Landing
-from health_pipeline.raw.receive import Simulation
+from health_pipeline.raw.landed.landing import SETTLED_SECONDS, Landing
+from health_pipeline.raw.landed.receive import Simulation
+from health_pipeline.raw.loading import deliveries, facts
 from health_pipeline.risks import lists, risks
 from health_pipeline.risks.verdicts import Judged, Verdicts
 from health_pipeline.shifts import shifts

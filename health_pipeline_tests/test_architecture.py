@@ -45,9 +45,12 @@ RIGHT_END = (
 """Parts that put the rest together, from left to right: each may import all stages and what is left of itself."""
 
 ADAPTERS = frozenset({"assets", "checks"})
-ROOMS: dict[str, tuple[str, ...]] = {"alerts": ("delivery", "people", "messages", "planning", "app")}
-"""Rooms of a stage, from left to right. Its modules beside them put them together: they may import every room, and no
-room imports one of them."""
+ROOMS: dict[str, tuple[str, ...]] = {
+    "raw": ("schema", "reading", "landed", "sources", "loading"),
+    "alerts": ("delivery", "people", "messages", "planning", "app"),
+}
+"""Rooms of a stage, from left to right: folders, or single modules. Its modules beside them put them together: they may
+import every room, and no room imports one of them."""
 STRANGERS = (("alerts.delivery", "incidents"), ("alerts.people", "alerts.delivery"))
 """Pairs of which the first knows nothing of the second, though that stands to its left."""
 SLACK_APP = frozenset({"app.desk", "app.bolt", "app.socket_mode", "app.signed_http"})
@@ -355,6 +358,8 @@ def test_an_import_from_the_left_is_fine(plant: Plant, path: str, source: str) -
         ("alerts/planning/plan.py", "from health_pipeline.alerts.post import refresh"),
         ("alerts/planning/plan.py", "from health_pipeline.alerts import post"),
         ("alerts/app/desk.py", "from health_pipeline.alerts import assets"),
+        ("raw/schema.py", "from health_pipeline.raw.reading import reader"),
+        ("raw/reading/reader.py", "from health_pipeline.raw.landed.ledger import Receipt"),
     ],
 )
 def test_an_import_from_a_room_to_the_right_is_found(plant: Plant, path: str, source: str) -> None:
@@ -377,6 +382,7 @@ def test_a_folder_in_a_stage_is_a_room_or_is_found(plant: Plant) -> None:
         ("alerts/planning/plan.py", "from ..delivery import outbox\nfrom health_pipeline.alerts.people import told"),
         ("alerts/app/desk.py", "from health_pipeline.alerts.messages.incident import About"),
         ("alerts/post.py", "from . import setup\nfrom health_pipeline.alerts.planning.plan import plan"),
+        ("raw/reading/reader.py", "from health_pipeline.raw.schema import required"),
         ("shifts/shifts.py", "from health_pipeline.shifts import panel"),
     ],
 )

@@ -27,7 +27,7 @@ from health_pipeline.alerts.planning.known import Known, Ranked
 from health_pipeline.alerts.planning.plan import Plan, plan
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Incident, from_table
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 from health_pipeline.storage.lake import LakeTable
 from health_pipeline.storage.state import opened_state, reading
 

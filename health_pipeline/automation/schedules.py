@@ -8,7 +8,7 @@ import dagster as dg
 from health_pipeline.automation.jobs import job_name
 from health_pipeline.automation.sensors import request
 from health_pipeline.pipeline import Pipeline, Work
-from health_pipeline.raw import deliveries
+from health_pipeline.raw.loading import deliveries
 
 DAILY_CRON = "30 5 * * *"
 RECONCILE_CRONS = {"land": "5 * * * *", "load": "15 * * * *", "judge": "35 * * * *"}

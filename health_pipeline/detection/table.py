@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
-from health_pipeline.raw.reader import Part, Records, named, open_engine, read_header
-from health_pipeline.raw.reader import read_rows as read_records
+from health_pipeline.raw.reading.reader import Part, Records, named, open_engine, read_header
+from health_pipeline.raw.reading.reader import read_rows as read_records
 from health_pipeline.storage.sql import identifier, literal
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from health_pipeline.incidents.merge import advance
 from health_pipeline.incidents.model import Incident, from_table, to_table
 from health_pipeline.incidents.suspects import AROUND_DAYS, LONG_DAYS, Evidence, event_tables, suspects
 from health_pipeline.metrics.maturity import too_short
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.lake import LakeTable
 

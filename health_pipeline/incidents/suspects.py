@@ -16,7 +16,7 @@ from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, Suspect
 from health_pipeline.incidents.segments import conditions
 from health_pipeline.metrics.maturity import Late
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 
 AROUND_DAYS = 3  # what happened to the data so near the onset is told
 POLICY_DAYS = 5

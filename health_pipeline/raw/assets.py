@@ -9,8 +9,6 @@ import dagster as dg
 
 from health_pipeline.assets import Output, asset_key, derived_asset, progress_of
 from health_pipeline.catalog.model import Catalog, Table
-from health_pipeline.raw import deliveries as deliveries_of
-from health_pipeline.raw import facts as facts_of
 from health_pipeline.raw.checks import (
     contract_check,
     drift_check,
@@ -18,9 +16,11 @@ from health_pipeline.raw.checks import (
     reference_check,
     volume_check,
 )
-from health_pipeline.raw.landing import Landing
-from health_pipeline.raw.ledger import Receipt
-from health_pipeline.raw.receive import Simulation, receive_all
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.landed.ledger import Receipt
+from health_pipeline.raw.landed.receive import Simulation, receive_all
+from health_pipeline.raw.loading import deliveries as deliveries_of
+from health_pipeline.raw.loading import facts as facts_of
 from health_pipeline.raw.sources import pull_all
 from health_pipeline.storage.derive import Derivation
 from health_pipeline.storage.engine import Engine

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from health_pipeline.assets import Check
 from health_pipeline.catalog.model import Table
-from health_pipeline.raw.landing import Landing
-from health_pipeline.raw.ledger import Receipt
-from health_pipeline.raw.references import orphans
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.landed.ledger import Receipt
+from health_pipeline.raw.loading.references import orphans
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import LakeTable
 

@@ -25,7 +25,7 @@ def show_inbox(ecosystem: str, files: Sequence[Path], console: Console) -> None:
         InputError: a file to copy does not exist, can't be copied, or belongs to no table.
     """
     from health_pipeline.pipeline import Pipeline
-    from health_pipeline.raw.landing import table_of_file
+    from health_pipeline.raw.landed.landing import table_of_file
     from health_pipeline.raw.sources import problems
 
     pipeline = Pipeline.of(ecosystem, Home.from_environment())

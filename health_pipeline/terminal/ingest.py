@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from health_pipeline.pipeline import Pipeline
-    from health_pipeline.raw.contract import Checked
-    from health_pipeline.raw.landing import Progress
+    from health_pipeline.raw.landed.landing import Progress
+    from health_pipeline.raw.reading.contract import Checked
 
 EXAMPLE_CHARACTERS = 300
 """Of a rejected row, so much of its text is shown."""
@@ -84,8 +84,8 @@ def ingest(ecosystem: str, paths: Sequence[Path], table: str | None, check: bool
 
 def _files(paths: Sequence[Path], console: Console) -> Iterator[Path]:
     """The files meant by some paths, those of a folder in order of their names."""
-    from health_pipeline.raw.landing import HIDDEN, UNFINISHED
-    from health_pipeline.raw.reader import FORMATS
+    from health_pipeline.raw.landed.landing import HIDDEN, UNFINISHED
+    from health_pipeline.raw.reading.reader import FORMATS
 
     for path in paths:
         if not path.is_dir():
@@ -118,8 +118,8 @@ def _one(
     pipeline: Pipeline, file: Path, table: str | None, check: bool, progress: Progress
 ) -> tuple[Summary, Mapping[str, Mapping[str, object]]]:
     """Land or check one file; what was found, and of a check an example for each reason."""
-    from health_pipeline.raw.landing import table_of_file
-    from health_pipeline.raw.reader import file_format
+    from health_pipeline.raw.landed.landing import table_of_file
+    from health_pipeline.raw.reading.reader import file_format
 
     file_format(file)
     contract = pipeline.catalog.table(table) if table else table_of_file(file, pipeline.catalog)

@@ -14,7 +14,7 @@ from health_pipeline.home import Home
 
 if TYPE_CHECKING:
     from health_pipeline.pipeline import Pipeline
-    from health_pipeline.raw.landing import Progress
+    from health_pipeline.raw.landed.landing import Progress
 
 
 def pull(ecosystem: str, name: str | None, check: bool, console: Console) -> None:

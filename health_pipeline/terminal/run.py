@@ -108,7 +108,7 @@ def _work_off(
     """Run jobs until nothing is outstanding; whether there was anything to do."""
     from health_pipeline.assets import progress_of, range_tags
     from health_pipeline.automation.jobs import job_name
-    from health_pipeline.raw.landing import SETTLED_SECONDS
+    from health_pipeline.raw.landed.landing import SETTLED_SECONDS
 
     token = progress_of.set(board.report)
     worked, last = False, None

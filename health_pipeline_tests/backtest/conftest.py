@@ -15,7 +15,7 @@ from health_pipeline.home import Home
 from health_pipeline.marketplace.scenario import Scenario
 from health_pipeline.marketplace.simulate import simulate
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw.receive import receive_all
+from health_pipeline.raw.landed.receive import receive_all
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine
 

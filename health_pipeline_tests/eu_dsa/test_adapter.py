@@ -19,9 +19,9 @@ import pytest
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS, EEA, EU, SINGLE
-from health_pipeline.raw.reader import csv_parts, open_engine
+from health_pipeline.raw.reading.reader import csv_parts, open_engine
+from health_pipeline.raw.reading.statements import aggregate
 from health_pipeline.raw.schema import contract_schema
-from health_pipeline.raw.statements import aggregate
 from health_pipeline_tests.raw.outcome import Outcome
 
 CATALOG = load_catalog("eu_dsa")

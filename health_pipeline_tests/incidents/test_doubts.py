@@ -11,7 +11,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents.model import Incident, Suspect
 from health_pipeline.incidents.suspects import AROUND_DAYS, LONG_DAYS, Evidence, event_tables, suspects
 from health_pipeline.metrics.maturity import Late
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 
 MARKET = load_catalog("marketplace")
 ONSET = dt.date(2026, 9, 15)

@@ -14,7 +14,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents.explain import BEFORE_DAYS
 from health_pipeline.incidents.incidents import Sources, derivation
 from health_pipeline.incidents.model import Incident, from_table
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.lake import Lake, LakeTable
 from health_pipeline.tables import Tables

@@ -24,8 +24,8 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.metrics import maturity as m
 from health_pipeline.metrics.assets import maturity_assets
 from health_pipeline.metrics.schema import ARRIVALS
-from health_pipeline.raw.facts import derivation as facts_derivation
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.loading.facts import derivation as facts_derivation
 from health_pipeline.raw.schema import facts_schema
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine

@@ -14,8 +14,8 @@ import pytest
 
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
-from health_pipeline.raw.facts import assemble
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.loading.facts import assemble
 from health_pipeline.raw.sources import Looked, Pulled, look_all, pull_all
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake

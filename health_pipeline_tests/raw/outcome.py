@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Catalog, Table
-from health_pipeline.raw.contract import Checked
-from health_pipeline.raw.formats import check_csv, check_json, check_parquet
-from health_pipeline.raw.reader import csv_parts, file_format, open_engine
+from health_pipeline.raw.reading.contract import Checked
+from health_pipeline.raw.reading.formats import check_csv, check_json, check_parquet
+from health_pipeline.raw.reading.reader import csv_parts, file_format, open_engine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -17,9 +17,9 @@ import pytest
 
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.home import Home
-from health_pipeline.raw.landing import Landing
-from health_pipeline.raw.receive import EPOCH, Simulation, receive_all
-from health_pipeline.raw.references import Orphans, orphans
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.landed.receive import EPOCH, Simulation, receive_all
+from health_pipeline.raw.loading.references import Orphans, orphans
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
 from health_pipeline_tests.conftest import Deployment, Run

@@ -14,7 +14,7 @@ from health_pipeline.home import Home
 from health_pipeline.marketplace.scenario import load_scenario
 from health_pipeline.marketplace.simulate import simulate
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw import facts
+from health_pipeline.raw.loading import facts
 from health_pipeline.risks.evidence import Evidence, of_files, tables_read
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.metrics import cube
-from health_pipeline.raw import deliveries
+from health_pipeline.raw.loading import deliveries
 from health_pipeline.shifts.panel import REMEMBERED_DAYS
 from health_pipeline.shifts.schema import BANDS, SHIFTS, STATE
 from health_pipeline.shifts.shifts import DIGITS, _rounded, derivation, window

@@ -16,7 +16,7 @@ from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident
 from health_pipeline.incidents.suspects import AROUND_DAYS
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 
 RECENT_DAYS = 14
 """Deliveries of so many days up to the day judged are told."""

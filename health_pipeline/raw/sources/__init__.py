@@ -15,8 +15,8 @@ from pathlib import Path
 from health_pipeline.catalog.model import Catalog, Source, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError, UserError
-from health_pipeline.raw.landing import Landing, Rejection
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.landing import Landing, Rejection
+from health_pipeline.raw.landed.ledger import Receipt
 from health_pipeline.raw.sources.memory import (
     Memory,
     Progressed,

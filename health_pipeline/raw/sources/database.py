@@ -17,7 +17,7 @@ from health_pipeline.catalog.model import Catalog, Selection, Source, Table, Tim
 from health_pipeline.catalog.secrets import Revealed
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import UserError
-from health_pipeline.raw.drift import listed
+from health_pipeline.raw.reading.drift import listed
 from health_pipeline.raw.sources.memory import Progressed
 from health_pipeline.raw.sources.rows import RowFile, cutoff, write_rows
 

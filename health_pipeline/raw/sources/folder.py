@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from health_pipeline.catalog.model import Catalog, Source, Table
 from health_pipeline.catalog.secrets import Revealed
 from health_pipeline.errors import UserError
-from health_pipeline.raw.landing import HIDDEN, SETTLED_SECONDS, UNFINISHED
-from health_pipeline.raw.reader import FORMATS
+from health_pipeline.raw.landed.landing import HIDDEN, SETTLED_SECONDS, UNFINISHED
+from health_pipeline.raw.reading.reader import FORMATS
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

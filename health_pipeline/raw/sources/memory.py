@@ -26,7 +26,7 @@ from typing import Literal
 
 from health_pipeline.catalog.model import Catalog, Selection, Source, Table
 from health_pipeline.errors import UserError
-from health_pipeline.raw.landing import Rejection
+from health_pipeline.raw.landed.landing import Rejection
 from health_pipeline.storage.lake import write_durably
 
 VERSION = "sources-1"

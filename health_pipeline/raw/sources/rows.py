@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import Table, TimeZones
-from health_pipeline.raw.reader import open_engine
+from health_pipeline.raw.reading.reader import open_engine
 from health_pipeline.raw.sources.memory import Kind, Watermark
 from health_pipeline.storage.sql import literal
 

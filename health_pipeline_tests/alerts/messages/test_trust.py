@@ -14,7 +14,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents.model import Incident, Suspect, from_table
 from health_pipeline.metrics.schema import MATURITY
 from health_pipeline.pipeline import Pipeline
-from health_pipeline.raw.ledger import Receipt
+from health_pipeline.raw.landed.ledger import Receipt
 from health_pipeline.raw.schema import DELIVERIES
 from health_pipeline_tests.conftest import LAST, Built
 

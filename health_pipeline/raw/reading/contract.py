@@ -21,10 +21,10 @@ import pyarrow as pa
 from health_pipeline.catalog.model import SQL_TYPES, Catalog, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
-from health_pipeline.raw.reader import Records, named
-from health_pipeline.raw.rules import UNKNOWN, Rule, contract_rules, first_broken
+from health_pipeline.raw.reading.reader import Records, named
+from health_pipeline.raw.reading.rules import UNKNOWN, Rule, contract_rules, first_broken
+from health_pipeline.raw.reading.values import Stored, typed_rows
 from health_pipeline.raw.schema import QUARANTINE, contract_schema, landed_schema, sort_order
-from health_pipeline.raw.values import Stored, typed_rows
 from health_pipeline.storage.sql import identifier, identifiers, literal
 
 if TYPE_CHECKING:

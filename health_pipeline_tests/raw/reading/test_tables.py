@@ -14,8 +14,8 @@ import pytest
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Table
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import content_order
-from health_pipeline.raw.landing import table_of_file
+from health_pipeline.raw.landed.landing import table_of_file
+from health_pipeline.raw.reading.contract import content_order
 from health_pipeline.raw.schema import facts_schema, landed_schema, sort_order
 from health_pipeline_tests.raw.outcome import Outcome, check_file
 

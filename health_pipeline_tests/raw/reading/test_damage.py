@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from health_pipeline.errors import InputError
 from health_pipeline_tests.raw.damage import COLUMNS, GOOD, check_bytes, csv_text
 from health_pipeline_tests.raw.outcome import Outcome
-from health_pipeline_tests.raw.test_damaged_files import ARCHIVES, CSV_FILES
-from health_pipeline_tests.raw.test_damaged_json import JSON_FILES, JSON_VALUES
-from health_pipeline_tests.raw.test_damaged_parquet import PARQUET_FILES, PARQUET_TYPES, WHOLE_PARQUET, parquet
-from health_pipeline_tests.raw.test_damaged_rows import KEYS, OTHERS
-from health_pipeline_tests.raw.test_damaged_values import VALUES, ZONES
+from health_pipeline_tests.raw.reading.test_damaged_files import ARCHIVES, CSV_FILES
+from health_pipeline_tests.raw.reading.test_damaged_json import JSON_FILES, JSON_VALUES
+from health_pipeline_tests.raw.reading.test_damaged_parquet import PARQUET_FILES, PARQUET_TYPES, WHOLE_PARQUET, parquet
+from health_pipeline_tests.raw.reading.test_damaged_rows import KEYS, OTHERS
+from health_pipeline_tests.raw.reading.test_damaged_values import VALUES, ZONES
 
 PIECES = [
     b'"',

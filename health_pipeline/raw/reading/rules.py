@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from health_pipeline.catalog.model import Catalog, Column, Table, TimeZones
-from health_pipeline.raw.reader import NOT_UTF8
+from health_pipeline.raw.reading.reader import NOT_UTF8
+from health_pipeline.raw.reading.values import ABSENT, FALSE, TRUE, Stored, in_zone, time_zones
 from health_pipeline.raw.schema import required
-from health_pipeline.raw.values import ABSENT, FALSE, TRUE, Stored, in_zone, time_zones
 from health_pipeline.storage.sql import identifier, literal
 
 AHEAD_DAYS = 400

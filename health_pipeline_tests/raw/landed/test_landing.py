@@ -19,9 +19,9 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Derived
 from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS
-from health_pipeline.raw.facts import assemble
-from health_pipeline.raw.landing import QUARANTINED, Landing
-from health_pipeline.raw.ledger import Ledger, Receipt
+from health_pipeline.raw.landed.landing import QUARANTINED, Landing
+from health_pipeline.raw.landed.ledger import Ledger, Receipt
+from health_pipeline.raw.loading.facts import assemble
 from health_pipeline.raw.schema import facts_schema
 from health_pipeline.storage.engine import Engine
 from health_pipeline.storage.lake import Lake
@@ -160,7 +160,7 @@ def test_rows_that_were_too_early_land_when_their_file_comes_again(
 
     path = write(tmp_path / "a.csv", (MONDAY, "TikTok", 1), (TUESDAY, "TikTok", 2))
     with monkeypatch.context() as patched:
-        patched.setattr("health_pipeline.raw.landing.dt.datetime", Early)
+        patched.setattr("health_pipeline.raw.landed.landing.dt.datetime", Early)
         early = landing.receive(path)
         assert early.reasons == {"day: in the future": 1}
         assert landing.receive(path).quarantined == 1
@@ -338,7 +338,7 @@ KILLED = """
     import os, sys
     from pathlib import Path
     from health_pipeline.catalog.loader import load_catalog
-    from health_pipeline.raw import landing
+    from health_pipeline.raw.landed import landing
     from health_pipeline.storage.lake import Lake
 
     steps = 0

@@ -25,7 +25,7 @@ PULLER = """
 import json, os, signal, sys, time
 from pathlib import Path
 from health_pipeline.catalog.loader import load_catalog
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landed.landing import Landing
 from health_pipeline.raw.sources import database, folder, memory, pull_all, rows
 from health_pipeline.storage.lake import Lake
 import pyarrow.parquet, duckdb, psycopg, fsspec.implementations.local

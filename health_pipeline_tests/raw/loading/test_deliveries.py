@@ -13,7 +13,7 @@ import pytest
 
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.metrics.cube import split_by_day
-from health_pipeline.raw.deliveries import derivation, judged, verdicts, volumes
+from health_pipeline.raw.loading.deliveries import derivation, judged, verdicts, volumes
 from health_pipeline.raw.schema import DELIVERIES, facts_schema
 from health_pipeline.stats.delivery import RETIRED, State, judge
 from health_pipeline.storage.derive import Derived, derive

@@ -17,16 +17,16 @@ import pyarrow as pa
 
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import (
+from health_pipeline.raw.reading.contract import (
     Checked,
     count,
     count_days,
     spool,
     write_rows,
 )
-from health_pipeline.raw.drift import listed
-from health_pipeline.raw.reader import Part, Records, as_csv, named, read_header, read_rows
-from health_pipeline.raw.rules import Rule, day_rules, first_broken
+from health_pipeline.raw.reading.drift import listed
+from health_pipeline.raw.reading.reader import Part, Records, as_csv, named, read_header, read_rows
+from health_pipeline.raw.reading.rules import Rule, day_rules, first_broken
 from health_pipeline.raw.schema import QUARANTINE
 from health_pipeline.storage.sql import literal
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.errors import InputError
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landed.landing import Landing
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)  # the sample and the simulation are older than what a user delivers
 

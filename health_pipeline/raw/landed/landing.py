@@ -34,13 +34,13 @@ import pyarrow.parquet as pq
 from health_pipeline.catalog.model import Catalog, Sum, Table
 from health_pipeline.catalog.yaml_file import did_you_mean
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import Checked
-from health_pipeline.raw.formats import check_csv, check_json, check_parquet
-from health_pipeline.raw.ledger import Ledger, Receipt, age
-from health_pipeline.raw.reader import csv_parts, file_format, open_engine, read_header
-from health_pipeline.raw.rules import PASSING
+from health_pipeline.raw.landed.ledger import Ledger, Receipt, age
+from health_pipeline.raw.reading.contract import Checked
+from health_pipeline.raw.reading.formats import check_csv, check_json, check_parquet
+from health_pipeline.raw.reading.reader import csv_parts, file_format, open_engine, read_header
+from health_pipeline.raw.reading.rules import PASSING
+from health_pipeline.raw.reading.statements import StatementFormat, aggregate
 from health_pipeline.raw.schema import QUARANTINE
-from health_pipeline.raw.statements import StatementFormat, aggregate
 from health_pipeline.storage.lake import Lake, replace_durably, write_durably
 
 VERSION = "landing-2"

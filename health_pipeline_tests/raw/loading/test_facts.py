@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Derived
 from health_pipeline.errors import CatalogError
-from health_pipeline.raw import facts as facts_of
-from health_pipeline.raw.facts import BATCH_ROWS, by_day, derivation, succeeded
-from health_pipeline.raw.landing import Landing
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.loading import facts as facts_of
+from health_pipeline.raw.loading.facts import BATCH_ROWS, by_day, derivation, succeeded
 from health_pipeline.raw.schema import facts_schema
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine

@@ -11,11 +11,20 @@ import pyarrow as pa
 
 from health_pipeline.catalog.model import Catalog, Table
 from health_pipeline.errors import InputError
-from health_pipeline.raw.contract import Checked, Delivery, check
-from health_pipeline.raw.drift import locate, retyped, retyped_json
-from health_pipeline.raw.reader import Part, Records, as_csv, first_character, named, read_header, read_lines, read_rows
-from health_pipeline.raw.rules import Rule
-from health_pipeline.raw.values import Stored
+from health_pipeline.raw.reading.contract import Checked, Delivery, check
+from health_pipeline.raw.reading.drift import locate, retyped, retyped_json
+from health_pipeline.raw.reading.reader import (
+    Part,
+    Records,
+    as_csv,
+    first_character,
+    named,
+    read_header,
+    read_lines,
+    read_rows,
+)
+from health_pipeline.raw.reading.rules import Rule
+from health_pipeline.raw.reading.values import Stored
 from health_pipeline.storage.sql import literal
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from health_pipeline.catalog.model import Column, Table
 from health_pipeline.errors import InputError
+from health_pipeline.raw.reading.values import FITS
 from health_pipeline.raw.schema import required
-from health_pipeline.raw.values import FITS
 
 JSON_STORED = {
     "VARCHAR": "text", "BOOLEAN": "boolean", "DOUBLE": "number", "UBIGINT": "integer", "BIGINT": "integer",

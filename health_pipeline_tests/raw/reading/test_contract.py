@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.errors import InputError
-from health_pipeline.raw.reader import Part, file_format, open_engine, read_header, read_rows
+from health_pipeline.raw.reading.reader import Part, file_format, open_engine, read_header, read_rows
 from health_pipeline.raw.schema import contract_schema
 from health_pipeline_tests.raw.outcome import Outcome, check_file
 

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from health_pipeline.catalog.model import SQL_TYPES, Catalog, Derived, Table
 from health_pipeline.errors import CatalogError, InputError
-from health_pipeline.raw.landing import Landing
-from health_pipeline.raw.ledger import Ledger, Supply
+from health_pipeline.raw.landed.landing import Landing
+from health_pipeline.raw.landed.ledger import Ledger, Supply
 from health_pipeline.raw.schema import facts_schema, identity, landed_schema, sort_order
 from health_pipeline.storage.derive import Derivation, Rows
 from health_pipeline.storage.engine import Engine, sql_type
