@@ -10,17 +10,14 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
-from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Incident
+from health_pipeline.incidents.model import Contribution, Explanation, Incident
 from health_pipeline.incidents.segments import Conditions, conditions
-
-if TYPE_CHECKING:
-    from health_pipeline.stats import attribution
+from health_pipeline.stats.attribution import Amounts, count_change, mix_and_rate
 
 BEFORE_DAYS = 28
 AFTER_DAYS = 28  # of a change that has lasted longer, the newest days
@@ -154,8 +151,6 @@ def _split(
     metric: Metric, segment: str, dimension: str, amounts: _Amounts, since: Sequence[dt.date]
 ) -> Explanation | None:
     """The exact split of :mod:`health_pipeline.stats.attribution`, its largest parts only."""
-    from health_pipeline.stats.attribution import Amounts, count_change, mix_and_rate  # SciPy loads slowly
-
     count = metric.type == "count"
     if np.any(amounts.numerator < 0) or np.any(amounts.denominator < 0):
         return None  # what can be negative is no amount of anything
@@ -168,17 +163,12 @@ def _split(
     split = count_change(*sides) if count else mix_and_rate(*sides)
     order = sorted(range(len(amounts.segments)), key=lambda i: (-abs(split.changes.value[i]), amounts.segments[i]))
     return Explanation(
-        segment=segment, dimension=dimension, total=_told(split.change),
-        rate=_told(split.rate) if split.rate else None, mix=_told(split.mix) if split.mix else None,
+        segment=segment, dimension=dimension, total=split.change, rate=split.rate, mix=split.mix,
         parts=tuple(
-            Contribution(amounts.segments[i], _told(split.changes[i]), float(split.usual[i])) for i in order[:PARTS]
+            Contribution(amounts.segments[i], split.changes[i], float(split.usual[i])) for i in order[:PARTS]
         ),
         first=since[0], last=since[-1],
     )  # fmt: skip
-
-
-def _told(estimate: attribution.Estimate) -> Estimate:
-    return Estimate(estimate.value, estimate.low, estimate.high)
 
 
 def _amounts(

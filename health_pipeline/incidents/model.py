@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from health_pipeline.stats.attribution import Estimate
 from health_pipeline.storage.columns import column
 
 State = Literal["new", "worsening", "ongoing", "recovered", "settled", "retracted", "merged"]
@@ -69,15 +70,6 @@ class Reach:
     units: tuple[str, ...] = ()
     share: float | None = None
     share_of: str = ""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

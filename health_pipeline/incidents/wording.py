@@ -6,7 +6,8 @@ import datetime as dt
 import math
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
-from health_pipeline.incidents.model import Estimate, Explanation, Incident, Member
+from health_pipeline.incidents.model import Explanation, Incident, Member
+from health_pipeline.stats.attribution import Estimate
 
 FINDINGS = {
     "missing": ("has delivered nothing", "delivered nothing"),

@@ -8,7 +8,8 @@ from typing import Any
 
 from health_pipeline.alerts.messages.incident import About
 from health_pipeline.alerts.people.standing import By, Snooze, Standing, TrackRecord
-from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Incident, Reach, Suspect
+from health_pipeline.incidents.model import Contribution, Explanation, Incident, Reach, Suspect
+from health_pipeline.stats.attribution import Estimate
 from health_pipeline_tests.alerts.by_hand import data_incident, incident, member
 
 ECOSYSTEMS = ("eu_dsa", "marketplace")

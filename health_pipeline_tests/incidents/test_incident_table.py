@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from health_pipeline.incidents.model import (
     INCIDENTS,
     Contribution,
-    Estimate,
     Explanation,
     Incident,
     Member,
@@ -20,6 +19,7 @@ from health_pipeline.incidents.model import (
     from_table,
     to_table,
 )
+from health_pipeline.stats.attribution import Estimate
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NUMBER = st.floats(allow_nan=False)

@@ -32,7 +32,8 @@ from health_pipeline.alerts.people.told import CHANGES
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
-from health_pipeline.incidents.model import Contribution, Estimate, Explanation, Incident, Reach, Suspect
+from health_pipeline.incidents.model import Contribution, Explanation, Incident, Reach, Suspect
+from health_pipeline.stats.attribution import Estimate
 from health_pipeline_tests.alerts.by_hand import incident, member
 from health_pipeline_tests.alerts.situations import ECOSYSTEMS
 from health_pipeline_tests.slack_limits import invalid_blocks, too_long
