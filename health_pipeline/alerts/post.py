@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from health_pipeline.alerts.adopted import adopted
 from health_pipeline.alerts.delivery import backlog, outbox
 from health_pipeline.alerts.delivery.deliver import Delivery, deliver, left
 from health_pipeline.alerts.delivery.picture import Picture
@@ -271,7 +270,6 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
     decisions = history(connection.engine, catalog.name)
     decision = max((d.id for d in decisions), default=0)
     told = told_of.read(connection, catalog.name)
-    told += adopted(connection, catalog.name, told, lambda: _last_days(sources))
     before = told_of.planned(connection, catalog.name)
     decided = {d.incident for d in decisions if before is None or d.id > before.decision}
     here = {incident.id for incident in known.incidents}
@@ -324,8 +322,3 @@ def _past(
         return past, frozenset(), frozenset()
     ids = frozenset(sources.incidents.read(None, ["id"])["id"].to_pylist())
     return past, frozenset(missing - ids), ids
-
-
-def _last_days(sources: Sources) -> dict[str, dt.date]:
-    rows = sources.incidents.read(None, ["id", "day"])
-    return dict(zip(rows["id"].to_pylist(), rows["day"].to_pylist(), strict=True))  # in the order of the days

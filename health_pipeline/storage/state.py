@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from health_pipeline.errors import UserError
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest revision in ``migrations/versions``."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

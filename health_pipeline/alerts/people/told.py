@@ -57,6 +57,8 @@ TOLD = sa.Table(
     sa.Column("severity", sa.String(20), nullable=False),
     sa.Column("phase", sa.String(10), nullable=False),
     sa.Column("said", sa.Text, nullable=False),  # JSON of Said
+    sa.Column("before", sa.Text),  # JSON of BeforeLine or BeforeAnew
+    sa.Column("all_keys", sa.Text, nullable=False),  # JSON list: of its full messages, of those that never left too
     sa.Column("hash", sa.String(64), nullable=False),  # of what its message says now
     sa.Column("version", sa.Integer, nullable=False),  # of its edits and replies, as in their keys
     sa.Column("charts", sa.Integer, nullable=False),
@@ -99,8 +101,6 @@ class Said:
         charted: ``worsened_on`` as in the newest chart.
         asked: outbox key of the reply that said that it is overdue.
         renewed: since when it is to be acknowledged anew, and why; ``None`` for as before.
-        before: how it was before the post that says so, which may not have left yet; of what was told before.
-        spent: outbox keys of its messages that were taken back or told anew: a key is never used twice.
     """
 
     phase: Phase
@@ -116,23 +116,18 @@ class Said:
     asked: str = ""
     since_key: str = ""
     renewed: Renewal | None = None
-    before: Before | None = None
-    spent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Before:
-    """How a told incident was before a digest had a line of it, or before it got a post of its own: as long as that has
-    not left, it can be taken back.
+class BeforeLine:
+    """How a told incident was before a digest had a line of what happened to it: until that leaves, it is unsaid.
 
     Attributes:
-        said: what had been said; itself without ``before``.
-        post: outbox key of the digest, or of the new message.
+        said: what had been said.
+        post: outbox key of the digest.
         what: what the digest says of it.
         at: when that was queued, UTC.
         due: the same, or the end of the quiet hours.
-        key, thread, channel, charts: of its former message in a thread, when it got a new one: outbox key of the
-            message and of the post above it, its channel, how many charts it had; else empty.
     """
 
     said: Said
@@ -140,10 +135,26 @@ class Before:
     what: Change
     at: dt.datetime
     due: dt.datetime
-    key: str = ""
-    thread: str = ""
-    channel: str = ""
-    charts: int = 0
+
+
+@dataclass(frozen=True)
+class BeforeAnew:
+    """How a line was before it was told anew: until its new message leaves, it can be that line again.
+
+    Attributes:
+        said: what had been said.
+        key, thread, channel, charts: of its former message: its outbox key and that of the post above it, its channel,
+            how many charts it had.
+    """
+
+    said: Said
+    key: str
+    thread: str
+    channel: str
+    charts: int
+
+
+Before = BeforeLine | BeforeAnew
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,9 @@ class Told:
 
     Attributes:
         said: ``None`` of one that was told before this was kept: then what is so now counts as said.
+        before: how it was before what says so, which may not have left yet; of what was told before.
+        all_keys: outbox keys of all its messages, those that were taken back or told anew included: a key is never used
+            twice.
         last: the incident as it was last, without members and explanation; ``None`` where it is not known.
         finished: its end has been told; it is looked at again only when that changes.
 
@@ -172,6 +186,8 @@ class Told:
     severity: str = ""
     phase: Phase = "open"
     said: Said | None = None
+    before: Before | None = None
+    all_keys: tuple[str, ...] = ()
     hash: str = ""
     version: int = 0
     charts: int = 0
@@ -276,6 +292,8 @@ def _row(told: Told) -> dict[str, Any]:
         "shown": told.shown or None,
         "aliases": json.dumps(told.aliases),
         "said": json.dumps(dataclasses.asdict(told.said) if told.said else None, default=_iso),
+        "before": json.dumps(dataclasses.asdict(told.before), default=_iso) if told.before else None,
+        "all_keys": json.dumps(told.all_keys),
         "last": _packed(told.last) if told.last else None,
     }
 
@@ -289,6 +307,8 @@ def _told(row: sa.RowMapping) -> Told:
         | {
             "aliases": tuple(json.loads(values["aliases"])),
             "said": _said(said) if said else None,
+            "before": _before(json.loads(values["before"])) if values["before"] else None,
+            "all_keys": tuple(json.loads(values["all_keys"])),
             "last": _unpacked(values["last"]) if values["last"] else None,
         }
     )
@@ -299,11 +319,14 @@ def _said(values: dict[str, Any]) -> Said:
     read: dict[str, Any] = {"since": dt.datetime.fromisoformat(values["since"])} if values["since"] else {}
     if renewed := values.get("renewed"):
         read["renewed"] = Renewal(dt.datetime.fromisoformat(renewed["at"]), renewed["why"])
-    read["spent"] = tuple(values.get("spent", ()))
-    if before := values.get("before"):
-        instants = {name: dt.datetime.fromisoformat(before[name]) for name in ("at", "due")}
-        read["before"] = Before(**before | instants | {"said": _said(before["said"])})
     return Said(**values | days | read)
+
+
+def _before(values: dict[str, Any]) -> Before:
+    said = {"said": _said(values["said"])}
+    if "post" not in values:
+        return BeforeAnew(**values | said)
+    return BeforeLine(**values | said | {name: dt.datetime.fromisoformat(values[name]) for name in ("at", "due")})
 
 
 _DAYS = ("worsened_on", "snoozed", "charted")

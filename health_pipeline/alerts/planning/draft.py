@@ -11,7 +11,7 @@ from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.delivery.picture import Picture
 from health_pipeline.alerts.people.told import Said, Told, outline
-from health_pipeline.alerts.planning.keys import DIGEST, OPEN, chart_key, content_hash, follower_key, incident_key
+from health_pipeline.alerts.planning.keys import DIGEST, chart_key, content_hash, follower_key, incident_key
 from health_pipeline.alerts.planning.news import Story, has_worsened
 from health_pipeline.alerts.planning.situation import Situation
 from health_pipeline.incidents import wording
@@ -50,7 +50,12 @@ class Draft:
     def remember(self, story: Story) -> None:
         """Its row will be as it is now."""
         told = replace(
-            story.told, said=story.said, phase=story.phase, severity=story.severity, finished=not story.is_open
+            story.told,
+            said=story.said,
+            before=story.before,
+            phase=story.phase,
+            severity=story.severity,
+            finished=not story.is_open,
         )
         if story.is_whole and story.incident is not None:
             last, day = outline(story.incident), max(told.day, story.incident.day)
@@ -78,12 +83,11 @@ class Draft:
 
     def fresh_key(self, incident: Incident) -> str:
         """A key for its full message: one is never used twice."""
-        used = {key for row in self.rows.values() for key in (row.first_key, row.key)}
-        used |= {key for row in self.rows.values() if row.said for key in row.said.spent}
-        number, phase = 1, OPEN[1:]
+        used = {key for row in self.rows.values() for key in (row.first_key, *row.all_keys)}
+        number, phase = 1, "open"
         while (key := incident_key(self._at.catalog.name, incident.id, phase)) in used:
             number += 1
-            phase = f"{OPEN[1:]}:{number}"
+            phase = f"open:{number}"
         return key
 
     def drop_message(self, told: Told, why: str) -> None:
@@ -175,8 +179,3 @@ class Draft:
     def key(self, key: str, what: str, version: int | str) -> str:
         """Key of what follows a message, see :func:`.keys.follower_key`."""
         return follower_key(self._at.catalog.name, key, what, version)
-
-
-def used_up(story: Story) -> tuple[str, ...]:
-    """Keys of the messages that it has had, the present one included."""
-    return (*story.said.spent, story.told.key)

@@ -10,11 +10,10 @@ from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.people.told import Told
 
 DIGEST, ROLLUP, CHART = "digest", "rollup", "chart"
-OPEN = ":open"
 
 
 def incident_key(ecosystem: str, incident_id: str, phase: str) -> str:
-    """Key of the message about an incident; ``phase`` is ``open``, or the state in which it ended."""
+    """Key of a message about an incident; ``phase`` is ``open``, ``open:2`` and so on."""
     return kit.key(ecosystem, "incident", incident_id, phase)
 
 

@@ -30,7 +30,7 @@ class Known:
         newest: the newest day judged.
         incidents: of that day.
         ranked: incident id -> place in that day's list.
-        told: what was told before, what was told before :mod:`.told` kept it included.
+        told: what was told before.
         past: id -> last row in the record, of told incidents that are not in ``incidents``, as far as needed.
         gone: ids of told incidents that are in no day of the record any more.
         ids: every id in the record; needed only where something is gone.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.messages.digest import DigestLine, digest_content
-from health_pipeline.alerts.people.told import Change
+from health_pipeline.alerts.people.told import BeforeLine, Change
 from health_pipeline.alerts.planning.draft import Draft
 from health_pipeline.alerts.planning.hours import digest_at, today
 from health_pipeline.alerts.planning.keys import DIGEST
@@ -113,10 +113,10 @@ class Morning:
         """The morning of a digest that there is: when what it tells was queued."""
         begun = []
         for told in self._at.told.values():
-            before = told.said.before if told.said else None
+            before = told.before
             if told.post == digest:
                 begun.append(told.told_at)
-            elif before is not None and before.post == digest:
+            elif isinstance(before, BeforeLine) and before.post == digest:
                 begun.append(before.at)
         return today(self._at.alerts, min(begun))
 
@@ -127,10 +127,10 @@ class Morning:
                 continue
             lines = []
             for row in self._draft.rows.values():
-                story, before = self._at.story(row), row.said.before if row.said else None
+                story, before = self._at.story(row), row.before
                 if story.incident is not None and row.form != "none" and row.post == post:
                     lines.append(DigestLine(story.incident, self._at.about(story), "new"))
-                elif story.incident is not None and before is not None and not before.key and before.post == post:
+                elif story.incident is not None and isinstance(before, BeforeLine) and before.post == post:
                     lines.append(DigestLine(story.incident, self._at.about(story), before.what))
             sent_at = self._at.known.delivered[post].sent_at
             content = self._digest_content(self._day_of(post), channel, lines, sent_at)

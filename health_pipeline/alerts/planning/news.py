@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from health_pipeline.alerts.people.decisions import Decision, Kind, counting, ends
 from health_pipeline.alerts.people.standing import DELIVERY, By, Renewal, Snooze, Standing
-from health_pipeline.alerts.people.told import Change, Phase, Said, Told
+from health_pipeline.alerts.people.told import Before, Change, Phase, Said, Told
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.incidents.model import Incident
 
@@ -22,6 +22,7 @@ class Story:
 
     Attributes:
         said: what counts as said.
+        before: how it was before what says so, if that can still be taken back; of what was told before.
         incident: as it is in the record, or was last; ``None`` where nothing is known but its message.
         is_whole: whether the incident is here with all its parts, so that its message can be written.
         is_gone: whether no day of the record holds it any more.
@@ -35,6 +36,7 @@ class Story:
     phase: Phase
     severity: str
     standing: Standing
+    before: Before | None = None
 
     @property
     def is_open(self) -> bool:

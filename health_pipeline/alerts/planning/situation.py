@@ -11,7 +11,7 @@ from health_pipeline.alerts.messages.digest import DigestLine
 from health_pipeline.alerts.messages.incident import RETRACTED, About
 from health_pipeline.alerts.people.decisions import records_of, snoozes_of, standings_of
 from health_pipeline.alerts.people.standing import Renewal, Standing, silence, silenced_as
-from health_pipeline.alerts.people.told import Said, Told
+from health_pipeline.alerts.people.told import BeforeLine, Said, Told
 from health_pipeline.alerts.planning.hours import quiet_until, today
 from health_pipeline.alerts.planning.known import Known
 from health_pipeline.alerts.planning.news import Story, all_said, phase_of, place
@@ -77,25 +77,25 @@ class Situation:
             severity = self.severity(whole).name
         standing = self.standing(incident) if incident else self.standings.get(told.incident, Standing())
         said = told.said or Said(phase, severity)
-        story = Story(told, said, incident, whole is not None, is_gone, phase, severity, standing)
+        story = Story(told, said, incident, whole is not None, is_gone, phase, severity, standing, told.before)
         if told.said is None:
             return replace(story, said=all_said(self.alerts, story, self.now, told.key))
         return self.unsaid(story) if self.waits_in(story) else story
 
     def unsaid(self, story: Story) -> Story:
         """As it was before what has not left."""
-        before = story.told.said.before if story.told.said else None
+        before = story.told.before
         if before is None:
             return story
         standing = story.standing
         if story.incident is not None and before.said.renewed != (story.told.said or before.said).renewed:
             standing = self.standing_since(story.incident, before.said.renewed)
-        return replace(story, said=before.said, standing=standing)
+        return replace(story, said=before.said, before=None, standing=standing)
 
     def waits_in(self, story: Story) -> str:
         """Key of a digest that has a line of what happened to it, and has not left; empty for none."""
-        before = story.told.said.before if story.told.said else None
-        return before.post if before is not None and not before.key and self.is_waiting(before.post) else ""
+        before = story.told.before
+        return before.post if isinstance(before, BeforeLine) and self.is_waiting(before.post) else ""
 
     def is_waiting(self, key: str) -> bool:
         """Whether Slack certainly does not have it, and it can be taken back."""

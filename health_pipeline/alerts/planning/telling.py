@@ -12,8 +12,8 @@ from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.messages.incident import incident_content
 from health_pipeline.alerts.people.standing import Renewal
-from health_pipeline.alerts.people.told import Before, Said, Told
-from health_pipeline.alerts.planning.draft import Draft, used_up
+from health_pipeline.alerts.people.told import BeforeAnew, Said, Told
+from health_pipeline.alerts.planning.draft import Draft
 from health_pipeline.alerts.planning.hours import begin_of
 from health_pipeline.alerts.planning.keys import ROLLUP, content_hash
 from health_pipeline.alerts.planning.news import Story, all_said, is_raised
@@ -89,30 +89,29 @@ class Telling:
             story = raised.get(incident.id)
             row = story.told if story else self._draft.row_of(incident)
             key = self._draft.fresh_key(incident) if story else row.first_key
-            before, spent = (self._retell(story, key, due), used_up(story)) if story else (None, ())
+            before = self._retell(story, due) if story else None
             if not self._is_crowded(channel, due):
                 self._own_due[channel].append(due)
-                self._draft.posts += self.tell(row, incident, key, key, channel, due, before, spent)
+                self._draft.posts += self.tell(row, incident, key, key, channel, due, before)
             else:
                 post = self._draft.unused(kit.key(self._at.catalog.name, ROLLUP, channel, f"{due:%Y-%m-%dT%H}"))
-                self._draft.rollups[post] += self.tell(row, incident, key, post, channel, due, before, spent)
+                self._draft.rollups[post] += self.tell(row, incident, key, post, channel, due, before)
 
-    def _retell(self, story: Story, key: str, due: dt.datetime) -> Before | None:
+    def _retell(self, story: Story, due: dt.datetime) -> BeforeAnew | None:
         """Let the message of a line that is told anew point there, or take it back when it has not left itself.
 
         Returns:
             how the line was, if it had left.
         """
-        told, before = story.told, story.said.before
+        told, before = story.told, story.before
         self._threads.unasked(story)
         if self._at.is_waiting(told.key):
             self._draft.drop_message(told, f"It is {story.severity} by now, and told by itself.")
-            return replace(before, post=key) if before is not None and before.key else None
+            return before if isinstance(before, BeforeAnew) else None
         assert story.incident is not None
         moved = self._draft.edit(told, moved_content(self._at.catalog, story.incident, story.severity))
         self._draft.changes.append(replace(moved, not_before=due if due > self._at.now else None))
-        said = replace(story.said, before=None)
-        return Before(said, key, "raised", self._at.now, due, told.key, told.post, told.channel, told.charts)
+        return BeforeAnew(story.said, told.key, told.post, told.channel, told.charts)
 
     def _is_crowded(self, channel: str, due: dt.datetime) -> bool:
         """Whether the channel has had its posts of this hour: of the clock's, and of the sixty minutes before."""
@@ -127,14 +126,12 @@ class Telling:
         post: str,
         channel: str,
         due: dt.datetime,
-        before: Before | None = None,
-        spent: tuple[str, ...] = (),
+        before: BeforeAnew | None = None,
     ) -> list[Intent]:
         """Its full message, a post or a reply in the thread of ``post``, and its chart.
 
         Args:
             before: how it was, of what was told before.
-            spent: keys of the messages that it has had.
         """
         severity = self._at.severity(incident).name
         told = replace(
@@ -145,6 +142,7 @@ class Telling:
             key=key,
             post=post,
             shown=key,
+            all_keys=(*row.all_keys, key),
             day=incident.day,
             told_at=self._at.now,
             due_at=due,
@@ -152,8 +150,8 @@ class Telling:
         )
         renewed = Renewal(self._at.now, "raised") if before is not None else None
         standing = self._at.standing_since(incident, renewed)
-        said = Said("open", severity, renewed=renewed, before=before, spent=spent)
-        first = Story(told, said, incident, True, False, "open", severity, standing)
+        said = Said("open", severity, renewed=renewed)
+        first = Story(told, said, incident, True, False, "open", severity, standing, before)
         story = replace(first, said=all_said(self._at.alerts, first, self._at.now, key))
         picture = self._draft.picture(story)
         content = incident_content(self._at.catalog, incident, self._at.about(story, chart=picture is not None))

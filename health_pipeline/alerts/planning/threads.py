@@ -10,8 +10,8 @@ from typing import Any
 from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.messages.incident import change_content, incident_content, withdrawn_content
-from health_pipeline.alerts.people.told import Before, Change, Said
-from health_pipeline.alerts.planning.draft import Draft, used_up
+from health_pipeline.alerts.people.told import BeforeAnew, BeforeLine, Change, Said
+from health_pipeline.alerts.planning.draft import Draft
 from health_pipeline.alerts.planning.hours import begin_of
 from health_pipeline.alerts.planning.keys import content_hash
 from health_pipeline.alerts.planning.news import (
@@ -38,17 +38,16 @@ class Threads:
 
     def reverted(self, story: Story) -> Story:
         """A line that got a new message goes on as the line it was, when that must not leave."""
-        told, before = story.told, story.said.before
+        told, before = story.told, story.before
         why = self._at.why_not_leave(story)
-        if before is None or not before.key or not why or not self._at.is_waiting(told.key):
+        if not isinstance(before, BeforeAnew) or not why or not self._at.is_waiting(told.key):
             return story
         self._draft.drop_message(told, why)
         told = replace(
             told, form="line", key=before.key, post=before.thread, shown=before.key, channel=before.channel,
-            charts=before.charts, hash="", version=told.version + 1,
+            charts=before.charts, hash="", version=told.version + 1, said=before.said, before=None,
         )  # fmt: skip
-        said = replace(before.said, spent=used_up(story))
-        return replace(self._at.unsaid(story), told=replace(told, said=said), said=said)
+        return replace(self._at.unsaid(story), told=told)
 
     def go_on(self, story: Story, line: tuple[str, Change] | None) -> None:
         """What becomes of what was told; ``line``: key of the digest that has a line of it, and what that says."""
@@ -93,7 +92,7 @@ class Threads:
         if self._at.is_overdue(told) and not after.overdue:
             replies.append(("overdue", None))
             asked = self._draft.key(told.told.key, "overdue", told.told.version + 1)
-            told = replace(told, said=_said_besides(after, overdue=True, asked=asked))
+            told = _said_besides(told, overdue=True, asked=asked)
         self._show(told, replies)
 
     def _renewed(self, story: Story, at: dt.datetime) -> Story:
@@ -110,20 +109,19 @@ class Threads:
         """A line whose post has not left tells of it as it is when that leaves."""
         said = story.said
         first = Said("open", story.severity, charted=said.charted, renewed=said.renewed)
-        first = replace(first, before=said.before, spent=said.spent)
         return all_said(self._at.alerts, replace(story, said=first), self._at.now, story.told.key)
 
     def _said_in(self, story: Story, digest: str, what: Change) -> Story:
         """As when a digest has said it. One that waits has said it since it was queued."""
-        said = replace(story.said, before=None)
-        before = story.told.said.before if story.told.said else None
+        said, before = story.said, story.told.before
         at, due = self._at.now, self._at.quiet or self._at.now
-        if before is not None and before.post == digest:
+        if isinstance(before, BeforeLine) and before.post == digest:
             at, due = before.at, before.due
         story = self._renewed(story, at)
         return replace(
             story,
-            said=replace(all_said(self._at.alerts, story, due, digest), before=Before(said, digest, what, at, due)),
+            said=all_said(self._at.alerts, story, due, digest),
+            before=BeforeLine(said, digest, what, at, due),
         )
 
     def unasked(self, story: Story) -> Story:
@@ -145,7 +143,7 @@ class Threads:
 
     def _show(self, story: Story, replies: Sequence[News]) -> None:
         """Edit its message if it would be written differently now; reply; add a chart where one is due."""
-        told, incident, said, intents = story.told, story.incident, story.said, list[Intent]()
+        told, incident, intents = story.told, story.incident, list[Intent]()
         assert incident is not None
         picture = self._draft.picture(story)
         about = self._at.about(story, chart=bool(told.charts or picture))
@@ -161,9 +159,9 @@ class Threads:
         if picture is not None:
             intents.append(self._draft.upload(told, incident, picture, story.severity))
             told = replace(told, charts=told.charts + 1)
-            said = _said_besides(said, charted=incident.worsened_on)
+            story = _said_besides(story, charted=incident.worsened_on)
         self._draft.changes += intents
-        self._draft.remember(replace(story, told=replace(told, version=told.version + bool(intents)), said=said))
+        self._draft.remember(replace(story, told=replace(told, version=told.version + bool(intents))))
 
     def _withdraw(self, story: Story, line: tuple[str, Change] | None) -> None:
         """The days on which it was reported were judged anew, and do not show it."""
@@ -194,14 +192,12 @@ class Threads:
         """Its message never leaves, nor its line: nobody has been told. Its key is used up."""
         self._draft.drop_message(story.told, why)
         unsaid = replace(story.told, form="none", key="", post="", shown="")
-        self._draft.remember(
-            replace(story, told=unsaid, phase="retracted", said=replace(story.said, spent=used_up(story)))
-        )
+        self._draft.remember(replace(story, told=unsaid, phase="retracted"))
 
 
-def _said_besides(said: Said, **what: Any) -> Said:
+def _said_besides(story: Story, **what: Any) -> Story:
     """As when this is said too, by what leaves whatever becomes of a digest that waits."""
-    before = said.before
-    if before is not None and not before.key:
+    before = story.before
+    if isinstance(before, BeforeLine):
         before = replace(before, said=replace(before.said, **what))
-    return replace(said, before=before, **what)
+    return replace(story, said=replace(story.said, **what), before=before)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from health_pipeline.alerts.delivery.blocks import Message
 from health_pipeline.alerts.messages.incident import About, incident_content
 from health_pipeline.alerts.people import told
 from health_pipeline.alerts.people.standing import Renewal
-from health_pipeline.alerts.people.told import Before, Planned, Said, Told
+from health_pipeline.alerts.people.told import BeforeAnew, BeforeLine, Planned, Said, Told
 from health_pipeline.alerts.planning.keys import incident_key
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.catalog.model import Catalog
@@ -25,10 +27,9 @@ from health_pipeline.storage.state import MIGRATIONS, open_state, reading
 from health_pipeline_tests.alerts.follow import DAY, NOON, ONE_DAY, fall, hole, kinds, with_alerts
 from health_pipeline_tests.alerts.record import Record
 
-BEFORE = Before(
-    Said("recovered", "P2", DAY, since=NOON, renewed=Renewal(NOON, "raised"), spent=("key:2",)),
-    "digest", "worsening", NOON, NOON + dt.timedelta(hours=8), "key", "thread", "C0ONE", 2,
-)  # fmt: skip
+RECOVERED = Said("recovered", "P2", DAY, since=NOON, renewed=Renewal(NOON, "raised"))
+LINE = BeforeLine(RECOVERED, "digest", "worsening", NOON, NOON + dt.timedelta(hours=8))
+ANEW = BeforeAnew(RECOVERED, "key", "thread", "C0ONE", 2)
 ROW = Told(
     "eu_dsa:incident:a:open",
     "a-statements-2025-07-03",
@@ -57,9 +58,9 @@ ROW = Told(
         "asked",
         "anew",
         Renewal(NOON, "reopened"),
-        BEFORE,
-        ("key:3", "key:4"),
     ),
+    LINE,
+    ("key:3", "key:4", "eu_dsa:incident:a:open:2"),
     "0" * 64,
     3,
     2,
@@ -71,13 +72,14 @@ ROW = Told(
 @pytest.mark.parametrize("last", [None, fall("Ada", worsened_on=DAY, ended=DAY), hole("Bob")])
 def test_every_part_comes_back_as_it_was(engine: sa.Engine, last: object) -> None:
     row = replace(ROW, last=last)  # type: ignore[arg-type]
+    other = replace(ROW, first_key="i", key="i", before=ANEW)
     never = Told("k", "b", "", DAY, NOON + dt.timedelta(seconds=1), NOON, said=Said("open", "P1"))
     with engine.begin() as connection:
-        told.write(connection, "eu_dsa", [row, never])
+        told.write(connection, "eu_dsa", [row, other, never])
         told.write(connection, "marketplace", [replace(never, first_key="other")])
     with reading(engine) as connection:
         # As text, because what is not a number does not equal itself.
-        assert repr(told.read(connection, "eu_dsa")) == repr([row, never])
+        assert repr(told.read(connection, "eu_dsa")) == repr([row, other, never])
 
 
 def test_a_row_is_replaced_and_an_outline_is_all_that_is_kept_of_an_incident(engine: sa.Engine) -> None:
@@ -107,10 +109,10 @@ def test_what_was_told_before_it_was_kept_when_it_is_to_be_acknowledged_anew_is_
     with engine.begin() as connection:
         told.write(connection, "eu_dsa", [ROW])
         said = json.loads(connection.execute(sa.select(told.TOLD.c.said)).scalar() or "")
-        old = {name: value for name, value in said.items() if name not in ("since_key", "renewed", "before", "spent")}
+        old = {name: value for name, value in said.items() if name not in ("since_key", "renewed")}
         connection.execute(told.TOLD.update().values(said=json.dumps(old)))
         (found,) = told.read(connection, "eu_dsa")
-    assert found.said == replace(ROW.said or Said("open", ""), since_key="", renewed=None, before=None, spent=())
+    assert found.said == replace(ROW.said or Said("open", ""), since_key="", renewed=None)
 
 
 def test_the_database_refuses_a_told_incident_without_a_message(engine: sa.Engine) -> None:
@@ -138,17 +140,25 @@ def record(tmp_path: Path) -> Record:
     return Record(tmp_path / "lake")
 
 
-@pytest.fixture
-def before(state_url: str, catalog: Catalog) -> str:
-    """The outbox of version 0002, in which Slack has a message about each of some incidents."""
+@contextlib.contextmanager
+def version(number: str, state_url: str) -> Iterator[sa.Connection]:
+    """A new state database as it was in an older version."""
     Path(sa.make_url(state_url).database or "").parent.mkdir(parents=True)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     old = sa.create_engine(state_url)
-    incidents = [fall("Ada"), fall("Bob"), fall("Cleo"), fall("Dan", onset=DAY - 90 * ONE_DAY), fall("Eve")]
     with old.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+        command.upgrade(config, number)
+        yield connection
+    old.dispose()
+
+
+@pytest.fixture
+def before(state_url: str, catalog: Catalog) -> str:
+    """The outbox of version 0002, in which Slack has a message about each of some incidents."""
+    incidents = [fall("Ada"), fall("Bob"), fall("Cleo"), fall("Dan", onset=DAY - 90 * ONE_DAY), fall("Eve")]
+    with version("0002", state_url) as connection:
         for incident in [*incidents, fall("Eve", state="retracted", ended=DAY)]:
             key = incident_key("eu_dsa", incident.id, "open" if incident.is_open else incident.state)
             content = incident_content(catalog, incident, About("P2"))
@@ -156,8 +166,45 @@ def before(state_url: str, catalog: Catalog) -> str:
             outbox.add(connection, message, ecosystem="eu_dsa")
         sent = sa.update(outbox.OUTBOX).values(state="sent", sent_at=NOON, channel_id="C1", ts=outbox.OUTBOX.c.id)
         connection.execute(sent)
-    old.dispose()
     return state_url
+
+
+def test_what_was_said_before_and_used_up_stood_in_what_was_said(state_url: str) -> None:
+    """Version 0003 had them in one: a line of a digest and a former message told apart by which fields were empty."""
+    said = {
+        "phase": "open", "severity": "P2", "worsened_on": None, "acknowledged": "", "assigned": "", "judged": "",
+        "snoozed": None, "overdue": False, "since": None, "charted": None, "asked": "", "since_key": "",
+        "renewed": None, "before": None, "spent": [],
+    }  # fmt: skip
+    nothing = {"key": "", "thread": "", "channel": "", "charts": 0}
+    instants = {"at": NOON.isoformat(), "due": (NOON + ONE_DAY).isoformat()}
+    line = {"said": said, "post": "digest", "what": "worsening", **instants, **nothing}
+    anew = {"said": said | {"spent": ["a"]}, "post": "b:2", "what": "raised", **instants, "key": "b", "thread": "t",
+            "channel": "C1", "charts": 2}  # fmt: skip
+    rows = {
+        "a": ("line", "a", said | {"before": line}),
+        "b": ("own", "b:2", said | {"before": anew, "spent": ["b"]}),
+        "c": ("none", None, said | {"spent": ["c", "c:2"]}),
+        "d": ("own", "d", None),
+    }
+    with version("0003", state_url) as connection:
+        for name, (form, key, packed) in rows.items():
+            connection.exec_driver_sql(
+                "INSERT INTO told VALUES (?, 'eu_dsa', ?, '[]', ?, ?, ?, ?, '#here', 'P2', 'open', ?, '', 1, 0, NULL, "
+                "'2025-07-03', '2025-07-03 12:00:00', '2025-07-03 12:00:00', 0)",
+                (name, name, form, key, key, key, json.dumps(packed)),
+            )
+    engine = open_state(state_url)
+    with reading(engine) as connection:
+        found = {row.first_key: (row.said, row.before, row.all_keys) for row in told.read(connection, "eu_dsa")}
+    engine.dispose()
+    so = Said("open", "P2")
+    assert found == {
+        "a": (so, BeforeLine(so, "digest", "worsening", NOON, NOON + ONE_DAY), ("a",)),
+        "b": (so, BeforeAnew(so, "b", "t", "C1", 2), ("b", "b:2")),
+        "c": (so, None, ("c", "c:2")),
+        "d": (None, None, ("d",)),
+    }
 
 
 def look(catalog: Catalog, record: Record, url: str, now: dt.datetime = NOON + ONE_DAY) -> Posted:

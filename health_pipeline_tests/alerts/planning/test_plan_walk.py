@@ -22,6 +22,7 @@ from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.messages.incident import About, incident_content
 from health_pipeline.alerts.people.decisions import counting, records_of, snoozes_of, standings_of
 from health_pipeline.alerts.people.standing import Standing, TrackRecord, silence, silenced_as
+from health_pipeline.alerts.people.told import BeforeLine
 from health_pipeline.alerts.planning.hours import digest_at, quiet_until, today
 from health_pipeline.alerts.planning.keys import content_hash
 from health_pipeline.alerts.planning.plan import Plan
@@ -322,7 +323,7 @@ class Walk(RuleBasedStateMachine):
             says = as_plain_text(Content("", row.intent.blocks))
             here = {wording.title(CATALOG, desk.record[told.incident]) for told in live if told.post == key}
             assert all(title in says for title in here), key
-            changed = [told for told in live if told.said and told.said.before and told.said.before.post == key]
+            changed = [told for told in live if isinstance(told.before, BeforeLine) and told.before.post == key]
             assert here or changed, f"{key} tells nothing"
             assert not any(title in says for title in silent - here), key
             if ":rollup:" in key:
