@@ -293,8 +293,7 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
 
 def _followed(catalog: Catalog, row: Told) -> list[str]:
     """Outbox keys by which it is seen how far what was told has come."""
-    said = row.said
-    keys = [row.key, *((said.asked, said.since_key) if said else ())]
+    keys = [row.key, row.asked.key if row.asked else "", row.said.since_key if row.said else ""]
     if row.form == "line":  # the charts of others follow their post, and are dropped with it
         keys += [chart_key(catalog.name, row, number) for number in range(1, row.charts + 1)]
     return [key for key in keys if key]

@@ -62,6 +62,8 @@ TOLD = sa.Table(
     sa.Column("hash", sa.String(64), nullable=False),  # of what its message says now
     sa.Column("version", sa.Integer, nullable=False),  # of its edits and replies, as in their keys
     sa.Column("charts", sa.Integer, nullable=False),
+    sa.Column("charted", sa.Date),  # worsened_on as in the newest chart
+    sa.Column("asked", sa.Text),  # JSON of Asked
     sa.Column("last", sa.Text),  # JSON: the incident as it was last, in outline
     sa.Column("day", sa.Date, nullable=False),  # the last day on which it was in the record
     sa.Column("told_at", UtcDateTime(), nullable=False),  # queued
@@ -90,16 +92,15 @@ _T, _P = TOLD.c, PLANS.c
 class Said:
     """What was last said of an incident in words that people notice: its post, a reply, or a line of a digest.
 
+    Not what leaves by itself, whatever becomes of a digest that waits: see :class:`Asked`, and charts.
+
     Attributes:
         severity: the most urgent one that was said; a lower one is shown, and not told.
         worsened_on: of the worsening that was told last.
         acknowledged, assigned, judged: fingerprints of the decisions that were told; empty for none.
         snoozed: until when; ``None`` for not.
-        overdue: that it was not acknowledged in time.
         since: when its time to be acknowledged began anew: its severity was raised, it flared up again, a snooze ended.
         since_key: outbox key of the reply or the digest that said so.
-        charted: ``worsened_on`` as in the newest chart.
-        asked: outbox key of the reply that said that it is overdue.
         renewed: since when it is to be acknowledged anew, and why; ``None`` for as before.
     """
 
@@ -110,12 +111,22 @@ class Said:
     assigned: str = ""
     judged: str = ""
     snoozed: dt.date | None = None
-    overdue: bool = False
     since: dt.datetime | None = None
-    charted: dt.date | None = None
-    asked: str = ""
     since_key: str = ""
     renewed: Renewal | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """That people were told that it was not acknowledged in time.
+
+    Attributes:
+        key: outbox key of the reply that says so; empty where it is not known.
+        since: when the time began that was over, as in :class:`Said`; once it begins anew, nobody has been asked.
+    """
+
+    key: str
+    since: dt.datetime | None
 
 
 @dataclass(frozen=True)
@@ -143,8 +154,8 @@ class BeforeAnew:
 
     Attributes:
         said: what had been said.
-        key, thread, channel, charts: of its former message: its outbox key and that of the post above it, its channel,
-            how many charts it had.
+        key, thread, channel: of its former message: its outbox key and that of the post above it, its channel.
+        charts, charted, asked: as they were on its row.
     """
 
     said: Said
@@ -152,6 +163,8 @@ class BeforeAnew:
     thread: str
     channel: str
     charts: int
+    charted: dt.date | None = None
+    asked: Asked | None = None
 
 
 Before = BeforeLine | BeforeAnew
@@ -191,6 +204,8 @@ class Told:
     hash: str = ""
     version: int = 0
     charts: int = 0
+    charted: dt.date | None = None
+    asked: Asked | None = None
     last: Incident | None = None
     finished: bool = False
 
@@ -284,8 +299,8 @@ def mark_planned(connection: sa.Connection, ecosystem: str, plan: Planned) -> No
 
 
 def _row(told: Told) -> dict[str, Any]:
-    same = ("incident", "form", "channel", "severity", "phase", "hash", "version", "charts", "day", "told_at", "due_at",
-            "finished")  # fmt: skip
+    same = ("incident", "form", "channel", "severity", "phase", "hash", "version", "charts", "charted", "day",
+            "told_at", "due_at", "finished")  # fmt: skip
     return {name: getattr(told, name) for name in same} | {
         "key": told.key or None,
         "post": told.post or None,
@@ -294,6 +309,7 @@ def _row(told: Told) -> dict[str, Any]:
         "said": json.dumps(dataclasses.asdict(told.said) if told.said else None, default=_iso),
         "before": json.dumps(dataclasses.asdict(told.before), default=_iso) if told.before else None,
         "all_keys": json.dumps(told.all_keys),
+        "asked": json.dumps(dataclasses.asdict(told.asked), default=_iso) if told.asked else None,
         "last": _packed(told.last) if told.last else None,
     }
 
@@ -309,6 +325,7 @@ def _told(row: sa.RowMapping) -> Told:
             "said": _said(said) if said else None,
             "before": _before(json.loads(values["before"])) if values["before"] else None,
             "all_keys": tuple(json.loads(values["all_keys"])),
+            "asked": _asked(json.loads(values["asked"])) if values["asked"] else None,
             "last": _unpacked(values["last"]) if values["last"] else None,
         }
     )
@@ -325,11 +342,17 @@ def _said(values: dict[str, Any]) -> Said:
 def _before(values: dict[str, Any]) -> Before:
     said = {"said": _said(values["said"])}
     if "post" not in values:
-        return BeforeAnew(**values | said)
+        charted = dt.date.fromisoformat(values["charted"]) if values["charted"] else None
+        asked = _asked(values["asked"]) if values["asked"] else None
+        return BeforeAnew(**values | said | {"charted": charted, "asked": asked})
     return BeforeLine(**values | said | {name: dt.datetime.fromisoformat(values[name]) for name in ("at", "due")})
 
 
-_DAYS = ("worsened_on", "snoozed", "charted")
+def _asked(values: dict[str, Any]) -> Asked:
+    return Asked(values["key"], dt.datetime.fromisoformat(values["since"]) if values["since"] else None)
+
+
+_DAYS = ("worsened_on", "snoozed")
 
 
 _PARTS = ("members", "events", "suspects", "explanation", "reach")

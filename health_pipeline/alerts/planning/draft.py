@@ -169,7 +169,7 @@ class Draft:
             return None
         if story.incident.kind == "data":  # it has no series
             return None
-        if story.told.charts and not has_worsened(story, story.said.charted):
+        if story.told.charts and not has_worsened(story, story.told.charted):
             return None
         picture = self._at.known.pictures.get(story.incident.id)
         if picture is None:

@@ -43,6 +43,11 @@ class Story:
         return self.phase == "open"
 
     @property
+    def was_asked(self) -> bool:
+        """Whether people were told that it was not acknowledged in the time that is running, or has run out."""
+        return self.told.asked is not None and self.told.asked.since == self.said.since
+
+    @property
     def is_snoozed(self) -> bool:
         return self.standing.snooze is not None
 
@@ -184,7 +189,6 @@ def all_said(alerts: Alerts, story: Story, at: dt.datetime, key: str) -> Said:
         severity=story.severity if raised else said.severity,
         since=at if told_anew else said.since,
         since_key=key if told_anew else said.since_key,
-        overdue=said.overdue and not told_anew,
     )  # fmt: skip
 
 

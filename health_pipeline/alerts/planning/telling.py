@@ -111,7 +111,9 @@ class Telling:
         assert story.incident is not None
         moved = self._draft.edit(told, moved_content(self._at.catalog, story.incident, story.severity))
         self._draft.changes.append(replace(moved, not_before=due if due > self._at.now else None))
-        return BeforeAnew(story.said, told.key, told.post, told.channel, told.charts)
+        return BeforeAnew(
+            story.said, told.key, told.post, told.channel, told.charts, charted=told.charted, asked=told.asked
+        )
 
     def _is_crowded(self, channel: str, due: dt.datetime) -> bool:
         """Whether the channel has had its posts of this hour: of the clock's, and of the sixty minutes before."""
@@ -147,6 +149,8 @@ class Telling:
             told_at=self._at.now,
             due_at=due,
             charts=0,
+            charted=None,
+            asked=None,
         )
         renewed = Renewal(self._at.now, "raised") if before is not None else None
         standing = self._at.standing_since(incident, renewed)
@@ -163,8 +167,8 @@ class Telling:
         ]
         if picture is not None:
             intents.append(self._draft.upload(told, incident, picture, severity, not_before))
-            story = replace(story, said=replace(story.said, charted=incident.worsened_on))
-        told = replace(told, hash=content_hash(content), charts=len(intents) - 1)
+            told = replace(told, charts=1, charted=incident.worsened_on)
+        told = replace(told, hash=content_hash(content))
         self._draft.remember(replace(story, told=told))
         return intents
 

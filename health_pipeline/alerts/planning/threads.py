@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.messages.incident import change_content, incident_content, withdrawn_content
-from health_pipeline.alerts.people.told import BeforeAnew, BeforeLine, Change, Said
+from health_pipeline.alerts.people.told import Asked, BeforeAnew, BeforeLine, Change, Said
 from health_pipeline.alerts.planning.draft import Draft
 from health_pipeline.alerts.planning.hours import begin_of
 from health_pipeline.alerts.planning.keys import content_hash
@@ -45,7 +44,8 @@ class Threads:
         self._draft.drop_message(told, why)
         told = replace(
             told, form="line", key=before.key, post=before.thread, shown=before.key, channel=before.channel,
-            charts=before.charts, hash="", version=told.version + 1, said=before.said, before=None,
+            charts=before.charts, charted=before.charted, asked=before.asked, hash="", version=told.version + 1,
+            said=before.said, before=None,
         )  # fmt: skip
         return replace(self._at.unsaid(story), told=told)
 
@@ -89,10 +89,10 @@ class Threads:
         else:
             after = story.said
         told = replace(story, said=after)
-        if self._at.is_overdue(told) and not after.overdue:
+        if self._at.is_overdue(told) and not told.was_asked:
             replies.append(("overdue", None))
-            asked = self._draft.key(told.told.key, "overdue", told.told.version + 1)
-            told = _said_besides(told, overdue=True, asked=asked)
+            asked = Asked(self._draft.key(told.told.key, "overdue", told.told.version + 1), after.since)
+            told = replace(told, told=replace(told.told, asked=asked))
         self._show(told, replies)
 
     def _renewed(self, story: Story, at: dt.datetime) -> Story:
@@ -107,8 +107,7 @@ class Threads:
 
     def _said_first(self, story: Story) -> Said:
         """A line whose post has not left tells of it as it is when that leaves."""
-        said = story.said
-        first = Said("open", story.severity, charted=said.charted, renewed=said.renewed)
+        first = Said("open", story.severity, renewed=story.said.renewed)
         return all_said(self._at.alerts, replace(story, said=first), self._at.now, story.told.key)
 
     def _said_in(self, story: Story, digest: str, what: Change) -> Story:
@@ -126,13 +125,13 @@ class Threads:
 
     def unasked(self, story: Story) -> Story:
         """Nobody is asked any more for what has been done, is over, or is told anew, before the question left."""
-        where = self._at.known.delivered.get(story.said.asked)
-        if where is None or not where.is_waiting:
+        asked = story.told.asked
+        if asked is None or not self._at.is_waiting(asked.key):
             return story
         if self._at.is_overdue(story) and not story.is_gone and not is_told_anew(self._at.alerts, story):
             return story
-        self._draft.dropped[story.said.asked] = "Nobody has to acknowledge it any more."
-        return replace(story, said=replace(story.said, overdue=False, asked=""))
+        self._draft.dropped[asked.key] = "Nobody has to acknowledge it any more."
+        return replace(story, told=replace(story.told, asked=None))
 
     def _replies(self, story: Story, news: Change | None) -> list[News]:
         found = by_people(story, self._at.known.decisions)
@@ -158,8 +157,7 @@ class Threads:
             intents.append(self._draft.reply(story, what, content))
         if picture is not None:
             intents.append(self._draft.upload(told, incident, picture, story.severity))
-            told = replace(told, charts=told.charts + 1)
-            story = _said_besides(story, charted=incident.worsened_on)
+            told = replace(told, charts=told.charts + 1, charted=incident.worsened_on)
         self._draft.changes += intents
         self._draft.remember(replace(story, told=replace(told, version=told.version + bool(intents))))
 
@@ -193,11 +191,3 @@ class Threads:
         self._draft.drop_message(story.told, why)
         unsaid = replace(story.told, form="none", key="", post="", shown="")
         self._draft.remember(replace(story, told=unsaid, phase="retracted"))
-
-
-def _said_besides(story: Story, **what: Any) -> Story:
-    """As when this is said too, by what leaves whatever becomes of a digest that waits."""
-    before = story.before
-    if isinstance(before, BeforeLine):
-        before = replace(before, said=replace(before.said, **what))
-    return replace(story, said=replace(story.said, **what), before=before)

@@ -19,7 +19,7 @@ from health_pipeline.alerts.delivery.blocks import Message
 from health_pipeline.alerts.messages.incident import About, incident_content
 from health_pipeline.alerts.people import told
 from health_pipeline.alerts.people.standing import Renewal
-from health_pipeline.alerts.people.told import BeforeAnew, BeforeLine, Planned, Said, Told
+from health_pipeline.alerts.people.told import Asked, BeforeAnew, BeforeLine, Planned, Said, Told
 from health_pipeline.alerts.planning.keys import incident_key
 from health_pipeline.alerts.post import Posted, refresh
 from health_pipeline.catalog.model import Catalog
@@ -29,7 +29,7 @@ from health_pipeline_tests.alerts.record import Record
 
 RECOVERED = Said("recovered", "P2", DAY, since=NOON, renewed=Renewal(NOON, "raised"))
 LINE = BeforeLine(RECOVERED, "digest", "worsening", NOON, NOON + dt.timedelta(hours=8))
-ANEW = BeforeAnew(RECOVERED, "key", "thread", "C0ONE", 2)
+ANEW = BeforeAnew(RECOVERED, "key", "thread", "C0ONE", 2, DAY, Asked("asked", NOON))
 ROW = Told(
     "eu_dsa:incident:a:open",
     "a-statements-2025-07-03",
@@ -52,10 +52,7 @@ ROW = Told(
         "UBEN 2",
         "real 3",
         DAY + ONE_DAY,
-        True,
         NOON,
-        DAY,
-        "asked",
         "anew",
         Renewal(NOON, "reopened"),
     ),
@@ -64,6 +61,8 @@ ROW = Told(
     "0" * 64,
     3,
     2,
+    DAY,
+    Asked("asked", None),
     None,
     True,
 )
@@ -169,23 +168,25 @@ def before(state_url: str, catalog: Catalog) -> str:
     return state_url
 
 
-def test_what_was_said_before_and_used_up_stood_in_what_was_said(state_url: str) -> None:
-    """Version 0003 had them in one: a line of a digest and a former message told apart by which fields were empty."""
+def test_what_stood_in_what_was_said_is_taken_apart(state_url: str) -> None:
+    """Version 0003 had in one what leaves by itself, the keys used up, and how it was before, one class for two."""
     said = {
         "phase": "open", "severity": "P2", "worsened_on": None, "acknowledged": "", "assigned": "", "judged": "",
         "snoozed": None, "overdue": False, "since": None, "charted": None, "asked": "", "since_key": "",
         "renewed": None, "before": None, "spent": [],
     }  # fmt: skip
+    asked = said | {"overdue": True, "asked": "q", "charted": DAY.isoformat()}
+    since = NOON + ONE_DAY
+    anew = said | {"since": since.isoformat(), "since_key": "digest", "charted": DAY.isoformat(), "asked": "q"}
     nothing = {"key": "", "thread": "", "channel": "", "charts": 0}
-    instants = {"at": NOON.isoformat(), "due": (NOON + ONE_DAY).isoformat()}
-    line = {"said": said, "post": "digest", "what": "worsening", **instants, **nothing}
-    anew = {"said": said | {"spent": ["a"]}, "post": "b:2", "what": "raised", **instants, "key": "b", "thread": "t",
-            "channel": "C1", "charts": 2}  # fmt: skip
+    line = {"said": asked, "post": "digest", "what": "worsening", "at": NOON.isoformat(), "due": since.isoformat()}
+    former = line | {"said": asked | {"spent": ["b0"]}, "key": "b", "thread": "t", "channel": "C1", "charts": 2}
     rows = {
-        "a": ("line", "a", said | {"before": line}),
-        "b": ("own", "b:2", said | {"before": anew, "spent": ["b"]}),
+        "a": ("line", "a", anew | {"before": line | nothing}),
+        "b": ("own", "b:2", said | {"before": former, "spent": ["b0", "b"]}),
         "c": ("none", None, said | {"spent": ["c", "c:2"]}),
         "d": ("own", "d", None),
+        "e": ("line", "e", anew | {"overdue": True, "asked": "r", "before": line | nothing}),
     }
     with version("0003", state_url) as connection:
         for name, (form, key, packed) in rows.items():
@@ -196,14 +197,19 @@ def test_what_was_said_before_and_used_up_stood_in_what_was_said(state_url: str)
             )
     engine = open_state(state_url)
     with reading(engine) as connection:
-        found = {row.first_key: (row.said, row.before, row.all_keys) for row in told.read(connection, "eu_dsa")}
+        found = {
+            row.first_key: (row.said, row.before, row.all_keys, row.charted, row.asked)
+            for row in told.read(connection, "eu_dsa")
+        }
     engine.dispose()
-    so = Said("open", "P2")
+    so, now = Said("open", "P2"), Said("open", "P2", since=since, since_key="digest")
+    of_line = BeforeLine(so, "digest", "worsening", NOON, since)
     assert found == {
-        "a": (so, BeforeLine(so, "digest", "worsening", NOON, NOON + ONE_DAY), ("a",)),
-        "b": (so, BeforeAnew(so, "b", "t", "C1", 2), ("b", "b:2")),
-        "c": (so, None, ("c", "c:2")),
-        "d": (None, None, ("d",)),
+        "a": (now, of_line, ("a",), DAY, Asked("q", None)),
+        "b": (so, BeforeAnew(so, "b", "t", "C1", 2, DAY, Asked("q", None)), ("b0", "b", "b:2"), None, None),
+        "c": (so, None, ("c", "c:2"), None, None),
+        "d": (None, None, ("d",), None, None),
+        "e": (now, of_line, ("e",), DAY, Asked("r", since)),
     }
 
 

@@ -26,8 +26,8 @@ TOLD = sa.table(
     *(sa.column(name, sa.Text) for name in ("shown", "channel", "severity", "phase", "said", "hash", "all_keys")),
     *(sa.column(name, sa.Integer) for name in ("version", "charts")),
     *(sa.column(name, UtcDateTime()) for name in ("told_at", "due_at")),
-    sa.column("before", sa.Text),
-    sa.column("day", sa.Date),
+    *(sa.column(name, sa.Text) for name in ("before", "asked")),
+    *(sa.column(name, sa.Date) for name in ("charted", "day")),
     sa.column("finished", sa.Boolean),
 )
 OUTBOX = sa.table(
@@ -37,38 +37,51 @@ OUTBOX = sa.table(
     sa.column("id", sa.Integer),
 )
 MESSAGE = re.compile(r"(?P<incident>.*):(?P<phase>open|retracted)", re.DOTALL)
+OF_LINE, OF_MESSAGE = ("post", "what", "at", "due"), ("key", "thread", "channel", "charts")
 ONSET = re.compile(r".*-(\d{4}-\d\d-\d\d)(?:-\d+)?", re.DOTALL)
 
 
 def upgrade() -> None:
     op.add_column("told", sa.Column("before", sa.Text))
+    op.add_column("told", sa.Column("charted", sa.Date))
+    op.add_column("told", sa.Column("asked", sa.Text))
     op.add_column("told", sa.Column("all_keys", sa.Text, nullable=False, server_default="[]"))
     connection = op.get_bind()
     known: set[str] = set()
     rows = connection.execute(sa.select(TOLD.c.first_key, TOLD.c.key, TOLD.c.said)).all()
     for first_key, key, packed in rows:
-        said, before, keys = _split(json.loads(packed))
+        said, besides, before, keys = _split(json.loads(packed))
         keys += [key] if key and key not in keys else []
         known |= {first_key, *keys}
-        connection.execute(
-            TOLD.update()
-            .where(TOLD.c.first_key == first_key)
-            .values(said=json.dumps(said), before=json.dumps(before) if before else None, all_keys=json.dumps(keys))
-        )
+        values = {
+            "said": json.dumps(said),
+            "before": json.dumps(before) if before else None,
+            "all_keys": json.dumps(keys),
+            "asked": json.dumps(besides["asked"]) if besides["asked"] else None,
+            "charted": dt.date.fromisoformat(besides["charted"]) if besides["charted"] else None,
+        }
+        connection.execute(TOLD.update().where(TOLD.c.first_key == first_key).values(values))
     for row in _told_before(connection, known):
         connection.execute(TOLD.insert().values(row))
 
 
-def _split(said: Any) -> tuple[Any, Any, list[str]]:
-    """What was said, how it was before that, and the keys that are used up, which stood in one."""
+def _split(said: Any) -> tuple[Any, dict[str, Any], Any, list[str]]:
+    """What was said, what left by itself, how it was before, and the keys that are used up: they stood in one."""
+    besides: dict[str, Any] = {"charted": None, "asked": None}
     if said is None:
-        return None, None, []
+        return None, besides, None, []
+    overdue, key = said.pop("overdue", False), said.pop("asked", "")
+    besides["charted"] = said.pop("charted", None)
+    if overdue:
+        besides["asked"] = {"key": key, "since": said["since"]}
     before, spent = said.pop("before", None), list(said.pop("spent", ()))
     if before is None:
-        return said, None, spent
-    before["said"], _, _ = _split(before["said"])
-    kept = ("key", "thread", "channel", "charts") if before.get("key") else ("post", "what", "at", "due")
-    return said, {name: before[name] for name in ("said", *kept)}, spent
+        return said, besides, None, spent
+    before["said"], former, _, _ = _split(before["said"])
+    if before.get("key"):
+        return said, besides, {name: before[name] for name in ("said", *OF_MESSAGE)} | former, spent
+    besides["asked"] = besides["asked"] or former["asked"]  # a digest that waits began its time anew
+    return said, besides, {name: before[name] for name in ("said", *OF_LINE)}, spent
 
 
 def _told_before(connection: sa.Connection, known: set[str]) -> list[dict[str, Any]]:
