@@ -156,8 +156,13 @@ def trace_weights(posts: Posts, marks: Marks) -> sparse.csr_array:
     single account carries weigh nothing.
 
     Args:
-        posts: accounts of a cohort one after another.
+        posts: accounts in the order of their cohorts.
+
+    Raises:
+        ValueError: they are not.
     """
+    if (np.diff(posts.cohort) < 0).any():
+        raise ValueError("accounts must come in the order of their cohorts")
     accounts, traces = posts.accounts, len(marks.kind)
     carrier = posts.account[marks.content]
     account, trace, times = _counted(carrier, marks.trace, traces)

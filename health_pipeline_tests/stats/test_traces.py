@@ -87,3 +87,9 @@ def test_dealing_keeps_how_much_each_account_and_each_trace_is_used() -> None:
         had = uses[posts.cohort[uses // len(marks.kind)] == cohort] % len(marks.kind)
         assert set(dealt.trace[inside]) == set(had), "traces stay in their stratum"
     assert not np.array_equal(dealt.trace, marks.trace)
+
+
+def test_accounts_out_of_order_are_refused() -> None:
+    posts, marks = independent(4)
+    with pytest.raises(ValueError, match="order of their cohorts"):
+        trace_weights(posts, marks)
