@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
 
@@ -235,8 +236,25 @@ def _library_belongs(imported: Import) -> bool:
     return True
 
 
+def circle(package: Path) -> list[str]:
+    """Modules of which each imports the next, be it for type checkers only, and the last the first; none: empty."""
+    imports: dict[str, set[str]] = {}
+    for one in imports_of(package):
+        if one.target != one.importer:
+            imports.setdefault(one.importer, set()).add(one.target)
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
 def test_nothing_imports_from_its_right() -> None:
     assert imports_to_the_right(PACKAGE) == []
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    assert circle(PACKAGE) == []
 
 
 def test_a_room_of_a_stage_knows_only_the_rooms_to_its_left() -> None:
@@ -312,6 +330,14 @@ def plant(tmp_path: Path) -> Plant:
 )
 def test_an_import_from_the_right_is_found(plant: Plant, path: str, source: str) -> None:
     assert len(imports_to_the_right(plant(path, source))) == 1
+
+
+def test_two_modules_that_import_each_other_are_found(plant: Plant) -> None:
+    package = plant("risks/rates.py", "from health_pipeline.risks.shares import usual")
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from health_pipeline.risks.rates import Learned"
+    assert circle(package) == []
+    (package / "risks" / "shares.py").write_text(source, encoding="utf-8")
+    assert set(circle(package)) == {"health_pipeline.risks.rates", "health_pipeline.risks.shares"}
 
 
 @pytest.mark.parametrize(

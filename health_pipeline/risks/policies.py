@@ -4,44 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from health_pipeline.risks.columns import Codes, codes, numbers
+from health_pipeline.risks.columns import numbers
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.named import mean_of, positions, summed
+from health_pipeline.risks.rates import Learned
 from health_pipeline.stats import shrinkage
 from health_pipeline.stats.arrays import Array
-
-if TYPE_CHECKING:
-    from health_pipeline.risks.rates import Learned
-
-
-def named_policies(e: Evidence) -> list[str]:
-    """Policies that decisions or raters named."""
-    found = e.query(
-        """
-        SELECT policy FROM (SELECT policy FROM labels UNION SELECT policy FROM samples)
-        WHERE policy IS NOT NULL ORDER BY policy
-        """
-    )
-    return found["policy"].to_pylist() or [""]
-
-
-def usual_shares(rows: pa.Table, named: Codes, count: Array, policies: int) -> Array:
-    """(N, P) shares of policies among the usual violations of each content's cohort.
-
-    Args:
-        named: (N,) number of the policy that was named, or -1.
-        count: (N,) usual violations.
-    """
-    counts, known = np.zeros((len(named), policies)), np.flatnonzero(named >= 0)
-    counts[known, named[known]] = count[known]
-    shares = np.tile((counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * policies), (len(named), 1))
-    for level in (("kind",), ("category", "kind"), ("market", "category", "kind")):
-        shares = _pool(counts, shares, codes(rows, *level))
-    return shares
 
 
 @dataclass(frozen=True)
@@ -89,14 +61,14 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     count[sure, at[sure]] = (learned.weight * learned.probability)[sure]
     usual[sure, at[sure]] = (learned.weight * learned.ordinary)[sure]
 
-    of_creator = _mean(learned.shares, learned.creator)
-    habit = shrinkage.pooled_shares(_sum(usual, learned.creator), of_creator) / of_creator
+    of_creator = mean_of(learned.shares, learned.creator)
+    habit = shrinkage.pooled_shares(summed(usual, learned.creator), of_creator) / of_creator
     shares = learned.shares * habit[learned.creator]
     shares /= shares.sum(axis=1, keepdims=True)
     often = learned.factors.mean[learned.creator] * learned.usual_now.base
-    own = _sum(learned.weight[:, None] * (often[:, None] * shares + learned.wave_now), learned.creator)
+    own = summed(learned.weight[:, None] * (often[:, None] * shares + learned.wave_now), learned.creator)
     own /= own.sum(axis=1, keepdims=True)
-    unwaved = _sum((learned.weight * learned.usual_now.base)[:, None] * shares, learned.creator)
+    unwaved = summed((learned.weight * learned.usual_now.base)[:, None] * shares, learned.creator)
     unwaved /= unwaved.sum(axis=1, keepdims=True)
     shares = (learned.factor * learned.usual.base)[:, None] * shares + learned.wave
     shares /= shares.sum(axis=1, keepdims=True)
@@ -109,27 +81,6 @@ def policies(e: Evidence, learned: Learned) -> Policies:
     among = (count[repeats].sum(axis=0) + 0.5) / (count.sum(axis=0) + 10.0)
     shares = np.where(repeats[:, None], shares * among, shares * (1.0 - among))
     return Policies(names, harm, severities, shares / shares.sum(axis=1, keepdims=True), own, unwaved)
-
-
-def positions(column_: pa.ChunkedArray, names: list[str]) -> Codes:
-    """Of values among names; -1 for those that are not."""
-    place = {name: number for number, name in enumerate(names)}
-    return np.array([place.get(value, -1) for value in column_.to_pylist()], np.int64)
-
-
-def _sum(values: Array, groups: Codes) -> Array:
-    """(groups, P) sums of the rows of (N, P) values."""
-    count = int(groups.max(initial=-1)) + 1
-    return np.stack([np.bincount(groups, of_kind, count) for of_kind in values.T], axis=1).astype(float)
-
-
-def _mean(values: Array, groups: Codes) -> Array:
-    return _sum(values, groups) / np.bincount(groups)[:, None]
-
-
-def _pool(count: Array, shares: Array, groups: Codes) -> Array:
-    """Shares of each row's group, drawn to ``shares`` of its rows."""
-    return shrinkage.pooled_shares(_sum(count, groups), _mean(shares, groups))[groups]
 
 
 def _reported(e: Evidence, rows: pa.Table, names: list[str]) -> Array:

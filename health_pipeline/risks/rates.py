@@ -32,7 +32,7 @@ from scipy import special
 from health_pipeline.risks.columns import Codes, codes, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.facts import PRIOR, facts, features_of
-from health_pipeline.risks.policies import named_policies, positions, usual_shares
+from health_pipeline.risks.named import named_policies, positions, usual_shares
 from health_pipeline.risks.waves import Cohort, speaks, turned, waves
 from health_pipeline.stats import logistic, shrinkage
 from health_pipeline.stats.arrays import Array
