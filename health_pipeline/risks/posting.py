@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from health_pipeline.risks.columns import codes, numbers
+from health_pipeline.risks.columns import coded, codes, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.pace import AGES, paces
@@ -19,6 +19,8 @@ GONE = ("banned", "left")
 """Status of creators who post no more."""
 MISSING = 0.6
 """A market's day with fewer of its usual contents than this share is held to be incomplete."""
+AROUND_DAYS = 28
+"""So many days before and after one tell what is usual on it: markets grow."""
 ENOUGH, SOME = 20, 7
 """Contents usual on a market's day of which fewer may be missing by chance: a part of them, and all of them."""
 
@@ -54,9 +56,10 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
         ), clusters AS (
             SELECT creator_id, min(cluster) AS cluster FROM together GROUP BY creator_id
         )
-        SELECT creator_id, coalesce(c.tier, p.tier) AS tier, coalesce(c.market, p.market) AS market,
+        SELECT creator_id, coalesce(c.tier, p.tier) AS tier,
+            CASE WHEN p.creator_id IS NULL THEN c.market ELSE p.market END AS market,
             coalesce(p.posts, 0) AS posts, {", ".join(f"coalesce(p.posts_{d}, 0) AS posts_{d}" for d in AGES)}, cluster,
-            least(date_diff('hour', greatest(CAST(coalesce(c.joined_at, p.first) AS TIMESTAMP), start), {now}),
+            least(date_diff('hour', greatest(least(CAST(c.joined_at AS TIMESTAMP), p.first), start), {now}),
                 24 * {memory}) / 24.0 AS days,
             coalesce(c.status IN {GONE}, false) AS gone
         FROM everyone LEFT JOIN creators c USING (creator_id) LEFT JOIN posted p USING (creator_id)
@@ -69,12 +72,9 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
     pace, doubt = np.zeros((2, rows.num_rows))
     present = rows.take(there)
     days = np.maximum(numbers(present, "days"), 1.0)
-    market = present["market"].to_pylist()
-    delivered = _delivered(e)
-    lived = np.array(
-        [delivered[m] if m in delivered else np.arange(memory + 1.0) for m in sorted(set(market), key=str)]
-    )
-    lived = lived.reshape(-1, memory + 1)[codes(present, "market")] if len(there) else np.zeros((0, memory + 1))
+    place, markets = coded(present["market"])
+    delivered, whole_days = _delivered(e), np.arange(memory + 1.0)
+    lived = np.array([delivered.get(m, whole_days) for m in markets.to_pylist()]).reshape(-1, memory + 1)[place]
 
     def seen(back: Array) -> Array:
         whole = np.minimum(back, days).astype(np.int64)
@@ -109,8 +109,9 @@ def _delivered(e: Evidence) -> dict[str | None, Array]:
         known = back < memory
         posts[back[known]] = numbers(of, "posts")[known]
         first = np.flatnonzero(posts).max(initial=0) + 1  # before the first content nothing is missing
-        usual = float(np.median(posts[:first]))
+        around = (slice(max(back - AROUND_DAYS, 0), min(back + AROUND_DAYS + 1, first)) for back in range(first))
+        usual = np.pad([float(np.median(posts[days])) for days in around], (0, memory - first))
         lacks = ((posts < MISSING * usual) & (usual > ENOUGH)) | ((posts == 0) & (usual > SOME))
-        share = np.where(lacks, posts / max(usual, 1.0), 1.0)
+        share = np.where(lacks, posts / np.maximum(usual, 1.0), 1.0)
         found[market] = np.concatenate([[0.0], np.cumsum(share)])
     return found
