@@ -205,7 +205,10 @@ class Shared:
 
 
 def _shared(traced: Traced, found: Coordination, cluster: int, members: int) -> list[Shared]:
-    """What a cluster shares: traces that are a telling part of its evidence, the most telling first."""
+    """What a cluster shares: traces that are a telling part of its evidence, the most telling first.
+
+    Nearly all of it may be timing, of a trace that is too popular to tell anything by itself; then that is told last.
+    """
     begin, end = found.part.indptr[cluster], found.part.indptr[cluster + 1]
     traces, parts = found.part.indices[begin:end], found.part.data[begin:end]
     parts = parts / parts.sum()
@@ -217,12 +220,29 @@ def _shared(traced: Traced, found: Coordination, cluster: int, members: int) -> 
             break
         if traces[at] == timing:
             told.append(Shared(None, "timing", "", float(parts[at]), members, np.zeros(0, np.int64)))
-            continue
-        contents = traced.contents(int(traces[at]))
-        contents = contents[found.cluster[traced.posts.account[contents]] == cluster]
-        carriers = len(np.unique(traced.posts.account[contents]))
-        told.append(Shared(int(traces[at]), *traced.name(int(traces[at])), float(parts[at]), carriers, contents))
+        else:
+            told.append(_carried(traced, found, cluster, int(traces[at]), float(parts[at])))
+    if all(s.trace is None for s in told):
+        trace = _most_common(traced, found, cluster)
+        told.append(_carried(traced, found, cluster, trace, float(parts[traces == trace].sum())))
     return told
+
+
+def _carried(traced: Traced, found: Coordination, cluster: int, trace: int, part: float) -> Shared:
+    contents = traced.contents(trace)
+    contents = contents[found.cluster[traced.posts.account[contents]] == cluster]
+    carriers = len(np.unique(traced.posts.account[contents]))
+    return Shared(trace, *traced.name(trace), part, carriers, contents)
+
+
+def _most_common(traced: Traced, found: Coordination, cluster: int) -> int:
+    """The trace that most members carry; of several the one that most of their contents do."""
+    account, trace = traced.posts.account[traced.marks.content], traced.marks.trace
+    inside = found.cluster[account] == cluster
+    account, trace = account[inside], trace[inside]
+    contents = np.bincount(trace)
+    members = np.bincount(np.unique(trace * traced.posts.accounts + account) // traced.posts.accounts)
+    return int(np.lexsort((contents, members))[-1])
 
 
 def _name(shared: Sequence[Shared], members: int) -> str:

@@ -72,3 +72,28 @@ def test_blank_captions_and_what_is_no_hash_are_no_traces() -> None:
         ("picture", picture): [0, 1],
         ("caption", "chốt kèo nhanh trong hôm nay"): [1, 3],
     }
+
+
+@pytest.mark.parametrize("everybody", [True, False], ids=["carried by all", "carried by nearly all"])
+def test_a_cluster_by_timing_alone_is_named_after_what_it_posted_at_that_time(everybody: bool) -> None:
+    """Of a hashtag that is everybody's nothing is told but when: five accounts post ten times in the same minutes."""
+    rng = np.random.default_rng(0)
+    posted = []
+    for a in range(200):
+        if everybody or a:
+            posted.append((f"c{a}", int(rng.integers(14 * 1440)), "#sale"))
+        posted += [(f"c{a}", int(rng.integers(14 * 1440)), f"#t{t}") for t in rng.choice(400, 10, replace=False)]
+    posted += [(f"bot{b}", 7000 + i % 8, "#sale") for b in range(5) for i in range(10)]
+    creators, minutes, hashtags = zip(*posted, strict=True)
+    nothing = pa.nulls(len(posted), pa.string())
+    rows = pa.table({
+        "creator_id": creators, "market": ["VN"] * len(posted), "category": ["beauty"] * len(posted),
+        "minute": minutes, "caption": nothing, "hashtags": hashtags, "sound_id": nothing, "perceptual_hash": nothing,
+        "product_ids": nothing,
+    })  # fmt: skip
+    traced = clusters.trace(rows)
+    found = clusters.described(TWIN_START, traced, clusters.coordination(traced.posts, traced.marks)).to_pylist()
+    assert {row["creator_id"] for row in found} == {f"bot{b}" for b in range(5)}
+    assert all(row["cluster"].startswith("cl-") and row["contents"] == 10 for row in found)
+    assert all(row["traces"].startswith("the same within 10 minutes") for row in found)
+    assert all(row["traces"].endswith("hashtags #sale: 5 of 5 members, 100% of contents") for row in found)
