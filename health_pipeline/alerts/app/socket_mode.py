@@ -105,6 +105,7 @@ class _Client(SocketModeClient):
         self._tried = self._not_before = float("-inf")
         self._problem: Exception | None = None
         self._has_begun = False
+        self._was_connected = False
         self._said = ""
         web_client = WebClient(base_url=base_url, timeout=ANSWER_TIMEOUT, logger=LIBRARY, retry_handlers=[])
         super().__init__(
@@ -118,15 +119,18 @@ class _Client(SocketModeClient):
     def begin(self) -> bool:
         """Connect for the first time; ``False`` when that may work later.
 
+        Once it was connected, it is for the library's threads to connect anew, which they may be at already.
+
         Raises:
             SlackAppError: it won't.
         """
         self.connect_to_new_endpoint(force=True)
-        if isinstance(self._problem, SlackApiError) and _is_final(self._problem):
-            raise _refused(self._problem) from None
+        problem = self._problem
+        if not self._was_connected and isinstance(problem, SlackApiError) and _is_final(problem):
+            raise _refused(problem) from None
         self._has_begun = True
         self._tell()
-        return self.is_connected()
+        return self._was_connected
 
     @property
     def has_said(self) -> bool:
@@ -160,6 +164,7 @@ class _Client(SocketModeClient):
         if session is not None:
             session.close = functools.partial(_end, session)  # type: ignore[method-assign]
             session.check_state = functools.partial(_check, session)  # type: ignore[method-assign]
+            self._was_connected = self._was_connected or session.is_active()
 
     def connect_to_new_endpoint(self, force: bool = False) -> None:
         now = time.monotonic()
@@ -187,6 +192,7 @@ class _Client(SocketModeClient):
             self._say(f"{what} ({_in_words(self._problem)}): not listening; trying again.")
 
     def _heard(self, message: str) -> None:
+        self._was_connected = True  # also when the connection ends before whoever made it has looked
         if '"disconnect"' in message[:200]:
             reason = json.loads(message).get("reason")
             if reason in _ENDINGS:

@@ -33,7 +33,7 @@ from health_pipeline.alerts.app.bolt import SlackAppError
 from health_pipeline.alerts.app.clicks import NOTHING_NEW, Subject
 from health_pipeline.alerts.app.desk import Desk, told_subjects
 from health_pipeline.alerts.app.signed_http import HEALTH, MAX_BODY, PATH, http_app, serve_http
-from health_pipeline.alerts.app.socket_mode import serve_socket
+from health_pipeline.alerts.app.socket_mode import _Client, serve_socket
 from health_pipeline.alerts.delivery.blocks import Message, reference
 from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.alerts.messages.incident import About, incident_content
@@ -475,6 +475,29 @@ def test_an_app_that_slack_refuses_later_is_told_so(
         refused = "Slack does not let the app listen (token_revoked): not listening; trying again."
         wait_for(lambda: refused in office.announced)
         wait_for(lambda: server.connected and not server.faults["apps.connections.open"])
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
+    assert len(office.rows) == 1
+
+
+def test_an_app_that_slack_refuses_in_the_instant_in_which_it_has_connected_goes_on(
+    office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, connect = office.server, _Client.connect_to_new_endpoint
+    held_up: list[_Client] = []
+
+    def connect_and_be_held_up(client: _Client, force: bool = False) -> None:
+        connect(client, force)
+        if not held_up:
+            held_up.append(client)
+            server.faults["apps.connections.open"].extend(["code:token_revoked"] * 3)
+            server.disconnect()
+            wait_for(lambda: len(server.faults["apps.connections.open"]) <= 1)
+
+    monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(_Client, "connect_to_new_endpoint", connect_and_be_held_up)
+    with office.listening(office.desk()):
+        wait_for(lambda: "Listening to Slack." in office.announced)
+        wait_for(lambda: server.connected)
         server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
     assert len(office.rows) == 1
 
