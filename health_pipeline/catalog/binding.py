@@ -93,7 +93,7 @@ class Sql:
                     self.findings.append(Finding(file.path, line, says, hint))
                     continue
                 described = self._engine.execute(f"DESCRIBE SELECT * FROM ({select})")  # as it is used
-                given = {row[0]: row[1] for row in described.fetchall()}
+                given = {row[0].lower(): row[1] for row in described.fetchall()}
             except duckdb.Error as error:
                 says = f"the role {name!r} is not valid SQL: {str(error).split(chr(10))[0].rstrip('!.')}"
                 hint = "Write a SELECT over the tables of tables.yaml."

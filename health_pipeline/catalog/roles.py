@@ -110,7 +110,8 @@ def empty(role: str) -> str:
 
 def conform(role: str, select: str, given: list[str]) -> str:
     """A SELECT of the role's columns with their types, from one that has the columns ``given``."""
+    there = {name.lower() for name in given}  # as in SQL
     columns = ", ".join(
-        f"CAST({name if name in given else 'NULL'} AS {kind}) AS {name}" for name, kind in ROLES[role].columns.items()
+        f"CAST({name if name in there else 'NULL'} AS {kind}) AS {name}" for name, kind in ROLES[role].columns.items()
     )
     return f"SELECT {columns} FROM ({select})"

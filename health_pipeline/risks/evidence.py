@@ -8,11 +8,12 @@ again, and comes out the same.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,7 +84,36 @@ class Evidence:
 
 
 def _words(select: str) -> set[str]:
-    return set(re.findall(r"\w+", select))
+    """In small letters: names are the same however they are written."""
+    return set(re.findall(r"\w+", select.lower()))
+
+
+def _columns_named(connection: DuckDBPyConnection, select: str) -> set[str] | None:
+    """In small letters, columns of any table that a SELECT names.
+
+    ``None`` where it may read others too: by ``*`` or a pattern, in a join by all common names, as whole rows.
+    """
+    ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+    columns, alone, tables = set(), set(), set()
+    for node in _nodes(json.loads(tree)):
+        kinds = {str(node.get(name)) for name in ("class", "type", "ref_type")}
+        if node.get("error") or kinds & {"STAR", "NATURAL", "PIVOT"}:  # some statements have no tree
+            return None
+        named = [str(name).lower() for name in node.get("column_names", ())]
+        columns |= {*named, *(name.lower() for name in node.get("using_columns", ()))}
+        if len(named) == 1:
+            alone |= {*named}
+        if "class" not in node:
+            tables |= {str(node[name]).lower() for name in ("alias", "table_name") if node.get(name)}
+    return None if alone & tables else columns
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    if isinstance(tree, dict | list):
+        for child in tree.values() if isinstance(tree, dict) else tree:
+            yield from _nodes(child)
 
 
 def tables_read(catalog: Catalog, roles: Collection[str] = ROLES) -> dict[str, int | None]:
@@ -96,21 +126,25 @@ def tables_read(catalog: Catalog, roles: Collection[str] = ROLES) -> dict[str, i
         role, words = ROLES[name], _words(select)
         days = None if role.lasting else role.days or (review.memory_days if review else 0)
         for table in catalog.tables:
-            if table.name in words:
+            if table.name.lower() in words:
                 before = found.get(table.name, 0)
                 found[table.name] = None if days is None or before is None else max(days, before)
     return found
 
 
-def _columns_read(catalog: Catalog, name: str, roles: Collection[str]) -> list[str]:
+def _columns_read(
+    connection: DuckDBPyConnection, catalog: Catalog, name: str, roles: Collection[str]
+) -> list[str]:  # fmt: skip
     """Columns of a table's facts that its roles may ask for: copying traffic of months, others would cost most."""
     table = catalog.table(name)
     review = catalog.review
-    selects = [s for role, s in (review.roles if review else {}).items() if role in roles and name in _words(s)]
-    words = {word.lower() for select in selects for word in _words(select)}
-    everything = any("*" in select for select in selects)
+    named = [
+        _columns_named(connection, select)
+        for role, select in (review.roles if review else {}).items()
+        if role in roles and name.lower() in _words(select)
+    ]
     always = {"day", table.version, "superseded_at" if table.version else None}
-    return [c for c in facts_schema(table).names if everything or c.lower() in words or c in always]
+    return [c for c in facts_schema(table).names if c in always or any(n is None or c.lower() in n for n in named)]
 
 
 def days_read(
@@ -142,7 +176,7 @@ def evidence_of(
                 read.setdefault(table.name, set()).update(needed)
         for name in tables_read(catalog, roles):
             source = scan(facts[name], sorted(read.get(facts[name].name, set())))
-            columns = ", ".join(f'"{c}"' for c in _columns_read(catalog, name, roles))
+            columns = ", ".join(f'"{c}"' for c in _columns_read(connection, catalog, name, roles))
             connection.execute(f'CREATE TABLE versions."{name}" AS SELECT {columns} FROM {source}')
         yield from _by_day(catalog, connection, days, roles)
 
@@ -220,7 +254,7 @@ def _by_day(
                     f"WHERE day <= DATE '{day}'{since}{known}"
                 )
             select = review.roles.get(role, empty(role)) if role in roles else empty(role)
-            given = [row[0] for row in connection.execute(f"DESCRIBE {select}").fetchall()]
+            given = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM ({select})").fetchall()]
             connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS {conform(role, select, given)}")
         connection.execute("SET search_path = 'main'")
         yield evidence

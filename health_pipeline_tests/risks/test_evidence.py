@@ -123,6 +123,38 @@ def test_the_lake_and_the_files_say_the_same(marketplace: Catalog, twin_folder: 
             assert one.equals(other), f"{role} on {ours.day}"
 
 
+@pytest.mark.parametrize(
+    "select",
+    [
+        'SELECT Content_ID, "hour", VIEWS AS Views FROM CONTENT_STATS',
+        "FROM content_stats",
+        "SELECT COLUMNS('^(content.id|hour|views?)$') FROM content_stats",
+        "SELECT t.* EXCLUDE (ingested_at) FROM content_stats t",
+        "WITH all_of_it AS (SELECT * FROM content_stats) SELECT content_id, hour, views FROM all_of_it",
+        "SELECT unnest(t) FROM content_stats t",
+        "SELECT content_id, hour, count(*) AS views FROM content_stats GROUP BY content_id, hour "
+        "QUALIFY row_number() OVER (PARTITION BY content_id ORDER BY hour, max(product_clicks) DESC) < 3",
+    ],
+)
+def test_a_role_may_be_written_in_any_way_that_sql_has(
+    marketplace: Catalog, twin_folder: Path, landed: Pipeline, select: str
+) -> None:
+    """Of the lake only columns that are asked for are read: none of them is lost for it."""
+    assert marketplace.review is not None
+    review = marketplace.review.model_copy(update={"roles": {"traffic": select}})
+    odd = marketplace.model_copy(update={"review": review})
+    expected, found = (
+        next(e.query("SELECT * FROM traffic ORDER BY ALL") for e in days)
+        for days in (
+            of_files(odd, twin_folder, [TWIN_LAST], ["traffic"]),
+            evidence_of(odd, landed.tables.facts, [TWIN_LAST], ["traffic"]),
+        )
+    )
+    assert found.num_rows > 0
+    assert [found[name].null_count for name in found.schema.names] == [0, 0, 0]
+    assert found.equals(expected)
+
+
 def test_the_days_read_are_those_it_depends_on(marketplace: Catalog, workplace: Path) -> None:
     pipeline = Pipeline(marketplace, Home(workplace / "unused"))
     read = {table.name: days for table, days in days_read(marketplace, pipeline.tables.facts, TWIN_LAST)}
