@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -107,6 +108,30 @@ class Sql:
                 elif column not in role.optional:
                     says = f"the role {name!r} selects no column {column!r}"
                     self.findings.append(Finding(file.path, line, says, did_you_mean(column, given)))
+
+        if "labels" in review.roles:
+            self._check_severities(review, review.roles["labels"])
+
+    def _check_severities(self, review: Review, select: str) -> None:
+        """What harm weighs is of severities that labels may have, where these are a column with its values listed."""
+        file: Any = self._files["review"]
+        tables = {t.name.lower(): t for t in self._tables}
+        ((said,),) = self._engine.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+        tree = json.loads(said)
+        node = {} if tree["error"] else tree["statements"][0]["node"]  # a wrong SELECT has been told
+        table = tables.get(str(node.get("from_table", {}).get("table_name", "")).lower())
+        if table is None or node["cte_map"]["map"]:
+            return
+        for item in node.get("select_list", ()):
+            source = (item.get("column_names") or [""])[-1].lower()
+            column = next((c for c in table.columns if c.name.lower() == source), None)
+            if column is None or not column.values or (item["alias"] or source).lower() != "severity":
+                continue
+            for severity in review.severity:
+                if severity not in column.values:
+                    says = f"no label has the severity {severity!r}, by {table.name}.{column.name}"
+                    hint = did_you_mean(severity, column.values)
+                    self.findings.append(Finding(file.path, file.line(["severity", severity]), says, hint))
 
     def _check_sum(self, file: str, where: Path_, table: Table, part: Sum) -> None:
         if part.sum is not None:

@@ -71,6 +71,17 @@ def test_a_misspelt_column_and_a_type_that_does_not_fit(folder: Path) -> None:
     assert said.endswith("the role 'traffic' selects 'views' as TIMESTAMP. It must be BIGINT.")
 
 
+def test_a_weight_of_a_severity_that_no_label_can_have(folder: Path) -> None:
+    line = edit(folder, "moderate: 2,", "moderat: 2,")
+    (said,) = findings(folder)
+    assert said == (
+        f"{folder / 'review.yaml'}:{line}: no label has the severity 'moderat', by decisions.severity. "
+        "Did you mean 'moderate'?"
+    )
+    edit(folder, "policy, severity, actor, rule,\n", "policy, upper(severity) AS severity, actor, rule,\n")
+    assert load_catalog(str(folder)).review is not None, "what is computed may have any value"
+
+
 def test_a_queue_declared_twice_and_one_that_there_is_not(folder: Path) -> None:
     line = edit(folder, "{name: products,", "{name: contents,")
     (said,) = findings(folder)
