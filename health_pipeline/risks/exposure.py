@@ -332,6 +332,8 @@ def _course(e: Evidence) -> Course:
                 CAST(sum(views) FILTER (hour >= {_now(e)} - INTERVAL {RECENT_HOURS} HOUR) AS DOUBLE) AS recent
             FROM traffic JOIN life USING (content_id)
             WHERE date_diff('hour', born, hour) BETWEEN 0 AND {24 * days - 1} GROUP BY ALL
+        ), whole AS (
+            SELECT content_id, greatest(sum(views), 0) AS views FROM audiences GROUP BY content_id
         ), nights AS (
             SELECT content_id, sum(views) AS views, sum(recent) AS recent,
                 {", ".join(f"sum(views) FILTER (night <= {n}) AS night_{n}" for n in range(days))}
@@ -341,7 +343,7 @@ def _course(e: Evidence) -> Course:
             age > {24 * SPAN_DAYS} AS old, CASE WHEN old THEN a.views ELSE n.views END AS views,
             d.content_id IS NULL AND age <= {24 * days} AS alive, coalesce(d.violation, false) AS stopped
         FROM life LEFT JOIN nights n ON n.content_id = life.content_id
-        LEFT JOIN audiences a ON a.content_id = life.content_id
+        LEFT JOIN whole a ON a.content_id = life.content_id
         LEFT JOIN decided d ON d.content_id = life.content_id ORDER BY life.content_id
         """
     )

@@ -268,6 +268,24 @@ def test_members_of_a_cluster_who_began_together_are_expected_to_go_on_sooner(re
     np.testing.assert_array_equal(np.delete(together, np.s_[10:20]), np.delete(alone, np.s_[10:20]))
 
 
+def test_audiences_may_come_in_parts_with_gaps_and_corrections(review: Review) -> None:
+    world = World()
+    world.published -= 40 * 24 * HOUR
+    world.published[::2] += 40 * 24 * HOUR
+    sizes = world.rate.astype(int)
+    whole = pa.table({"content_id": world.names(), "views": sizes})
+    parts = pa.table({
+        "content_id": world.names() * 3, "views": np.concatenate([sizes // 2, sizes - sizes // 2 + 9, sizes * 0 - 9]),
+    })  # fmt: skip
+    at_once, in_parts = (world.evidence(review, audiences=rows) for rows in (whole, parts))
+    assert exposure.contents(in_parts).equals(exposure.contents(at_once))
+    assert exposure.creators(in_parts).equals(exposure.creators(at_once))
+    odd = pa.table({"content_id": [*world.names(), None], "views": pa.array([None, -5] * (len(sizes) // 2) + [7])})
+    learned = exposure.creators(world.evidence(review, audiences=odd))
+    unknown = exposure.creators(world.evidence(review))
+    assert learned.equals(unknown), "what was not delivered says nothing"
+
+
 def test_audiences_are_learned_from_what_was_shown_before_traffic_is_read_by_the_hour(review: Review) -> None:
     """Three months ago counts too, whatever the days of then did to all."""
     rng, audience = np.random.default_rng(3), 600 * np.random.default_rng(4).lognormal(0, 0.6, CREATORS)
