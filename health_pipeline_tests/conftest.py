@@ -154,10 +154,12 @@ class Deployment:
         arguments = (name, "-e", str(self.catalog_folder), *arguments)
         return here(*arguments, stdin=stdin, HEALTH_PIPELINE_HOME=str(self.home.root))
 
-    def process(self, name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def process(
+        self, name: str, *arguments: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """The same in a process of its own."""
         arguments = (name, "-e", str(self.catalog_folder), *arguments)
-        return command(*arguments, stdin=stdin, HEALTH_PIPELINE_HOME=str(self.home.root))
+        return command(*arguments, stdin=stdin, HEALTH_PIPELINE_HOME=str(self.home.root), **environment)
 
 
 def command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from rich.console import Console
@@ -16,6 +17,8 @@ app.add_typer(slack.app, name="slack")
 
 def main() -> None:
     """Entry point: a user's mistake ends in one clear sentence and an exit code, never in a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # data are in any script, and not every terminal is
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="health-pipeline")
     except UserError as error:

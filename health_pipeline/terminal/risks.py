@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
 from health_pipeline.incidents import wording
+from health_pipeline.terminal.shown import harmless, shown
 from health_pipeline.terminal.typed import as_typed
 
 if TYPE_CHECKING:
@@ -57,22 +57,22 @@ def show_risks(
                 f"Its queues: {', '.join([*own, SEGMENTS])}. review.yaml says which there are.",
             )
     table = pipeline.tables.risks if queue == SEGMENTS or lists is None else lists.review_lists
-    shown = _chosen(pipeline, table.days(), day)
-    segments = sorted(pipeline.tables.risks.read([shown]).to_pylist(), key=lambda r: int(r["rank"]))
-    cases = lists.review_lists.read([shown]).to_pylist() if lists is not None and queue != SEGMENTS else []
+    chosen = _chosen(pipeline, table.days(), day)
+    segments = sorted(pipeline.tables.risks.read([chosen]).to_pylist(), key=lambda r: int(r["rank"]))
+    cases = lists.review_lists.read([chosen]).to_pylist() if lists is not None and queue != SEGMENTS else []
     if subject is not None:
-        _why(pipeline, cases, segments, queue, subject, shown, csv, console)
+        _why(pipeline, cases, segments, queue, subject, chosen, csv, console)
     elif queue == SEGMENTS or lists is None:
-        _segments(segments, top, shown, csv, console)
-        if not csv and pipeline.tables.track_records.read([shown]).num_rows:
+        _segments(segments, top, chosen, csv, console)
+        if not csv and pipeline.tables.track_records.read([chosen]).num_rows:
             console.print()
-            _right(pipeline, [], shown, console)
+            _right(pipeline, [], chosen, console)
     elif queue is None and csv:
         _print_csv([r for r in sorted(cases, key=lambda r: (r["queue"], r["rank"])) if r["selected"]], cases)
     elif queue is None:
-        _overview(pipeline, lists, cases, segments, shown, console)
+        _overview(pipeline, lists, cases, segments, chosen, console)
     else:
-        _queue(pipeline, cases, queue, top, shown, csv, console)
+        _queue(pipeline, cases, queue, top, chosen, csv, console)
 
 
 def _chosen(pipeline: Pipeline, days: list[dt.date], day: dt.date | None) -> dt.date:
@@ -104,7 +104,7 @@ def _table(rows: list[Row], console: Console) -> None:
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("what, and why")
     for row in rows:
-        said = Text(row["sentence"])
+        said = shown(row["sentence"])
         if row.get("explored"):
             said.append("  to explore", "dim italic")
         elif row.get("answered"):
@@ -112,7 +112,7 @@ def _table(rows: list[Row], console: Console) -> None:
         elif not row.get("selected", True):
             said.append("  below the line", "dim italic")
         if why := _reasons(row):
-            said.append(f"\n{why}", "dim")
+            said.append(harmless(f"\n{why}"), "dim")
         table.add_row(str(row["rank"]), f"{row['score']:,.1f}", said)
     console.print(table)
 
@@ -187,7 +187,7 @@ def _overview(
     if not bursts:
         console.print("Nothing bursts.")
     for burst in bursts[:FIRST]:
-        console.print(Text(f"• {_burst(pipeline, burst)}"))
+        console.print(shown(f"• {_burst(pipeline, burst)}"))
     console.print()
     total = next(
         (r for r in lists.prevalence.read([day]).to_pylist() if not (r["market"] or r["kind"] or r["policy"])), None
@@ -221,13 +221,13 @@ def _right(pipeline: Pipeline, precision: list[Row], day: dt.date, console: Cons
         table.add_column(heading, justify="right" if heading in ("right", "known of") else "left")
     for subject, name, known, r in told:
         interval = f"{100 * r['low']:.0f} % to {100 * r['high']:.0f} %"
-        table.add_row(subject, Text(name), f"{100 * r['precision']:.0f} %", interval, f"{known:,}")
+        table.add_row(subject, shown(name), f"{100 * r['precision']:.0f} %", interval, f"{known:,}")
     console.print(table)
     if len(own) > FIRST:
         every = f"{as_typed(pipeline.catalog, 'sql')} \"FROM risks.precision WHERE day = '{day}'\""
-        console.print(Text(f"Of {len(own)} rules and models the least right; all: {every}", "dim"))
+        console.print(shown(f"Of {len(own)} rules and models the least right; all: {every}", "dim"))
     if not metrics:
-        console.print(Text("No incident has a verdict yet: a metric's precision begins with one.", "dim"))
+        console.print(shown("No incident has a verdict yet: a metric's precision begins with one.", "dim"))
 
 
 def _burst(pipeline: Pipeline, burst: Mapping[str, Any]) -> str:
@@ -278,16 +278,16 @@ def _not_there(cases: list[Row], segments: list[Row], queue: str | None, subject
 
 def _told(heading: str, row: Row, hidden: tuple[str, ...], console: Console) -> None:
     """Every term of a row, and its reasons and evidence in words."""
-    console.rule(Text(heading, "bold"), align="left")
-    console.print(Text(row["sentence"]))
+    console.rule(shown(heading, "bold"), align="left")
+    console.print(shown(row["sentence"]))
     if why := _reasons(row):
-        console.print(Text(why, "italic"))
+        console.print(shown(why, "italic"))
     for said in row.get("evidence", ()):
-        console.print(Text(f"• {said}"))
+        console.print(shown(f"• {said}"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in row.items():
         if name not in (*hidden, "evidence") and value not in (None, [], ""):
-            table.add_row(f"[dim]{name}[/]", Text(_plain(value)))
+            table.add_row(f"[dim]{name}[/]", shown(_plain(value)))
     console.print(table)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from health_pipeline.errors import UserError
 from health_pipeline.home import Home
+from health_pipeline.terminal.shown import shown
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -73,7 +73,8 @@ def _prompt(connection: DuckDBPyConnection, csv: bool, console: Console) -> None
             try:
                 _show(connection, "\n".join(lines), csv, console)
             except UserError as error:
-                console.print(f"[red]✗[/] {error.message}", highlight=False)
+                console.print("[red]✗[/] ", end="")
+                console.print(shown(error.message), highlight=False)
             lines.clear()
 
 
@@ -96,9 +97,9 @@ def _show(connection: DuckDBPyConnection, query: str, csv: bool, console: Consol
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, kind in zip(relation.columns, relation.types, strict=True):
         numeric = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "HUGEINT") or str(kind).startswith("DECIMAL")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+        table.add_column(shown(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows[:SHOWN]:
-        table.add_row(*(Text(_plain(value)) for value in row))  # not markup: it comes from data
+        table.add_row(*(shown(_plain(value)) for value in row))
     console.print(table)
     if len(rows) > SHOWN:
         console.print(f"[dim]The first {SHOWN} rows; --csv prints all.[/]")
@@ -121,7 +122,7 @@ def _records(columns: Sequence[str], rows: Sequence[Sequence[object]], console: 
         console.rule(f"[dim]row {number}[/]", align="left", style="dim")
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for name, value in zip(columns, row, strict=True):
-            table.add_row(f"[bold]{name}[/]", Text(_plain(value)))
+            table.add_row(shown(name, "bold"), shown(_plain(value)))
         console.print(table)
     if len(rows) > RECORDS:
         console.print(f"[dim]The first {RECORDS} rows, too wide for a table; --csv prints all.[/]")

@@ -139,16 +139,17 @@ def test_the_command_says_why_in_words_and_where_a_subject_is(
 def test_what_comes_from_data_is_shown_as_it_is(
     landed: Pipeline, made: ListTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A hashtag that looks like the terminal's own markup neither vanishes nor breaks the page."""
+    """A hashtag that looks like the terminal's own markup neither vanishes nor breaks the page, nor steers it."""
     burst = {
-        "day": DAYS[-1], "kind": "hashtag", "value": "#[/red][bold]", "market": None, "trend": "hashtag: x", "count": 9,
+        "day": DAYS[-1], "kind": "hashtag", "value": "#[/red][bold]\x1b[2J", "market": None, "trend": "hashtag: x", "count": 9,
         "expected": 0.1, "p_value": 1e-9, "burst_since": DAYS[-1], "contents": 9, "views": 1, "violation_share": 0.0,
         "cluster_share": 0.0, "suspect_share": 0.0,
     }  # fmt: skip
     before = made.trends.read([DAYS[-1]])
     made.trends.publish(DAYS[-1], pa.Table.from_pylist([burst], schema=TRENDS))
     try:
-        assert "#[/red][bold]" in command(monkeypatch, capsys, landed)
+        said = command(monkeypatch, capsys, landed)
+        assert "#[/red][bold]\N{REPLACEMENT CHARACTER}[2J" in said and "\x1b" not in said
     finally:
         made.trends.publish(DAYS[-1], before)
 

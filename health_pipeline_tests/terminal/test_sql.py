@@ -63,6 +63,23 @@ def test_rows_too_wide_for_the_terminal_are_shown_column_by_column(deployment: D
 def test_values_are_shown_as_they_are(deployment: Deployment) -> None:
     """Names from data may look like the terminal's own markup."""
     assert deployment.cli("sql", "SELECT '[red]x[/]' AS a").stdout.splitlines()[1].strip() == "[red]x[/]"
+    done = deployment.cli("sql", 'SELECT 1 AS "[/]", 2 AS "[red]x"')  # a PIVOT makes names of values
+    assert done.stdout.splitlines()[0].split() == ["[/]", "[red]x"]
+    wide = ", ".join(f'{n} AS "[/]{n}-and-a-long-name"' for n in range(60))
+    assert "[/]59-and-a-long-name" in deployment.cli("sql", f"SELECT {wide}").stdout
+
+
+def test_no_value_steers_the_terminal(deployment: Deployment) -> None:
+    said = r"SELECT e'a\x1b]52;c;eA==\x07b' AS clipboard, chr(8238) || 'abc' AS turned, e'two\nlines' AS lines"
+    done = deployment.cli("sql", said)
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout)
+    assert "a\ufffd]52;c;eA==\ufffdb" in done.stdout and "\ufffdabc" in done.stdout
+
+
+def test_what_the_terminal_has_no_letters_for_is_escaped(deployment: Deployment) -> None:
+    done = deployment.process("sql", "SELECT 'شارع' AS a", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u0634\u0627\u0631\u0639" in done.stdout
 
 
 def test_a_query_comes_from_standard_input(deployment: Deployment) -> None:
