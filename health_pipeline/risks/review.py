@@ -218,6 +218,15 @@ class _Known:
             m=clusters, c=made.creators,
         )  # fmt: skip
         ids = self.creators["creator_id"].to_pylist()
+        # What a reviewer sees of who shows nothing that is undecided.
+        newest = e.query(
+            f"""
+            SELECT creator_id, list(content_id ORDER BY published_at DESC, content_id)[:{EXAMPLES}] AS newest
+            FROM contents SEMI JOIN c USING (creator_id) GROUP BY creator_id
+            """,
+            c=self.creators,
+        )
+        self.newest = dict(zip(newest["creator_id"].to_pylist(), newest["newest"].to_pylist(), strict=True))
         place = {name: i for i, name in enumerate(ids)}
         self.creator = np.array([place[c] for c in self.contents["creator_id"].to_pylist()], np.int64)
         self.member = np.array([place[c] for c in self.members["creator_id"].to_pylist()], np.int64)
@@ -388,7 +397,10 @@ class _Known:
             _over(views), np.log1p(2.0 * fastest), _over(sold) * (self.review.harm_per_dollar * sold > harm / 3.0),
         ])  # fmt: skip
         ids, order = self.contents["content_id"], [np.argsort(-self.harm[c], kind="stable") for c in contents]
-        examples = [ids.take(pa.array(c[o][:EXAMPLES])).to_pylist() for c, o in zip(contents, order, strict=True)]
+        examples = [
+            ids.take(pa.array(c[o][:EXAMPLES])).to_pylist() or self.newest.get(who, [])
+            for c, o, who in zip(contents, order, rows["creator_id"].to_pylist(), strict=True)
+        ]
         return _Cases(
             {
                 **_where(rows), "subject": subjects.to_pylist(), "probability": mean, "exposure": views,
@@ -525,7 +537,9 @@ class _Words:
                 more.append(f"reported {_times(_number(row['reports']))}")
         elif queue == "creators":
             what = f"Creator {row['subject']} ({where}): of {views}, {chance} in violation ({sure})"
-            more = [wording.count(int(_number(row["items"])), "content") + " to look at", *_confirmed(row)]
+            shown = int(_number(row["items"]))
+            seen = wording.count(shown, "content") + " to look at" if shown else "none undecided: see the newest"
+            more = [seen, *_confirmed(row)]
         elif queue == "clusters":
             what = f"Cluster of {wording.count(int(_number(row['items'])), 'account')} ({where}): {row['traces']}"
             more = [f"of {views}, {chance} in violation ({sure})", *_confirmed(row)]

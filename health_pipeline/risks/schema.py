@@ -161,6 +161,10 @@ REVIEWS = pa.schema(
         column("reasons", pa.list_(pa.string()), "codes of REASONS, the weightiest first"),
         column("sentence", pa.string(), "the case in words"),
         column("policy", pa.string(), "likeliest policy"),
-        column("examples", pa.list_(pa.string()), "contents to look at, the most harmful first"),
+        column(
+            "examples",
+            pa.list_(pa.string()),
+            "contents to look at, the most harmful first; where none is undecided, the newest",
+        ),
     ]
 )

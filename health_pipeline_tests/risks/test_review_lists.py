@@ -82,8 +82,20 @@ def test_what_a_listed_case_covers_is_in_no_later_list(made: Estimates, members:
 def test_decided_contents_are_not_listed(evidence: Evidence, listed: pa.Table) -> None:
     decided = set(evidence.query("SELECT DISTINCT content_id FROM labels WHERE content_id IS NOT NULL")[0].to_pylist())
     shown = {r["subject"] for r in rows(listed, "contents")}
-    shown |= {c for r in rows(listed, "creators") for c in r["examples"]}  # type: ignore[attr-defined]
+    shown |= {c for r in rows(listed, "creators") if r["items"] for c in r["examples"]}  # type: ignore[attr-defined]
     assert shown and not shown & decided
+
+
+def test_of_who_shows_nothing_undecided_the_newest_are_to_be_seen(evidence: Evidence, listed: pa.Table) -> None:
+    silent = [r for r in rows(listed, "creators") if not r["items"]]
+    assert silent
+    for r in silent:
+        newest = evidence.query(
+            f"SELECT content_id FROM contents WHERE creator_id = '{r['subject']}' "
+            "ORDER BY published_at DESC, content_id LIMIT 5"
+        )
+        assert r["examples"] == newest["content_id"].to_pylist()
+        assert "see the newest" in str(r["sentence"])
 
 
 def test_a_creator_is_looked_at_and_not_only_forecast(made: Estimates, listed: pa.Table) -> None:
