@@ -275,10 +275,11 @@ def _total(prevalence: Sequence[Row]) -> str:
     row = next((r for r in prevalence if not (r["market"] or r["kind"] or r["policy"])), None)
     if row is None:
         return ""
+    # Labels take days: the newest days are mostly not among the 28.
     said = (
-        f"{100 * row['estimate']:.2f} % of views of the last 28 days were of content that violates a policy (95 % CI "
-        f"{100 * row['low']:.2f} to {100 * row['high']:.2f} %), from {row['draws']:,} labelled views, as telling as "
-        f"{row['effective']:,.0f} drawn with equal chances."
+        f"{100 * row['estimate']:.2f} % of views of the 28 days to {wording.day(row['until'] or row['day'])} were of "
+        f"content that violates a policy (95 % CI {100 * row['low']:.2f} to {100 * row['high']:.2f} %), from "
+        f"{row['draws']:,} labelled views, as telling as {row['effective']:,.0f} drawn with equal chances."
     )
     if row["uniform_estimate"] is None or not row["uniform_draws"]:
         return said

@@ -195,7 +195,8 @@ def _overview(
     if total is not None:
         console.rule("[bold]Prevalence[/]", align="left")
         console.print(
-            f"{100 * total['estimate']:.2f} % of views were of content that violates a policy "
+            f"{100 * total['estimate']:.2f} % of views of the 28 days to {wording.day(total['until'] or total['day'])} "
+            f"were of content that violates a policy "
             f"(95 % CI {100 * total['low']:.2f} % to {100 * total['high']:.2f} %), from {total['draws']:,} labelled "
             f"views, as telling as {total['effective']:,.0f} drawn with equal chances.",
             highlight=False,

@@ -52,7 +52,7 @@ def burst(value: str, trend: str, p_value: float, **changes: Any) -> dict[str, A
 
 def share(estimate: float, **cut: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "day": DAY, "market": "", "kind": "", "policy": "", "estimate": estimate, "low": 0.9 * estimate,
+        "day": DAY, "until": dt.date(2026, 9, 26), "market": "", "kind": "", "policy": "", "estimate": estimate, "low": 0.9 * estimate,
         "high": 1.2 * estimate, "draws": 3_095, "effective": 9_661.9, "positives": 505, "uniform_draws": 1_035,
         "uniform_estimate": 0.0363, "uniform_low": 0.0262, "uniform_high": 0.0494, "agrees": True,
     }  # fmt: skip
@@ -146,7 +146,7 @@ def test_a_trend_is_told_once_by_what_it_is_named_after(catalog: Catalog) -> Non
 def test_prevalence_is_told_with_interval_and_against_the_uniform_draws(catalog: Catalog) -> None:
     html = part(page(catalog, tables()), "prevalence", "when")
     text = Words(html).text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "3.15 % of views of the last 28 days were of content that violates a policy" in text
+    assert "3.15 % of views of the 28 days to 26 September 2026 were of content that violates a policy" in text
     assert "(95 % CI 2.83 to 3.78 %), from 3,095 labelled views, as telling as 9,662 drawn with equal chances" in text
     assert "The 1,035 views drawn uniformly say 3.63 % (2.62 to 4.94 %) by themselves; the two agree." in text
     assert [row[:3] for row in cells(html)] == [

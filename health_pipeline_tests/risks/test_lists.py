@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from health_pipeline.cli import main
+from health_pipeline.incidents import wording
 from health_pipeline.pipeline import Pipeline
 from health_pipeline.risks import lists
 from health_pipeline.risks.checks import list_checks, outcomes
@@ -96,6 +97,8 @@ def test_the_command_shows_every_queue_what_emerges_and_prevalence(
                     "Prevalence"):  # fmt: skip
         assert heading in said
     assert "of 120 minutes" in said
+    (until,) = {r["until"] for r in made.prevalence.read([DAYS[-1]]).to_pylist()}
+    assert until < DAYS[-1] and f"of views of the 28 days to {wording.day(until)} were" in " ".join(said.split())
 
 
 def test_the_command_shows_one_queue_as_rows_and_why_a_subject_is_on_it(
