@@ -52,7 +52,8 @@ def burst(value: str, trend: str, p_value: float, **changes: Any) -> dict[str, A
 
 def share(estimate: float, **cut: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "day": DAY, "until": dt.date(2026, 9, 26), "market": "", "kind": "", "policy": "", "estimate": estimate, "low": 0.9 * estimate,
+        "day": DAY, "until": dt.date(2026, 9, 26), "market": "", "kind": "", "policy": "", "estimate": estimate,
+        "low": 0.9 * estimate,
         "high": 1.2 * estimate, "draws": 3_095, "effective": 9_661.9, "positives": 505, "uniform_draws": 1_035,
         "uniform_estimate": 0.0363, "uniform_low": 0.0262, "uniform_high": 0.0494, "agrees": True,
     }  # fmt: skip

@@ -176,6 +176,13 @@ def test_the_page_follows_the_reader_into_the_dark_and_onto_paper(page: str) -> 
     assert "max-width: 720px" in page
 
 
+def test_what_is_wider_than_a_phone_scrolls_by_itself(page: str) -> None:
+    """Else the whole page would: tables are stacked there, or stand in a region of their own."""
+    before = [page[: found.start()].rstrip() for found in re.finditer(r"<table>", page)]
+    assert len(before) >= 3
+    assert all(re.search(r'<div class="scroll"[^>]*>$', told) for told in before)
+
+
 def test_hostile_names_stay_text(catalog: Catalog) -> None:
     name = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{ 7 * 7 }}"
     bad = dataclasses.replace(shift(name, LAST, ONSET, 0.5, 5000.0), id=f'x" onclick="{name}', events=(name,))

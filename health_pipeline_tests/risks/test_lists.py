@@ -144,7 +144,8 @@ def test_what_comes_from_data_is_shown_as_it_is(
 ) -> None:
     """A hashtag that looks like the terminal's own markup neither vanishes nor breaks the page, nor steers it."""
     burst = {
-        "day": DAYS[-1], "kind": "hashtag", "value": "#[/red][bold]\x1b[2J", "market": None, "trend": "hashtag: x", "count": 9,
+        "day": DAYS[-1], "kind": "hashtag", "value": "#[/red][bold]\x1b[2J", "market": None, "trend": "hashtag: x",
+        "count": 9,
         "expected": 0.1, "p_value": 1e-9, "burst_since": DAYS[-1], "contents": 9, "views": 1, "violation_share": 0.0,
         "cluster_share": 0.0, "suspect_share": 0.0,
     }  # fmt: skip
