@@ -109,9 +109,11 @@ def derivation(
     """
 
     def known(day: dt.date) -> Sequence[Judged]:
-        if day == max(incidents.days(), default=None):
+        following = day + dt.timedelta(days=1)
+        # Most days are followed by another: to list all of them for each would cost the square of a history.
+        if incidents.partition(following) is None and day == max(incidents.days(), default=None):
             return verdicts(None)
-        return verdicts(dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC))
+        return verdicts(dt.datetime.combine(following, dt.time(), dt.UTC))
 
     def compute(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, Sequence[pa.Table]]]:
         for day in days:

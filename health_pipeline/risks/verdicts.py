@@ -113,10 +113,13 @@ class Said:
         return TrackRecord(own, precision, precision / self.promised, usual)
 
     def verdict_on(self, incident: Incident) -> Judged | None:
-        """The verdict on an incident; ``None`` too when it has grown on a day after: that, nobody has judged yet."""
+        """The verdict on an incident; ``None`` too when it has grown since: that, nobody has judged yet.
+
+        Whoever judged on a day saw what was known by the end of the day before.
+        """
         found = self.judged.get(incident.id)
         grown = incident.worsened_on
-        return None if found is None or (grown is not None and grown > found.at.date()) else found
+        return None if found is None or (grown is not None and grown >= found.at.date()) else found
 
 
 def track_records(said: Said, day: dt.date) -> pa.Table:

@@ -68,10 +68,13 @@ def test_what_is_real_stays_where_it_is() -> None:
 
 
 def test_what_has_grown_since_it_was_judged_is_to_be_looked_at_again() -> None:
-    grown = incident(id="a", worsened_on=DAY + dt.timedelta(days=1), state="worsening")
-    [row] = risk_rows(CATALOG, DAY, [grown], said(("a", BAD_BOTH, "expected"))).to_pylist()
-    assert row["verdict"] is None and not row["answered"]
-    [row] = risk_rows(CATALOG, DAY, [incident(id="a", worsened_on=DAY)], said(("a", BAD_BOTH, "expected"))).to_pylist()
+    """What happened on the day of the verdict was seen on the day after."""
+    told, before = said(("a", BAD_BOTH, "expected")), AT.date() - dt.timedelta(days=1)
+    for grown_on in (AT.date(), AT.date() + dt.timedelta(days=1)):
+        grown = incident(id="a", worsened_on=grown_on, state="worsening")
+        [row] = risk_rows(CATALOG, DAY, [grown], told).to_pylist()
+        assert row["verdict"] is None and not row["answered"]
+    [row] = risk_rows(CATALOG, DAY, [incident(id="a", worsened_on=before)], told).to_pylist()
     assert row["answered"]
 
 
@@ -170,10 +173,11 @@ def test_a_verdict_counts_in_the_list_of_its_day_and_after_and_leaves_those_befo
     assert pipeline.tables.track_records.read([DAYS[0]]).num_rows == 0
 
 
-def test_the_newest_list_knows_what_was_said_since(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("gap", [1, 4])
+def test_the_newest_list_knows_what_was_said_since(pipeline: Pipeline, gap: int) -> None:
     decide(pipeline, DAYS[-1] + dt.timedelta(days=40))
     assert lists(pipeline) == {DAYS[0]: ["large", "b"], DAYS[1]: ["large", "b"], DAYS[2]: ["b", "large"]}
-    pipeline.tables.incidents.publish(DAYS[-1] + dt.timedelta(days=1), to_table([]))
+    pipeline.tables.incidents.publish(DAYS[-1] + dt.timedelta(days=gap), to_table([]))
     assert lists(pipeline) == {day: ["large", "b"] for day in DAYS}, "made again later, as it was known by its end"
 
 
