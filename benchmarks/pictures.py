@@ -113,7 +113,15 @@ def _photograph(page: str, target: Path, width: int, height: int) -> None:
             "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile",
             f"--screenshot={taken}", f"--window-size={width},{height}",
         ]  # fmt: skip
-        subprocess.run([command, *flags, source.as_uri()], check=True, timeout=SECONDS, capture_output=True)
+        try:
+            done = subprocess.run(
+                [command, *flags, source.as_uri()], timeout=SECONDS, capture_output=True, text=True, check=False
+            )
+            said = done.stderr.strip()
+        except (OSError, subprocess.TimeoutExpired) as error:
+            said = str(error)
+        if not taken.exists():
+            raise UserError(f"{command} took no picture. {said}".strip(), "Another browser can be named in CHROMIUM.")
         shutil.copyfile(taken, target)
 
 

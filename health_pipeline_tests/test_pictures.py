@@ -43,6 +43,14 @@ def test_without_a_browser_pages_are_not_pictured(tmp_path: Path, monkeypatch: p
     page.write_text("<html><head></head></html>", encoding="utf-8")
     (error,) = pictures.draw(["report.png"], tmp_path)
     assert "no browser" in error.message and "CHROMIUM" in error.hint
+    for body in ("echo Missing X server >&2; exit 1", "exit 0"):
+        broken = tmp_path / "broken-browser"
+        broken.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        broken.chmod(0o755)
+        monkeypatch.setenv("CHROMIUM", str(broken))
+        (error,) = pictures.draw(["report.png"], tmp_path)
+        assert "took no picture" in error.message and ("Missing X server" in error.message) == ("Missing" in body)
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_every_picture_is_in_the_list_of_how_it_is_made() -> None:
