@@ -66,9 +66,13 @@ def scan(table: LakeTable, days: Iterable[dt.date] | None = None) -> str:
     """
     files = table.files(days)
     if not files:
-        columns = ", ".join(f'CAST(NULL AS {sql_type(f.type)}) AS "{f.name}"' for f in table.schema)
-        return f"(SELECT {columns} WHERE false)"
+        return f"({_no_rows(table.schema)})"
     return f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+
+
+def _no_rows(schema: pa.Schema) -> str:
+    columns = ", ".join(f'CAST(NULL AS {sql_type(f.type)}) AS "{f.name}"' for f in schema)
+    return f"SELECT {columns} WHERE false"
 
 
 def sql_type(kind: pa.DataType) -> str:
@@ -79,11 +83,16 @@ def sql_type(kind: pa.DataType) -> str:
 def create_views(connection: DuckDBPyConnection, tables: Mapping[str, LakeTable]) -> list[str]:
     """Create a view ``stage.table`` for every lake table, over the files published at this moment.
 
-    A table that has no files yet becomes an empty view with the right columns. Returns the names, sorted.
+    A table that has no files yet becomes an empty view with the right columns. What days of an earlier version lack is
+    null. Returns the names, sorted.
     """
     for name, table in sorted(tables.items()):
         connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{name.split(".")[0]}"')
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {scan(table)}")
+        rows = _no_rows(table.schema)
+        if files := table.files():
+            listed = ", ".join(map(literal, files))
+            rows += f" UNION ALL BY NAME FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+        connection.execute(f"CREATE VIEW {name} AS {rows}")
     return sorted(tables)
 
 

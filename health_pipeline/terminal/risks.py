@@ -120,7 +120,7 @@ def _table(rows: list[Row], console: Console) -> None:
 def _reasons(row: Row) -> str:
     """Why a case is where it is, in words; "" when nothing raises its score much."""
     if "why" in row:
-        return str(row["why"])
+        return str(row["why"] or "")  # null of a day that an earlier version judged
     from health_pipeline.risks.review import REASONS  # it loads SciPy
 
     said = "; ".join(REASONS.get(code, code.replace("_", " ")) for code in row["reasons"])
@@ -283,7 +283,7 @@ def _told(heading: str, row: Row, hidden: tuple[str, ...], console: Console) -> 
     console.print(shown(row["sentence"]))
     if why := _reasons(row):
         console.print(shown(why, "italic"))
-    for said in row.get("evidence", ()):
+    for said in row.get("evidence") or ():
         console.print(shown(f"• {said}"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in row.items():

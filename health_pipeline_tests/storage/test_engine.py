@@ -49,6 +49,23 @@ def test_a_table_without_files_is_an_empty_view_with_the_right_columns(tmp_path:
             assert (held.num_rows, held.schema.types) == (0, SCHEMA.types)
 
 
+def test_what_days_of_an_earlier_version_lack_is_null_and_what_they_have_besides_is_there(tmp_path: Path) -> None:
+    lake = Lake(tmp_path, "eco")
+    earlier = pa.schema([("n", pa.int32()), ("unit", pa.string()), ("old", pa.string()), ("day", pa.date32())])
+    row = {"day": MONDAY, "unit": "u", "n": 1, "old": "o"}
+    lake.table("raw", "t", earlier).publish(MONDAY, pa.Table.from_pylist([row], schema=earlier))
+    lake.table("raw", "only", earlier).publish(MONDAY, pa.Table.from_pylist([row], schema=earlier))
+    table = lake.table("raw", "t", SCHEMA)
+    table.publish(TUESDAY, rows(TUESDAY, 2.5))
+    with duckdb.connect() as connection:
+        create_views(connection, {"raw.t": table, "raw.only": lake.table("raw", "only", SCHEMA)})
+        assert connection.execute("FROM raw.t ORDER BY day").fetchall() == [
+            (MONDAY, "u", 1.0, None, "o"),
+            (TUESDAY, "u", 2.5, [1, 2], None),
+        ]
+        assert connection.execute("SELECT n, recent FROM raw.only").fetchall() == [(1.0, None)]
+
+
 def test_a_folder_with_an_apostrophe_is_read_like_any_other(tmp_path: Path) -> None:
     table = Lake(tmp_path / "Anna's lake", "eco").table("raw", "t", SCHEMA)
     table.publish(MONDAY, rows(MONDAY, 1))
