@@ -45,6 +45,10 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
         f"""
         WITH everyone AS (
             SELECT creator_id FROM creators UNION SELECT creator_id FROM contents
+        ), register AS (  -- which may say the same on several days
+            SELECT creator_id, max(tier) AS tier, max(market) AS market, min(joined_at) AS joined_at,
+                bool_or(status IN {GONE}) AS gone
+            FROM creators GROUP BY creator_id
         ), posted AS (
             SELECT creator_id, arg_max(tier, published_at) AS tier, arg_max(market, published_at) AS market,
                 min(published_at) AS first, count(*) AS posts,
@@ -61,8 +65,8 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
             coalesce(p.posts, 0) AS posts, {", ".join(f"coalesce(p.posts_{d}, 0) AS posts_{d}" for d in AGES)}, cluster,
             least(date_diff('hour', greatest(least(CAST(c.joined_at AS TIMESTAMP), p.first), start), {now}),
                 24 * {memory}) / 24.0 AS days,
-            coalesce(c.status IN {GONE}, false) AS gone
-        FROM everyone LEFT JOIN creators c USING (creator_id) LEFT JOIN posted p USING (creator_id)
+            coalesce(c.gone, false) AS gone
+        FROM everyone LEFT JOIN register c USING (creator_id) LEFT JOIN posted p USING (creator_id)
         LEFT JOIN clusters USING (creator_id), since
         ORDER BY creator_id
         """,

@@ -93,3 +93,10 @@ def test_creators_known_without_contents_and_contents_of_nobody_known_have_a_pac
     gone = register("c", "ID")
     gone = gone.set_column(4, "status", pa.array(["banned"] * 40))
     assert paces(review, [contents("c", "ID")], [gone]) == {"c": 0.0}
+
+
+def test_a_register_that_names_creators_on_several_days_is_one_of_as_many_creators(review: Review) -> None:
+    once, rows = register("c", "ID"), [contents("c", "ID")]
+    assert paces(review, rows, [once, once]) == paces(review, rows, [once])
+    found = posting(Evidence.of_tables(DAY, review, contents=rows[0], creators=pa.concat_tables([once, once])))
+    assert found["creator_id"].to_pylist() == once["creator_id"].to_pylist()
