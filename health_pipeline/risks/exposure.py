@@ -577,7 +577,7 @@ def _sales(e: Evidence, course: Course) -> Array:
     """(N,) US dollars sold per view of each content: its own, shrunk to its creator's, then to kind x category."""
     rows = e.query(
         f"""
-        SELECT k.place, count(*) AS orders, sum(gmv) AS gmv FROM orders o JOIN keys k USING (content_id)
+        SELECT k.place, count(*) AS orders, coalesce(sum(gmv), 0) AS gmv FROM orders o JOIN keys k USING (content_id)
         WHERE placed_at >= {_now(e)} - INTERVAL {SPAN_DAYS} DAY GROUP BY k.place
         """,
         keys=pa.table({"content_id": course.ids, "place": np.arange(len(course.age))}),

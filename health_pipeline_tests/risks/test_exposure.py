@@ -216,6 +216,16 @@ def test_sales_per_view_of_a_content_lean_on_its_creator(review: Review) -> None
     assert gmv["c008"] == 0
 
 
+def test_an_order_of_no_known_amount_leaves_the_others_rates_as_they_are(review: Review) -> None:
+    world = World()
+    orders = pa.table({
+        "order_id": ["o1", "o2"], "content_id": world.names()[:2], "creator_id": ["c000", "c001"],
+        "product_id": ["p1"] * 2, "placed_at": [NOW - HOUR] * 2, "gmv": [5.0, None], "bad": [False] * 2,
+    })  # fmt: skip
+    rate = numbers(exposure.contents(world.evidence(review, orders=orders)), "gmv_rate")
+    assert (rate > 0).all() and np.isfinite(rate).all()
+
+
 def test_posts_to_come_follow_posts_so_far_and_those_who_are_gone_post_no_more(review: Review) -> None:
     world = World()
     status = ["banned" if c == 3 else "left" if c == 4 else "active" for c in range(CREATORS)]
