@@ -183,6 +183,8 @@ def _alike(of_kind: Sequence[Array]) -> list[Array]:
     thousand words.
     """
     sizes = np.array([np.sum(~np.isnan(p)) for p in of_kind])
+    if not sizes.any():  # after weeks of silence
+        return list(of_kind)
     share = sizes.sum() / max(int(np.sum(sizes > 0)), 1)
     return [np.minimum(p * (size / share), 1.0) for p, size in zip(of_kind, sizes, strict=True)]
 

@@ -184,3 +184,11 @@ def test_a_long_silence_is_no_burst_and_breaks_nothing(silent: int) -> None:
     assert not last_day(daily).found.any()
     daily[:, -1] = steady(seed=4)[:, -1]  # everybody is back
     last_day(daily)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_begins_after_weeks_without_any_value_is_judged_without_complaint() -> None:
+    """Captions were empty until today: on the days before there is nothing to weigh."""
+    daily = np.zeros_like(steady())
+    daily[:, -1] = steady()[:, -1]
+    assert not np.isnan(last_day(daily).p).all()
