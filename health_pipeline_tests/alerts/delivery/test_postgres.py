@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,26 +19,61 @@ from health_pipeline.alerts.delivery import backlog, outbox
 from health_pipeline.alerts.delivery.blocks import Message
 from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.alerts.people import told
+from health_pipeline.alerts.people.told import Asked, Said
 from health_pipeline.alerts.post import refresh
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import METADATA, opened_state, reading
 from health_pipeline_tests.alerts.delivery.test_followers import intent, run, states
 from health_pipeline_tests.alerts.follow import DAY, NOON, fall
+from health_pipeline_tests.alerts.people.test_told import version
 from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.alerts.test_post_newest import QUEUED_ONCE, UNITS, planned_at_once
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
-from health_pipeline_tests.raw.servers import PASSWORD, run_postgres
+from health_pipeline_tests.raw.servers import PASSWORD, Postgres, run_postgres
 
 
 @pytest.fixture(scope="module")
-def state_url() -> Iterator[str]:
+def postgres() -> Iterator[Postgres]:
     with run_postgres() as server:
-        yield server.database().url.replace("${SHOP_PASSWORD}", quote(PASSWORD, safe=""))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def state_url(postgres: Postgres) -> str:
+    return new_database(postgres)
+
+
+def new_database(postgres: Postgres) -> str:
+    return postgres.database().url.replace("${SHOP_PASSWORD}", quote(PASSWORD, safe=""))
 
 
 def test_the_schema_is_the_one_that_the_code_declares(engine: sa.Engine) -> None:
     with reading(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_what_was_told_in_earlier_versions_is_taken_over(postgres: Postgres) -> None:
+    """A row of what was told, and a message from before there were such rows."""
+    url, said = new_database(postgres), Said("open", "P2", since=NOON)
+    packed = dict.fromkeys(("worsened_on", "snoozed", "renewed", "before")) | {
+        "phase": "open", "severity": "P2", "acknowledged": "", "assigned": "", "judged": "", "overdue": True,
+        "since": NOON.isoformat(), "charted": DAY.isoformat(), "asked": "q", "since_key": "", "spent": ["a0"],
+    }  # fmt: skip
+    older = f"eu_dsa:incident:{fall('Bob').id}:open"
+    with version("0003", url) as connection:
+        outbox.add(connection, Message(older, "#here", "b", ()), ecosystem="eu_dsa")
+        connection.execute(
+            sa.text(
+                "INSERT INTO told VALUES ('a', 'eu_dsa', 'a', '[]', 'own', 'a', 'a', 'a', '#here', 'P2', 'open', "
+                ":said, '', 1, 1, NULL, :day, :at, :at, false)"
+            ),
+            {"said": json.dumps(packed), "day": DAY, "at": NOON},
+        )
+    with opened_state(url) as engine, reading(engine) as connection:
+        rows = {row.first_key: row for row in told.read(connection, "eu_dsa")}
+    a, b = rows["a"], rows[older]
+    assert (a.said, a.all_keys, a.charted, a.asked, a.told_at) == (said, ("a0", "a"), DAY, Asked("q", NOON), NOON)
+    assert (b.incident, b.said, b.all_keys, b.day, b.finished) == (fall("Bob").id, None, (older,), DAY, False)
 
 
 def test_every_kind_arrives_once_and_in_order_from_several_deliverers(

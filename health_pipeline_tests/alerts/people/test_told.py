@@ -142,7 +142,8 @@ def record(tmp_path: Path) -> Record:
 @contextlib.contextmanager
 def version(number: str, state_url: str) -> Iterator[sa.Connection]:
     """A new state database as it was in an older version."""
-    Path(sa.make_url(state_url).database or "").parent.mkdir(parents=True)
+    if state_url.startswith("sqlite"):
+        Path(sa.make_url(state_url).database or "").parent.mkdir(parents=True)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     old = sa.create_engine(state_url)
