@@ -53,3 +53,9 @@ def test_captions_in_any_script_are_alike_but_for_a_few_characters() -> None:
 
 def test_captions_without_a_text_are_nobodys_duplicates() -> None:
     assert near_texts(["", "   ", CAPTIONS[0], ""]).tolist() == [0, 1, 2, 3]
+
+
+def test_a_caption_may_hold_any_character() -> None:
+    """A NUL in one is neither its end nor the end of another's."""
+    texts = [CAPTIONS[0], f"{CAPTIONS[0]}\0", "\0", "\0" * 5_000, f"\0{CAPTIONS[1]}", *CAPTIONS[1:]]
+    assert near_texts(texts).tolist() == [0, 0, 2, 3, 4, 4, 6, 7]
