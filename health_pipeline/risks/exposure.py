@@ -257,7 +257,8 @@ def passing(e: Evidence, audience: Audience) -> dict[str, float]:
         """
         SELECT number, severity FROM rows JOIN (
             SELECT content_id, arg_max(severity, decided_at) AS severity FROM labels
-            WHERE violation AND content_id IS NOT NULL AND severity IS NOT NULL GROUP BY content_id
+            WHERE violation AND content_id IS NOT NULL AND severity IS NOT NULL AND decided_at IS NOT NULL
+            GROUP BY content_id
         ) USING (content_id) ORDER BY number
         """,
         rows=pa.table({"content_id": c.ids, "number": np.arange(len(c.age))}),

@@ -226,6 +226,19 @@ def test_an_order_of_no_known_amount_leaves_the_others_rates_as_they_are(review:
     assert (rate > 0).all() and np.isfinite(rate).all()
 
 
+def test_what_is_not_decided_yet_tells_nothing_of_what_moderation_lets_through(review: Review) -> None:
+    world = World()
+    names = np.array(world.names())[world.published < NOW - 20 * 24 * HOUR][:40]
+    label = pa.table({
+        "decision_id": names, "content_id": names, "creator_id": ["c005"] * 40, "market": ["ID"] * 40,
+        "category": ["beauty"] * 40, "tier": ["nano"] * 40, "policy": ["fraud"] * 40,
+        "severity": ["severe", "minor"] * 20, "actor": ["human"] * 40, "violation": [True] * 40,
+        "reversed": [False] * 40, "detected_at": [NOW - 48 * HOUR] * 40, "decided_at": [NOW - HOUR, None] * 20,
+    })  # fmt: skip
+    e = world.evidence(review, labels=label)
+    assert list(exposure.passing(e, exposure.learn(e))) == ["severe"]
+
+
 def test_posts_to_come_follow_posts_so_far_and_those_who_are_gone_post_no_more(review: Review) -> None:
     world = World()
     status = ["banned" if c == 3 else "left" if c == 4 else "active" for c in range(CREATORS)]
