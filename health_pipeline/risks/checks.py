@@ -104,7 +104,25 @@ def list_checks(catalog: Catalog, facts: Mapping[str, LakeTable], tables: ListTa
         capacity_check(catalog, tables.review_lists),
         stability_check(tables.review_lists),
         calibration_check(catalog, facts, tables.review_lists),
+        weights_check(catalog, facts),
     ]
+
+
+def weights_check(catalog: Catalog, facts: Mapping[str, LakeTable]) -> Check:
+    """Severities of labels that ``review.yaml`` weighs: any other has the mean weight."""
+
+    def evaluate(engine: Engine, days: Sequence[dt.date]) -> tuple[bool | Literal["warn"], dict[str, Any]]:
+        with closing(evidence_of(catalog, facts, [max(days)], ["labels"])) as found:
+            rows = next(found).query(
+                "SELECT severity, count(*) AS labels FROM labels WHERE severity IS NOT NULL GROUP BY ALL ORDER BY ALL"
+            )
+        weights = catalog.review.severity if catalog.review else {}
+        counted = dict(zip(rows["severity"].to_pylist(), rows["labels"].to_pylist(), strict=True))
+        without = [f"{severity}: {labels:,} labels" for severity, labels in counted.items() if severity not in weights]
+        said = {"without a weight": without, "weights of which there is no label": sorted({*weights} - {*counted})}
+        return "warn" if without else True, said
+
+    return Check("weights", "Every severity that labels have has a weight in review.yaml.", evaluate)
 
 
 def calibration_check(catalog: Catalog, facts: Mapping[str, LakeTable], lists: LakeTable) -> Check:

@@ -69,6 +69,20 @@ def test_a_list_over_capacity_fails_its_check(landed: Pipeline, made: ListTables
     assert passed is False and said["over capacity"]
 
 
+def test_severities_of_labels_without_a_weight_are_said(landed: Pipeline, made: ListTables) -> None:
+    review = landed.catalog.review
+    assert review is not None
+    weights = {("sever" if name == "severe" else name): weight for name, weight in review.severity.items()}
+    misspelt = landed.catalog.model_copy(update={"review": review.model_copy(update={"severity": weights})})
+    right, wrong = (
+        next(c for c in list_checks(catalog, landed.tables.facts, made) if c.name == "weights").evaluate(Engine(), DAYS)
+        for catalog in (landed.catalog, misspelt)
+    )
+    assert right[0] is True and right[1]["without a weight"] == []
+    assert wrong[0] == "warn" and wrong[1]["without a weight"][0].startswith("severe: ")
+    assert wrong[1]["weights of which there is no label"] == ["sever"]
+
+
 def test_probabilities_are_compared_with_labels_of_the_next_day_only(landed: Pipeline, made: ListTables) -> None:
     found = outcomes(landed.catalog, landed.tables.facts, made.review_lists, TWIN_LAST)
     assert found.num_rows > 0
