@@ -40,7 +40,7 @@ SQL = """
 SELECT creator_id, market, category, epoch(published_at)::BIGINT // 60 AS minute,
        caption, hashtags, sound_id, perceptual_hash, product_ids
 FROM contents
-WHERE published_at >= TIMESTAMP '{since}' AND published_at < TIMESTAMP '{now}'
+WHERE published_at >= TIMESTAMP '{since}' AND published_at < TIMESTAMP '{now}' AND creator_id IS NOT NULL
 ORDER BY content_id
 """
 

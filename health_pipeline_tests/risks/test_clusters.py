@@ -97,3 +97,20 @@ def test_a_cluster_by_timing_alone_is_named_after_what_it_posted_at_that_time(ev
     assert all(row["cluster"].startswith("cl-") and row["contents"] == 10 for row in found)
     assert all(row["traces"].startswith("the same within 10 minutes") for row in found)
     assert all(row["traces"].endswith("hashtags #sale: 5 of 5 members, 100% of contents") for row in found)
+
+
+def test_contents_of_nobody_known_are_no_account(marketplace: Catalog) -> None:
+    assert marketplace.review is not None
+    rng = np.random.default_rng(0)
+    posted = [(f"c{a}", f"#a{t}") for a in range(200) for t in rng.choice(300, 10)]
+    posted += [(who, "#ring") for who in ("r1", "r2", "r3", None) for _ in range(8)]
+    creators, hashtags = zip(*posted, strict=True)
+    nothing = pa.nulls(len(posted), pa.string())
+    midnight = dt.datetime.combine(TWIN_START, dt.time.min)
+    contents = pa.table({
+        "content_id": [f"v{n}" for n in range(len(posted))], "creator_id": creators, "market": ["ID"] * len(posted),
+        "category": nothing, "tier": nothing, "kind": nothing, "hashtags": hashtags,
+        "published_at": [midnight - dt.timedelta(minutes=int(m)) for m in rng.integers(1, 12 * 1440, len(posted))],
+    })  # fmt: skip
+    found = clusters.clusters(Evidence.of_tables(TWIN_START, marketplace.review, contents=contents))
+    assert set(found["creator_id"].to_pylist()) == {"r1", "r2", "r3"}
