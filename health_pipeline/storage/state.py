@@ -30,6 +30,8 @@ HEAD = "0004"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30.0
+_URI = "file:"
+"""With it begins a name of SQLite's that is no path."""
 METADATA = sa.MetaData()
 _VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
 _ADVISORY_LOCK = 7_243_391_118  # any number, as long as every process of this product uses the same
@@ -81,10 +83,7 @@ def open_state(url: str) -> sa.Engine:
         sqlite = parsed.get_backend_name() == "sqlite"
         engine = _sqlite(parsed) if sqlite else sa.create_engine(parsed, pool_pre_ping=True)
     except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
-        raise StateError(
-            f"The address of the state database can't be used: {error}.",
-            "Write it as sqlite:////absolute/path/state.db, or install the driver it names.",
-        ) from None
+        raise _unusable(error) from None
     except OSError as error:
         raise StateError(
             f"The folder of the state database can't be created: {error}.",
@@ -106,9 +105,25 @@ def open_state(url: str) -> sa.Engine:
 
 
 def state_exists(url: str) -> bool:
-    """Whether there is a state database to read from; one on a server is taken to be there."""
-    parsed = sa.make_url(url)
-    return parsed.get_backend_name() != "sqlite" or not parsed.database or Path(parsed.database).exists()
+    """Whether there is a state database to read from; one on a server is taken to be there.
+
+    Raises:
+        StateError: the URL is not understood.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise _unusable(error) from None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return True
+    return parsed.database.startswith(_URI) or Path(parsed.database).exists()
+
+
+def _unusable(error: Exception) -> StateError:
+    return StateError(
+        f"The address of the state database can't be used: {error}.",
+        "Write it as sqlite:////absolute/path/state.db, or install the driver it names.",
+    )
 
 
 @contextlib.contextmanager
@@ -133,7 +148,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
-    if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
+    if url.database and url.database != ":memory:" and not url.database.startswith(_URI):
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 

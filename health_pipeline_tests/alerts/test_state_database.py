@@ -26,6 +26,7 @@ from health_pipeline.storage.state import (
     UtcDateTime,
     open_state,
     reading,
+    state_exists,
 )
 
 
@@ -135,6 +136,18 @@ def test_a_database_of_a_newer_version_is_left_alone(engine: sa.Engine, state_ur
 def test_an_address_that_cannot_work_is_explained(url: str) -> None:
     with pytest.raises(StateError):
         open_state(url)
+
+
+def test_whether_there_is_one_is_asked_of_any_address_without_making_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    plain, uri = f"sqlite:///{path}", f"sqlite:///file:{path}?uri=true"
+    assert not state_exists(plain)
+    assert list(tmp_path.iterdir()) == []
+    open_state(uri).dispose()
+    assert state_exists(plain) and state_exists(uri)
+    assert state_exists("postgresql+psycopg://user@localhost/health")
+    with pytest.raises(StateError, match="sqlite:////absolute/path"):
+        state_exists("nonsense")
 
 
 def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
