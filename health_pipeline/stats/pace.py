@@ -132,9 +132,10 @@ def _mixed(weight: Array, a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _groups(group: NDArray[np.int64] | None) -> list[NDArray[np.intp]]:
-    """Places of the members of each group."""
+    """Places of the members of each group; who is the last of theirs acts with nobody."""
     if group is None:
         return []
     member = np.flatnonzero(group >= 0)
     order = member[np.argsort(group[member], kind="stable")]
-    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return [members for members in groups if len(members) > 1]

@@ -78,6 +78,13 @@ def test_a_group_that_changed_nothing_is_taken_for_what_its_members_are() -> Non
     assert np.abs(np.log(together / alone))[:24].mean() < 0.1
 
 
+def test_the_last_of_a_group_acts_with_nobody() -> None:
+    events = drawn(np.repeat(steady(50)[:, None], DAYS, axis=1))
+    alone, last = seen(events), seen(events, group=[4] + [-1] * 49)
+    np.testing.assert_array_equal(last.mean, alone.mean)
+    np.testing.assert_array_equal(last.doubt, alone.doubt)
+
+
 def test_days_that_were_not_delivered_say_nothing() -> None:
     daily = np.repeat(steady(400, 3.0)[:, None], DAYS, axis=1)
     events, known = drawn(daily), np.ones((400, DAYS))
