@@ -37,11 +37,11 @@ _ACTIONS = """
     SELECT decision_id, content_id, decided_at, reversed, actor, policy,
         CASE WHEN actor = 'rule' THEN rule END AS rule, CASE WHEN actor = 'model' THEN rule END AS model,
         (epoch(TIMESTAMP '{now}') - epoch(decided_at)) / 86400 AS age
-    FROM labels WHERE (violation OR reversed) AND content_id IS NOT NULL
+    FROM labels WHERE (violation OR reversed) AND content_id IS NOT NULL AND decided_at IS NOT NULL
 """
 _DRAWS = """
     SELECT a.*, s.draw_probability, s.violation FROM samples s JOIN ({actions}) a USING (content_id)
-    WHERE s.arm = 'decisions' AND s.actioned AND s.violation IS NOT NULL
+    WHERE s.arm = 'decisions' AND s.actioned AND s.violation IS NOT NULL AND s.draw_probability > 0
     QUALIFY row_number() OVER (
         PARTITION BY s.draw_id ORDER BY abs(epoch(a.decided_at) - epoch(s.drawn_at)), a.decision_id
     ) = 1

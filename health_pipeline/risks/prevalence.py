@@ -78,7 +78,8 @@ class Draws:
 
 def prevalence(e: Evidence) -> pa.Table:
     """Rows of :data:`PREVALENCE` of the 28 days that end with the newest labelled one: total, by market, kind and both,
-    and by policy in all, each market and each kind. No rows without a labelled draw."""
+    and by policy in all, each market and each kind. No rows without a labelled draw. A draw whose chance was not logged
+    stands for nobody knows how many views: it is left out."""
     first = e.day - dt.timedelta(days=WINDOW_DAYS - 1 + LAG_DAYS)
     draws = e.query(
         f"""
@@ -88,6 +89,7 @@ def prevalence(e: Evidence) -> pa.Table:
             SELECT content_id, any_value(model_score) AS model_score FROM contents GROUP BY content_id
         ) c USING (content_id)
         WHERE s.arm <> 'decisions' AND s.drawn_at >= TIMESTAMP '{first}' AND s.drawn_at < TIMESTAMP '{e.now}'
+            AND s.draw_probability > 0
         ORDER BY s.draw_id
         """
     )

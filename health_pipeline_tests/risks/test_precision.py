@@ -168,6 +168,18 @@ def test_posteriors_hold_the_truth_however_alike_the_names_are(strength: float) 
     assert np.mean(inside) >= 0.92
 
 
+def test_what_is_not_decided_and_draws_of_unknown_chance_count_for_nothing(review: Review) -> None:
+    e = made(review, {"rule_a": (200, 0.9)})
+    labels, samples = (e.query(f"SELECT * FROM {role}") for role in ("labels", "samples"))
+    undecided = e.query("SELECT * REPLACE (decision_id || '-open' AS decision_id, NULL AS decided_at) FROM labels")
+    unknown = e.query("SELECT * REPLACE (draw_id || '-open' AS draw_id, NULL AS draw_probability) FROM samples")
+    more = Evidence.of_tables(
+        DAY, review, labels=pa.concat_tables([labels, undecided.cast(labels.schema)]),
+        samples=pa.concat_tables([samples, unknown.cast(samples.schema)]),
+    )  # fmt: skip
+    assert precision(more).equals(precision(e))
+
+
 def test_with_nothing_decided_the_table_is_empty(review: Review) -> None:
     assert precision(Evidence.of_tables(DAY, review)).num_rows == 0
 

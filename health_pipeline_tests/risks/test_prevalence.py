@@ -265,6 +265,16 @@ def test_of_a_twins_files_it_tells_the_true_share(evidence: Evidence, twin_folde
     assert total["as_one"] == 1.0, "the twin draws by the score it publishes"
 
 
+def test_a_draw_whose_chance_was_not_logged_is_left_out(evidence: Evidence) -> None:
+    more = evidence.query(
+        "FROM samples UNION ALL SELECT * REPLACE (draw_id || '-x' AS draw_id, NULL AS draw_probability) FROM samples"
+    )
+    assert more["draw_probability"].null_count == more.num_rows / 2
+    contents, labels = (evidence.query(f"FROM {role}") for role in ("contents", "labels"))
+    again = Evidence.of_tables(evidence.day, evidence.review, samples=more, contents=contents, labels=labels)
+    assert prevalence(again).equals(prevalence(evidence))
+
+
 def test_it_is_of_the_labels_that_had_arrived(evidence: Evidence) -> None:
     assert evidence.day < TWIN_LAST
     told = row(prevalence(evidence))
