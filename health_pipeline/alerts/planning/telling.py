@@ -103,8 +103,8 @@ class Telling:
         Returns:
             how the line was, if it had left.
         """
+        story = self._threads.unasked(story)
         told, before = story.told, story.before
-        self._threads.unasked(story)
         if self._at.is_waiting(told.key):
             self._draft.drop_message(told, f"It is {story.severity} by now, and told by itself.")
             return before if isinstance(before, BeforeAnew) else None

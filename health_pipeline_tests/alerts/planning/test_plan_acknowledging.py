@@ -279,3 +279,24 @@ def test_nobody_is_asked_twice_while_a_digest_of_what_happened_waits(catalog: Ca
     here.decides("acknowledge", id_of("Ada"))
     here.follow(minutes=5)
     assert here.rows[asked.key].dropped
+
+
+def test_a_question_that_was_dropped_for_a_message_that_never_left_is_asked_again(catalog: Catalog) -> None:
+    hurried = (*IN_AN_HOUR[:2], IN_AN_HOUR[2].model_copy(update={"acknowledge_within_minutes": 60}))
+    here = desk(catalog, severities=hurried)
+    here.happens(fall("Ada"), score=P3)
+    here.now = MORNING
+    here.follow()
+    here.connected = False
+    _, asked = here.follow(hours=1)
+    assert ":overdue:" in asked.key
+    here.scores[id_of("Ada")] = P1
+    here.follow(minutes=5)
+    assert here.rows[asked.key].dropped, "it is told anew"
+    snoozed = here.decides("snooze", id_of("Ada"), scope="here", until=MORNING.date() + 2 * ONE_DAY)
+    here.follow(minutes=5)
+    assert here.rows[f"{key('Ada')}:2"].dropped
+    here.decides("undo", id_of("Ada"), undoes=snoozed.id)
+    here.scores[id_of("Ada")] = P3
+    here.connected = True
+    assert any(":overdue:" in intent.key for intent in here.follow(hours=2))
