@@ -7,7 +7,8 @@ known of the content itself, its evidence, multiplies those odds by a likelihood
 * what the moderation model thought of it, whether a machine acted on it, reports, views without reports, whether it
   repeats another: a logistic regression with log odds of θ m as offset. It is taught by contents that people labelled:
   drawn samples, and human decisions with the mistakes that raters find in them. Both were chosen by what the model
-  knows (score, reports, views), so the choice does not bias it; labels that a machine gave itself never teach it;
+  knows (score, reports, views), so the choice does not bias it; labels that a machine gave itself never teach it, nor
+  do people's where no score is known;
 * the label, if a person gave one: by how often people are right.
 
 So a content without a label is no innocent content, neither one that still waits for its reviewer nor one that no
@@ -43,6 +44,11 @@ FACTORS = np.geomspace(0.02, 30.0, 48)
 ROUNDS = 4
 LEAST, MOST = 1e-6, 0.97  # chances of a content before its own evidence
 MOST_EVIDENCE = 9.0  # log likelihood ratio of a content's evidence
+OVERLOOKED = 0.1
+"""Share of violations that nobody acts on, among contents that no model has judged: what is believed where neither a
+score nor a sample tells."""
+FOUND_WITHIN = 2.0
+"""Days after which a content that nobody acted on has been overlooked, or violates nothing."""
 RATERS = (0.97, 0.998)  # sensitivity and specificity of raters of samples, who have time
 HUMANS = ((19.0, 1.0), (39.0, 1.0))  # what is believed of reviewers before raters have looked: right and wrong
 
@@ -136,11 +142,15 @@ def learn(e: Evidence, clusters: pa.Table) -> Learned:
     reviewers = _reviewers(violation, rated, human & sampled)
     # A decision that was drawn for being an action was chosen by its outcome where a person made it.
     by_rater = sampled | (machine & ~np.isnan(rated))
-    teaches = np.flatnonzero(by_rater | human)
+    # Why people looked at a content that no score is known of, nobody told: their labels say nothing of the others.
+    scored = rows["model_score"].is_valid().to_numpy()
+    teaches = np.flatnonzero(by_rater | (human & scored))
     label = np.where(by_rater, rated, violation)[teaches]
     right = np.where(by_rater[teaches, None], RATERS, reviewers)
     known = _label_evidence(rated, ~np.isnan(rated), RATERS)
     known += np.where(np.isnan(rated), _label_evidence(violation, human, reviewers), 0.0)
+    passed = ~scored & np.isnan(violation) & np.isnan(rated) & (age > FOUND_WITHIN)
+    known += np.where(passed, np.log(OVERLOOKED), 0.0)
 
     units, levels = _units(rows, creator)
     # What is dated after now is of today, and today is the last day, whether anything was published on it or not.

@@ -357,6 +357,23 @@ def content(number: int, creator: str = "c1", **values: object) -> dict[str, obj
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("roles", [tuple(ROLES), ("contents", "traffic", "labels")])
+def test_without_scores_what_was_found_is_suspected_and_what_was_passed_over_hardly(
+    evidence: Evidence, tables: Tables, truth: pa.Table, roles: tuple[str, ...]
+) -> None:
+    unscored = tables["contents"].drop_columns("model_score")
+    given = {name: tables[name] for name in roles} | {"contents": unscored}
+    found = rates.learn(Evidence.of_tables(evidence.day, evidence.review, **given), NOBODY)
+    violation = numbers(found.rows, "violation")
+    guilty, passed = found.probability[violation == 1], found.probability[np.isnan(violation)]
+    assert guilty.mean() > 0.2 and guilty.mean() > 10 * passed.mean()
+    assert guilty.mean() > 10 * found.probability[violation == 0].mean()
+    violative = pc.is_in(found.rows["content_id"], truth.filter(pc.field("violative"))["content_id"])
+    share = float(np.mean(violative.to_numpy(zero_copy_only=False)[np.isnan(violation)]))
+    assert share / 5 < passed.mean() < 5 * share
+    assert found.usual.base.mean() > 0.2 * np.mean(violation == 1), "found violations are not forgotten"
+
+
 def test_without_any_label_or_score_estimates_are_vague_but_there(marketplace: Catalog) -> None:
     review = marketplace.review
     assert isinstance(review, Review)
