@@ -154,9 +154,8 @@ class Pipeline:
 
         @cache
         def given() -> tuple[list[decisions.Decision], dict[str, str]]:
-            if not state_exists(
-                self.home.state_url
-            ):  # nobody has decided anything, and reading must not make a database
+            # Where nobody has decided anything, reading must not make a database.
+            if not state_exists(self.home.state_url):
                 return [], {}
             with opened_state(self.home.state_url) as engine, reading(engine) as connection:
                 names = {alias: t.incident for t in told.read(connection, self.catalog.name) for alias in t.aliases}

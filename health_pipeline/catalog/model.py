@@ -311,8 +311,8 @@ class Review(Declared):
     )
     memory_days: int = Field(90, ge=28, le=400, description="days of facts that estimates remember")
     half_life_days: float = Field(45, gt=0, allow_inf_nan=False, description="a decision so many days old counts half")
-    alive_days: int = Field(7, ge=1, description="a content is shown for so many days")
-    horizon_days: int = Field(7, ge=1, description="a creator is judged by what is expected in so many days")
+    alive_days: int = Field(7, ge=1, le=400, description="a content is shown for so many days")
+    horizon_days: int = Field(7, ge=1, le=400, description="a creator is judged by what is expected in so many days")
     explore: float = Field(
         0.07, ge=0, le=0.5, description="share of a queue's minutes spent on what may be worse than it looks"
     )

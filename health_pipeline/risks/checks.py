@@ -92,6 +92,7 @@ def outcomes(catalog: Catalog, facts: Mapping[str, LakeTable], lists: LakeTable,
             sum(1.0 / draw_probability) AS weight
         FROM samples JOIN listed ON subject = content_id AND CAST(drawn_at AS DATE) = day + 1
         WHERE queue = 'contents' AND violation IS NOT NULL AND arm IN ('weighted', 'uniform')
+            AND draw_probability > 0
         GROUP BY content_id, day
         """,
             listed=listed,

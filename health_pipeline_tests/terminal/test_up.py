@@ -88,7 +88,8 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
         answer = get(f"{url}/graphql", {"query": QUERY})["data"]
         assert isinstance(answer, dict)
         listed = {tuple(node["assetKey"]["path"]): node["groupName"] for node in answer["assetNodes"]}
-        assert len(listed) == 11 and listed["little", "cube"] == "metrics"
+        assert len(listed) == 12 and listed["little", "cube"] == "metrics"
+        assert listed["little", "track_records"] == "risks"
         schedules = {s["name"]: s["scheduleState"]["status"] for s in answer["schedulesOrError"]["results"]}
         assert schedules["little_daily"] == "RUNNING" and set(schedules.values()) == {"RUNNING"}
 
