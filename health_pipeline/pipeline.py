@@ -131,13 +131,17 @@ class Pipeline:
     def _facts(self, engine: Engine, tables: Sequence[Table]) -> dict[str, Derivation]:
         return {t.name: facts.derivation(self.landing, engine, t, self.tables.facts[t.name]) for t in tables}
 
-    def judge_steps(self) -> dict[str, Derivation]:
-        """Asset name -> derivation, for the judgements of a day."""
+    def judge_steps(self, verdicts: Verdicts | None = None) -> dict[str, Derivation]:
+        """Asset name -> derivation, for the judgements of a day.
+
+        Args:
+            verdicts: what people said of incidents; by default what the state database holds.
+        """
         c, t = self.catalog, self.tables
         return {
             "shifts": shifts.derivation(c, t.cube, t.histograms, t.deliveries, t.shifts, t.bands, t.states),
             "incidents": incidents.derivation(c, self.incident_sources, t.incidents),
-            "risks": risks.derivation(c, t.incidents, t.risks, t.track_records, self.verdicts()),
+            "risks": risks.derivation(c, t.incidents, t.risks, t.track_records, verdicts or self.verdicts()),
         }
 
     def list_steps(self) -> dict[str, Derivation]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from health_pipeline.alerts.people.decisions import Decision, record
+from health_pipeline.alerts.people.standing import By
 from health_pipeline.backtest.compare import compare
 from health_pipeline.backtest.replay import aside, days_to_replay, replay
 from health_pipeline.backtest.report import build_report
@@ -17,10 +19,12 @@ from health_pipeline.backtest.settings import make_setting
 from health_pipeline.backtest.study import Study, backtest
 from health_pipeline.backtest.table import COLUMNS, lines, write_incidents
 from health_pipeline.errors import UserError
+from health_pipeline.home import Home
 from health_pipeline.incidents.model import from_table
 from health_pipeline.pipeline import Pipeline
 from health_pipeline.stats.detect import MINIMUM_HISTORY
 from health_pipeline.storage.derive import Progress, derive
+from health_pipeline.storage.state import opened_state
 
 NOW = dt.datetime(2026, 11, 1, 9, 30, tzinfo=dt.UTC)
 
@@ -73,6 +77,24 @@ def test_the_catalogs_setting_gives_what_is_published(wave: Pipeline, study: Stu
     replayed = {(i.day, i.id): i for r in outcome.incidents for i in r.rows}
     assert replayed == {key: i for key, i in lived.items() if key[1] in counted}
     assert counted == {i.id for i in lived.values() if i.first_reported in set(days)}
+
+
+def test_what_people_answered_since_is_not_in_a_replay(wave: Pipeline, tmp_path: Path) -> None:
+    own = [make_setting("A", {}, wave.catalog)]
+    (before,) = replay(wave, own, 10, 2)
+    answered = Pipeline(wave.catalog, Home(tmp_path))
+    answered.tables, answered.landing = wave.tables, wave.landing
+    at = dt.datetime.combine(before.days[0], dt.time(12), dt.UTC)
+    with opened_state(answered.home.state_url) as engine:
+        for r in before.incidents:
+            said = Decision(
+                wave.catalog.name, r.id, "verdict", By("U1", at), "slack", r.id, metric=r.first.metric,
+                verdict="false_alarm",
+            )  # fmt: skip
+            assert record(engine, said)
+    (after,) = replay(answered, own, 10, 2)
+    assert before.incidents and max(r.score for r in before.incidents) > 0
+    assert [(r.id, r.score, r.told) for r in after.incidents] == [(r.id, r.score, r.told) for r in before.incidents]
 
 
 def test_settings_that_judge_alike_differ_in_their_messages_only(wave: Pipeline) -> None:
