@@ -13,6 +13,7 @@ hypothesis for all of its members, so that a change is believed of each that few
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,15 +84,18 @@ def paces(
     was = (shape + before) / (prior[:, None] + old)
     # Exactly one change, at the newer end of the cell of its age, and none since.
     cells = np.diff(ages, prepend=0.0)
-    best = (-np.inf, HAZARDS[0], WIDTHS[0])
-    for width in WIDTHS:
-        changed = np.where(possible, first + _evidence(width, width / was, lately, known), -np.inf)
-        for hazard in HAZARDS:
-            log = np.column_stack([one - hazard * days, changed + np.log(hazard * cells) - hazard * (ages - cells)])
-            best = max(best, (float(special.logsumexp(log, axis=1).sum()), hazard, width))
-    _, hazard, width = best
-    changed = np.where(possible, first + _evidence(width, width / was, lately, known), -np.inf)
-    log = np.column_stack([one - hazard * days, changed + np.log(hazard * cells) - hazard * (ages - cells)])
+    changed = {w: np.where(possible, first + _evidence(w, w / was, lately, known), -np.inf) for w in WIDTHS}
+
+    def likelihood(hazard: float, width: float) -> Array:
+        """(N, 1 + A) log likelihood of no change, and of one of each age."""
+        once = changed[width] + np.log(hazard * cells) - hazard * (ages - cells)
+        return np.column_stack([one - hazard * days, once])
+
+    def of_all(settings: tuple[float, float]) -> float:
+        return float(special.logsumexp(likelihood(*settings), axis=1).sum())
+
+    hazard, width = max(itertools.product(HAZARDS, WIDTHS), key=of_all)
+    log = likelihood(hazard, width)
     a = np.column_stack([shape + events, lately + width])
     b = np.column_stack([prior + days, known + width / was])
     total = special.logsumexp(log, axis=1)
