@@ -86,7 +86,7 @@ CREATORS = pa.schema(
 
 @dataclass(frozen=True)
 class Course:
-    """Known contents that are remembered, in the order of their ids; N contents, H hours of life.
+    """Known contents that are remembered and whose creator is, in the order of their ids; N contents, H hours of life.
 
     Attributes:
         old: (N,) published before the hours of traffic that are read: only the views of the whole life are known.
@@ -323,7 +323,7 @@ def _course(e: Evidence) -> Course:
             SELECT *, date_trunc('hour', published_at) AS born,
                 date_diff('hour', date_trunc('hour', published_at), {_now(e)}) AS age
             FROM contents WHERE published_at >= {_now(e)} - INTERVAL {e.review.memory_days} DAY
-                AND published_at < {_now(e)}
+                AND published_at < {_now(e)} AND creator_id IS NOT NULL
         ), decided AS (
             SELECT content_id, bool_or(violation) AS violation FROM labels WHERE content_id IS NOT NULL
             GROUP BY content_id

@@ -18,7 +18,10 @@ TRAFFIC_DAYS = 28
 
 
 def facts(e: Evidence, until: str) -> str:
-    """SELECT of all contents with their labels, and with reports and views up to the instant ``until`` (SQL)."""
+    """SELECT of all contents with their labels, and with reports and views up to the instant ``until`` (SQL).
+
+    Contents whose creator is not known are left out: together they would be one account.
+    """
     watched = e.now - dt.timedelta(days=TRAFFIC_DAYS)
     return f"""
 WITH decided AS (
@@ -41,6 +44,7 @@ WITH decided AS (
         c.published_at >= TIMESTAMP '{watched}' AS watched
     FROM contents c LEFT JOIN decided USING (content_id) LEFT JOIN rated USING (content_id)
         LEFT JOIN member USING (creator_id)
+    WHERE c.creator_id IS NOT NULL
 ), filed AS (
     SELECT content_id, count(*) AS reports, count(*) FILTER (trusted) AS trusted_reports
     FROM reports JOIN base USING (content_id) WHERE filed_at < until GROUP BY content_id

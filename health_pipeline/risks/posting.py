@@ -44,7 +44,7 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
     rows = e.query(
         f"""
         WITH everyone AS (
-            SELECT creator_id FROM creators UNION SELECT creator_id FROM contents
+            FROM (SELECT creator_id FROM creators UNION SELECT creator_id FROM contents) WHERE creator_id IS NOT NULL
         ), register AS (  -- which may say the same on several days
             SELECT creator_id, max(tier) AS tier, max(market) AS market, min(joined_at) AS joined_at,
                 bool_or(status IN {GONE}) AS gone
