@@ -32,6 +32,9 @@ EXAMPLES, CREATORS = 5, 10  # listed with each burst
 SAME_CONTENTS = 0.3  # Jaccard index from which two bursts are one trend
 PART_OF = 0.8  # or this share of the smaller one's contents
 LONGEST_RUN = 24  # characters of a run without blanks that is kept whole
+CUT_RUN = 200
+"""Letters after which a longer run is cut first, with what would be pieces across the cut: finding the n-th character
+means to count them, for each piece anew."""
 
 _UNSPACED = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Han}\p{Hiragana}\p{Katakana}"
 _PAIRED = r"\p{Han}\p{Hiragana}\p{Katakana}"  # scripts whose pieces are of two characters
@@ -46,7 +49,10 @@ _VALUES = {
         list_filter(words, lambda w: length_grapheme(w) BETWEEN 2 AND {LONGEST_RUN}),
         list_transform(range(1, len(words)), lambda i: words[i] || ' ' || words[i + 1]),
         flatten(list_transform(
-            list_filter(words, lambda w: regexp_matches(w, '[{_UNSPACED}]')),
+            flatten(list_transform(
+                list_filter(words, lambda w: regexp_matches(w, '[{_UNSPACED}]')),
+                lambda w: regexp_extract_all(w, '.{{1,{CUT_RUN}}}\\p{{M}}*')
+            )),
             lambda w: list_transform(
                 range(1, length_grapheme(w) + 2 - CASE WHEN regexp_matches(w, '[{_PAIRED}]') THEN 2 ELSE 4 END),
                 lambda i: substring_grapheme(w, i, CASE WHEN regexp_matches(w, '[{_PAIRED}]') THEN 2 ELSE 4 END)

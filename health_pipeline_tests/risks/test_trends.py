@@ -153,3 +153,10 @@ def test_violations_and_views_of_its_contents_are_told_with_it(marketplace: Cata
     assert (row["value"], row["contents"], row["views"]) == ("#free", 8, 360)
     assert (row["violation_share"], row["cluster_share"], row["suspect_share"]) == (0.25, 0.0, 0.25)
     assert row["examples"] == ids[:2:-1]
+
+
+def test_a_phrase_shows_behind_any_number_of_letters_without_a_blank(marketplace: Catalog) -> None:
+    """Captions may be as long as somebody likes: the time they take must not go with the square of that."""
+    before = ["天地玄黄宇宙洪荒" * 10_000, *("天" * n for n in range(195, 202))]
+    rows = [r | {"caption": b + "加微信"} for r, b in zip(used_by(8, days=1), before, strict=True)]
+    assert {"加微", "微信"} <= {r["value"] for r in told(marketplace, rows)}
