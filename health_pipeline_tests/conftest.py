@@ -31,6 +31,7 @@ from health_pipeline.home import Home
 if TYPE_CHECKING:  # what puts everything together is loaded where it is used: a stage's tests need their stage only
     from health_pipeline.pipeline import Pipeline
     from health_pipeline_tests.fake_slack import FakeSlack
+    from health_pipeline_tests.hand_clock import HandClock
 
 PACKAGE = Path(__file__).parent.parent / "health_pipeline"
 TERMINAL = {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -332,6 +333,17 @@ def server(running_server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSl
         monkeypatch.delenv(name, raising=False)
     running_server.reset()
     return running_server
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    """The clock of deliveries and of the fake Slack, moved by hand: see :class:`HandClock`."""
+    from health_pipeline.alerts.delivery import clock
+    from health_pipeline_tests.hand_clock import HandClock
+
+    by_hand = HandClock()
+    monkeypatch.setattr(clock, "CLOCK", by_hand)
+    return by_hand
 
 
 def _clean_environment(patch: pytest.MonkeyPatch) -> None:

@@ -26,9 +26,11 @@ What it does, beside what stands in its workspace (``fake_slack_workspace.py``):
 - Bad days: ``faults[method]`` holds what happens to the next requests of a method, one each (the sending of a
   file's bytes is ``"upload"``). Before the request has an effect: ``drop_before``, ``error_before`` (500),
   ``rate_limited[:seconds]``, ``code:<error>``, ``slow_before:<seconds>``. After it had its effect: ``drop_after``,
-  ``error_after`` (502), ``slow_after[:seconds]``. An empty string is a good day.
+  ``error_after`` (502), ``slow_after[:seconds]``, without seconds until whoever asked has gone. An empty string is a
+  good day.
 
-It does not render, has no rate limits of its own, and shows a shared file after ``share_delay`` seconds.
+It does not render, has no rate limits of its own, and shows a shared file after ``share_delay`` seconds. Its time is
+that of deliveries (:mod:`health_pipeline.alerts.delivery.clock`).
 """
 
 from __future__ import annotations
@@ -76,6 +78,7 @@ class FakeSlack(SocketMode):
         retry_after: seconds that ``rate_limited`` asks for.
         on_request: called with the method when a request arrives, before it has an effect.
         requests: the methods called, in order.
+        in_work: how many requests have not come to their end.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -94,6 +97,7 @@ class FakeSlack(SocketMode):
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self.in_work = 0
 
     def reset(self) -> None:
         """A new workspace behind the same address; nobody is connected to it, and all goes well."""
@@ -127,7 +131,14 @@ class FakeSlack(SocketMode):
         if scope["type"] in ("http", "websocket"):
             # The only way to drop a connection: uvicorn's side of it holds its transport.
             scope["state"] = {"transport": receive.__self__.transport}  # type: ignore[attr-defined]
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self.in_work += 1
+        try:
+            await self._app(scope, _with_what_has_arrived(receive), send)
+        finally:
+            self.in_work -= 1
 
     def _route(self, name: str, token: str, do: Callable[[Arguments], Answer]) -> Route:
         """A method of the Web API, behind its token and scope."""
@@ -157,6 +168,7 @@ class FakeSlack(SocketMode):
     async def _on_a_day(self, name: str, request: Request, effect: Callable[[], Response]) -> Response:
         """The answer to a request, which the next fault of its method may spoil before or after its effect."""
         self.requests.append(name)
+        self.show_what_is_late()
         fault, _, parameter = (self.faults[name].popleft() if self.faults[name] else "").partition(":")
         self.on_request(name)
         await asyncio.sleep(self.latency)
@@ -181,7 +193,10 @@ class FakeSlack(SocketMode):
             case "error_after":
                 return PlainTextResponse("Bad Gateway", 502)
             case "slow_after":
-                await asyncio.sleep(float(parameter or 2))
+                if parameter:
+                    await asyncio.sleep(float(parameter))
+                while not parameter and (await request.receive())["type"] != "http.disconnect":
+                    pass
             case "" | "slow_before":
                 pass
             case _:
@@ -241,6 +256,22 @@ def _arguments(request: Request, body: bytes) -> Arguments:
     is_json = request.headers.get("content-type", "").startswith("application/json")
     given: Arguments = json.loads(body or b"{}") if is_json else dict(urllib.parse.parse_qsl(body.decode()))
     return {**request.query_params, **given}
+
+
+def _with_what_has_arrived(receive: Receive) -> Receive:
+    """A request that has arrived whole counts, as in Slack, though whoever sent it has gone before it was read."""
+    cycle, read = receive.__self__, False  # type: ignore[attr-defined]
+
+    async def whole() -> Message:
+        nonlocal read
+        if cycle.disconnected and not cycle.more_body and not read:
+            read = True
+            return {"type": "http.request", "body": bytes(cycle.body), "more_body": False}
+        message = dict(await receive())
+        read = read or message.get("more_body") is False
+        return message
+
+    return whole
 
 
 def _drop(request: Request) -> Response:

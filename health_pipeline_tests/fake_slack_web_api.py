@@ -6,12 +6,11 @@ Who may call them, and what goes wrong on the way, is the server's (:mod:`health
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from health_pipeline_tests.fake_slack_workspace import BOT, Arguments, Message, Workspace
+from health_pipeline_tests.fake_slack_workspace import BOT, Arguments, Message, Workspace, now
 from health_pipeline_tests.slack_limits import invalid_blocks, too_long
 
 SCOPES = {
@@ -81,10 +80,8 @@ def _update(workspace: Workspace, arguments: Arguments) -> Answer:
     }
     message["blocks"] = message["blocks"] or []
     message["metadata"] = metadata if metadata is not None else message["metadata"]
-    message["edited"] = {"user": BOT, "ts": f"{time.time():.6f}"}
-    workspace.edits.append(
-        {name: message[name] for name in ("channel", "ts", "text", "blocks")} | {"at": time.monotonic()}
-    )
+    message["edited"] = {"user": BOT, "ts": f"{now():.6f}"}
+    workspace.edits.append({name: message[name] for name in ("channel", "ts", "text", "blocks")} | {"at": now()})
     return {"ok": True, "channel": message["channel"], "ts": message["ts"], "text": message["text"]}
 
 
@@ -200,7 +197,7 @@ def _complete(workspace: Workspace, arguments: Arguments) -> Answer:
         files = [item | {"name": workspace.files[item["id"]]["name"]} for item in shown]
         share = partial(workspace.add, channel, text, thread_ts=thread, files=files)
         if workspace.share_delay:
-            workspace.loop.call_later(workspace.share_delay, share)
+            workspace.late.append((now() + workspace.share_delay, share))
         else:
             share()
     return {"ok": True, "files": shown}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from health_pipeline.alerts.delivery import clock
 
 BOT = "U00000001"
 ANA, BEN = "U00000002", "U00000003"
@@ -25,12 +26,13 @@ class Workspace:
         away, archived: IDs of channels that the bot is not in, and that are closed.
         users: of the workspace, as ``users.list`` gives them.
         messages: every accepted message: channel (ID), ts, thread_ts (of a reply), user, text, blocks, metadata, files,
-            at (seconds of the monotonic clock).
+            at (seconds since 1970, by the clock of deliveries).
         edits: every accepted ``chat.update``: channel, ts, text, blocks, at.
         files: ID -> name, length, alt_txt, title, data (once the bytes came), shared.
         ephemeral, views, responses: what came to ``chat.postEphemeral``, ``views.open`` and to response URLs.
         page: how many items of a list are given at once, at the most.
         share_delay: seconds until a shared file shows in its thread.
+        late: what shows only from an instant on.
         triggers: that clicks gave and no view has used.
         answers: number of a response URL -> how often it was answered.
         count: gives the numbers in what Slack makes.
@@ -64,6 +66,7 @@ class Workspace:
         self.responses: list[Arguments] = []
         self.page = 100
         self.share_delay = 0.0
+        self.late: list[tuple[float, Callable[[], object]]] = []
         self.triggers: set[str] = set()
         self.answers: defaultdict[str, int] = defaultdict(int)
         self.count = itertools.count(1)
@@ -107,7 +110,7 @@ class Workspace:
     # What the Web API reads and writes.
 
     def next_ts(self) -> str:
-        return f"{time.time():.0f}.{next(self.count):06d}"
+        return f"{now():.0f}.{next(self.count):06d}"
 
     def add(
         self,
@@ -129,11 +132,17 @@ class Workspace:
             "blocks": blocks or [],
             "metadata": metadata,
             "files": files or [],
-            "at": time.monotonic(),
+            "at": now(),
         }
         self.messages.append(message)
         self.on_event(f"{channel} {message['ts']}{' in ' + thread_ts if thread_ts else ''}: {text}")
         return message
+
+    def show_what_is_late(self) -> None:
+        """Let show what should by now."""
+        due, self.late = [s for s in self.late if s[0] <= now()], [s for s in self.late if s[0] > now()]
+        for _, show in due:
+            show()
 
     def message(self, ts: str) -> Message | None:
         return next((m for m in self.messages if m["ts"] == ts), None)
@@ -169,7 +178,7 @@ class Workspace:
                 raise LookupError(f"{element['action_id']} has no option {value}")
             action["selected_option"] = chosen
         # Slack names the blocks and elements that the app has not named.
-        action |= {"block_id": block.get("block_id", f"block-{number}"), "action_ts": f"{time.time():.6f}"}
+        action |= {"block_id": block.get("block_id", f"block-{number}"), "action_ts": f"{now():.6f}"}
         trigger = f"{number}.trigger"
         self.triggers.add(trigger)
         self.answers[str(number)] = 0
@@ -198,6 +207,11 @@ class Workspace:
             "response_url": f"http://{self.address}/response/{number}",
             "actions": [action],
         }
+
+
+def now() -> float:
+    """Seconds since 1970, by the clock that deliveries go by."""
+    return clock.now().timestamp()
 
 
 def _elements(blocks: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, clock
 
 DELIVERY = "delivery"
 DESCRIPTION = "Nothing was refused within a week, and with a token set nothing waits for longer than an hour."
@@ -23,7 +23,7 @@ def delivery_result(engine: sa.Engine, ecosystem: str, *, connected: bool) -> dg
     Args:
         connected: whether there is a token; without one it is meant that all waits.
     """
-    now = outbox.now()
+    now = clock.now()
     waiting_since = now - PROMPT if connected else dt.datetime.min.replace(tzinfo=dt.UTC)
     stuck = backlog.stuck(engine, held_since=now - WITHIN, waiting_since=waiting_since, ecosystem=ecosystem)
     about: dict[str, Any] = {"rows": len(stuck)}

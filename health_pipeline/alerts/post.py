@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, clock, outbox
 from health_pipeline.alerts.delivery.deliver import Delivery, deliver, left
 from health_pipeline.alerts.delivery.picture import Picture
 from health_pipeline.alerts.delivery.slack import Slack
@@ -110,12 +110,12 @@ def refresh(
         now: in place of the clock, of what is planned; deliveries go by the clock.
     """
     with opened_state(state_url) as engine:
-        newest, planned = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
+        newest, planned = _plan_and_queue(engine, catalog, sources, draw, now or clock.now())
         if not deliver_now:
             return Posted(newest, planned, left(engine, ecosystem=catalog.name))
         delivery = _deliver(engine, catalog)
         if delivery.sent:  # from when Slack has it on, people can be late to acknowledge it
-            _, more = _plan_and_queue(engine, catalog, sources, draw, now or outbox.now())
+            _, more = _plan_and_queue(engine, catalog, sources, draw, now or clock.now())
             if more.intents:
                 delivery = delivery.then(_deliver(engine, catalog))
     return Posted(newest, planned, delivery)
@@ -141,7 +141,7 @@ def preview(
         draw: as in :func:`refresh`.
         digest_now: as if the hour of the digest had come.
     """
-    at = now or outbox.now()
+    at = now or clock.now()
     if not sources.incidents.days():
         return Plan()
     known = _nothing_told(sources)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from health_pipeline.alerts.delivery import blocks as kit
+from health_pipeline.alerts.delivery.clock import now
 from health_pipeline.alerts.delivery.intent import Intent
-from health_pipeline.alerts.delivery.outbox import now
 from health_pipeline.alerts.delivery.slack import (
     ChannelError,
     Identity,

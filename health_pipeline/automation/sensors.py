@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.plan.objects import StepFailureData
 
-from health_pipeline.alerts.delivery import outbox
+from health_pipeline.alerts.delivery import clock, outbox
 from health_pipeline.alerts.delivery.deliver import deliver
 from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.alerts.messages.failure import failure_message
@@ -101,7 +101,7 @@ def alert_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
 
 def _due(pipeline: Pipeline) -> str | None:
     """Why messages should be looked at though no incident has changed."""
-    name, now = pipeline.catalog.name, outbox.now()
+    name, now = pipeline.catalog.name, clock.now()
     slack = Slack.from_environment()
     with opened_state(pipeline.home.state_url) as engine:
         with reading(engine) as connection:
@@ -113,7 +113,7 @@ def _due(pipeline: Pipeline) -> str | None:
             return f"due:{planned.next_at:%Y%m%dT%H%M%S}"
         if slack is not None:
             due = outbox.next_due(engine, patience=slack.patience, ecosystem=name)
-            return "waiting" if due is not None and due <= outbox.now() else None
+            return "waiting" if due is not None and due <= clock.now() else None
     return None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from health_pipeline.alerts.delivery.blocks import Content, Message
+from health_pipeline.alerts.delivery.clock import now
 from health_pipeline.alerts.delivery.intent import Intent, Kind
 from health_pipeline.alerts.delivery.outbox import (
     CHANNELS,
@@ -18,7 +19,6 @@ from health_pipeline.alerts.delivery.outbox import (
     WAITING,
     State,
     intent_of,
-    now,
     of_ecosystem,
 )
 from health_pipeline.storage.state import reading

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, clock, outbox
 from health_pipeline.alerts.delivery.intent import problems
 from health_pipeline.alerts.delivery.slack import (
     ChannelError,
@@ -96,11 +95,11 @@ def deliver(
     if slack is None:
         return _result(engine, ecosystem, Delivery(problems=("SLACK_BOT_TOKEN is not set: nothing is posted.",)))
     if max_age is not None:
-        outbox.hold_older(engine, outbox.now() - max_age, ecosystem=ecosystem)
+        outbox.hold_older(engine, clock.now() - max_age, ecosystem=ecosystem)
     done, failures_in_a_row = Delivery(), 0
     closed, unsearchable = set[str](), set[int]()  # channels and rows that this pass leaves alone from here on
-    stop_at = time.monotonic() + budget.total_seconds()
-    while time.monotonic() < stop_at:
+    stop_at = clock.elapsed() + budget.total_seconds()
+    while clock.elapsed() < stop_at:
         claimed = outbox.claim(
             engine, patience=slack.patience, interval=interval, ecosystem=ecosystem, skip=closed, skip_rows=unsearchable
         )
@@ -162,7 +161,7 @@ def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None
         if there:
             outbox.mark_sent(engine, claimed, ts=there.ts, channel_id=there.channel_id, file_id=there.file_id)
             return True
-    time.sleep(max(0.0, (claimed.post_at - outbox.now()).total_seconds()))
+    clock.pause((claimed.post_at - clock.now()).total_seconds())
     if not outbox.begin(engine, claimed):
         return None
     try:
@@ -222,10 +221,10 @@ def _rest(claimed: outbox.Claim) -> dt.timedelta:
 
 def _wait(until: dt.datetime, stop_at: float) -> bool:
     """Sleep until an instant; ``False``, at once, when that is past the end."""
-    seconds = max(0.01, (until - outbox.now()).total_seconds())
-    if time.monotonic() + seconds > stop_at:
+    seconds = max(0.01, (until - clock.now()).total_seconds())
+    if clock.elapsed() + seconds > stop_at:
         return False
-    time.sleep(seconds)
+    clock.pause(seconds)
     return True
 
 

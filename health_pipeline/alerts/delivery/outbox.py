@@ -33,6 +33,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from health_pipeline.alerts.delivery.blocks import Content, Message
+from health_pipeline.alerts.delivery.clock import now
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.storage.state import METADATA, UtcDateTime, reading
 
@@ -110,10 +111,6 @@ class Claim:
     attempts: int
     channel_id: str
     ts: str
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 def enqueue(engine: sa.Engine, message: Message | Intent, *, ecosystem: str) -> bool:
