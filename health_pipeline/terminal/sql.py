@@ -14,12 +14,16 @@ from health_pipeline.home import Home
 from health_pipeline.terminal.shown import shown
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 SHOWN = 40
 RECORDS = 5
 LEAST = 12
 """Characters that a column with longer values has at least."""
+NESTED = ("list", "array", "struct", "map", "union", "variant")
+"""Types that are printed as JSON, which whoever reads it can parse."""
+EXACT = ("hugeint", "uhugeint", "decimal")
+"""Numbers of which pandas would make floats."""
 
 
 def run_sql(ecosystem: str, query: str | None, csv: bool, console: Console) -> None:
@@ -85,24 +89,37 @@ def _show(connection: DuckDBPyConnection, query: str, csv: bool, console: Consol
         relation = connection.sql(query)
         if relation is None:
             return
+        kinds = [kind.id for kind in relation.types]
         if csv:
-            print(relation.df().to_csv(index=False), end="")
+            print(_readable(relation, kinds, EXACT).df().to_csv(index=False), end="")
             return
-        rows = relation.limit(SHOWN + 1).fetchall()
+        rows = _readable(relation, kinds).limit(SHOWN + 1).fetchall()
     except duckdb.Error as error:
         raise UserError(str(error).strip(), '`health-pipeline sql "SHOW ALL TABLES"` lists what there is.') from None
     if _is_too_wide(relation.columns, rows, console.width):
         _records(relation.columns, rows, console)
         return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        numeric = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "HUGEINT") or str(kind).startswith("DECIMAL")
+    for name, kind in zip(relation.columns, kinds, strict=True):
+        numeric = kind in ("bigint", "integer", "double", "hugeint", "decimal")
         table.add_column(shown(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows[:SHOWN]:
         table.add_row(*(shown(_plain(value)) for value in row))
     console.print(table)
     if len(rows) > SHOWN:
         console.print(f"[dim]The first {SHOWN} rows; --csv prints all.[/]")
+
+
+def _readable(relation: DuckDBPyRelation, kinds: Sequence[str], exact: Sequence[str] = ()) -> DuckDBPyRelation:
+    """Nested values as JSON, and those of the types ``exact`` as DuckDB writes them."""
+    if not {*kinds} & {*NESTED, *exact}:
+        return relation
+    columns = []
+    for number, (name, kind) in enumerate(zip(relation.columns, kinds, strict=True), start=1):
+        value = f"to_json(#{number})" if kind in NESTED else f"#{number}"
+        value = f"CAST({value} AS VARCHAR)" if kind in exact else value
+        columns.append(f'{value} AS "{name.replace(chr(34), chr(34) * 2)}"')
+    return relation.project(", ".join(columns))
 
 
 def _plain(value: object) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import subprocess
 
@@ -117,3 +120,29 @@ def test_a_reader_who_leaves_early_ends_it_quietly(deployment: Deployment, argum
     errors = at_work.stderr.read()
     at_work.wait(30)
     assert errors == b""
+
+
+NESTED = (
+    "SELECT ['a b', NULL, 'c'] AS names, {'at': TIMESTAMP '2026-01-02 03:04:05', 'share': 0.5} AS \"that\"\"s\", "
+    "[DATE '2026-01-02', NULL] AS days, MAP {'k': [1]} AS parts, NULL::INT[] AS nothing, [] AS empty, 1 AS plain"
+)
+
+
+def test_nested_values_can_be_parsed_again(deployment: Deployment) -> None:
+    wanted = [
+        ["a b", None, "c"], {"at": "2026-01-02 03:04:05", "share": 0.5}, ["2026-01-02", None], {"k": [1]}, None, [], 1
+    ]  # fmt: skip
+    done = deployment.cli("sql", "--csv", NESTED)
+    heading, row = csv.reader(io.StringIO(done.stdout))
+    assert heading == ["names", 'that"s', "days", "parts", "nothing", "empty", "plain"]
+    assert [json.loads(value) if value else None for value in row] == wanted
+    done = deployment.cli("sql", NESTED)
+    assert (done.returncode, done.stderr) == (0, "")
+    for value in ('["a b",null,"c"]', '["2026-01-02",null]', '{"at":"2026-01-02 03:04:05","share":0.5}'):
+        assert value in " ".join(done.stdout.split())
+
+
+def test_sums_and_decimals_are_printed_to_the_last_digit(deployment: Deployment) -> None:
+    asked = "SELECT sum(n) AS total, sum(n)::HUGEINT * 10000000000000000 AS large, 1.50::DECIMAL(9, 2) AS price "
+    done = deployment.cli("sql", "--csv", asked + "FROM range(4) AS t(n) UNION ALL SELECT NULL, NULL, NULL")
+    assert done.stdout.splitlines() == ["total,large,price", "6,60000000000000000,1.50", ",,"]
