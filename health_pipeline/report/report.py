@@ -49,6 +49,7 @@ STATES = {
     "settled": "new level",
     "retracted": "withdrawn",
     "over": "over",
+    "elsewhere": "ongoing in other series",
 }
 OPEN_STATES = ("new", "worsening", "ongoing")
 
@@ -68,7 +69,8 @@ class Headline:
 
     Attributes:
         incident: what its weightiest shift was, and how long that was significant.
-        state: of the whole incident, on the last day; ``over`` when it ended with another shift as its headline.
+        state: of the whole incident, on the last day; ``over`` when it ended with another shift as its headline,
+            ``elsewhere`` when it goes on with others while this one is over.
         peak_score: the highest score it had on any day.
     """
 
@@ -213,19 +215,31 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
             peaks[incident.id] = value, incident
     latest: dict[str, Incident] = {}
     sized: dict[str, Incident] = {}
+    shifts: dict[str, Member] = {}
+    open_until: dict[str, dt.date] = {}
     for incident in rows:
         peak = peaks[incident.id][1]
         latest[incident.id] = incident
+        for shift in incident.members:
+            if shift.series == peak.series and peak.onset_low <= shift.onset <= peak.onset_high:
+                shifts[incident.id] = shift
+                if shift.is_open and incident.is_open:
+                    open_until[incident.id] = incident.day
         current = incident.headline_reported == incident.day
         if current and incident.series == peak.series and peak.onset_low <= incident.onset <= peak.onset_high:
             sized[incident.id] = incident
     told = []
     for id_, now in latest.items():
         own = sized.get(id_, peaks[id_][1])
-        # The state of an incident is its own headline's only as long as it has this headline.
-        state: State = now.state if now.series == own.series else "recovered"
+        state: State = now.state
+        whole: str = now.state
+        if now.series != own.series:  # the state of an incident is that of a headline only as long as it has this one
+            until = max(own.headline_reported, open_until.get(id_, own.headline_reported))
+            own = replace(own, headline_reported=until)
+            if not now.is_open or until < now.day:
+                state = "settled" if id_ in shifts and shifts[id_].state == "settled" else "recovered"
+                whole = "elsewhere" if now.is_open else "over"
         over = None if state in OPEN_STATES else own.headline_reported
-        whole = now.state if now.is_open or now.series == own.series else "over"
         told.append(Headline(replace(own, day=now.day, state=state, ended=over), whole, peaks[id_][0]))
     first_of_unit: dict[str, Headline] = {}
     for headline in sorted(told, key=lambda h: (-h.peak_score, h.incident.id)):

@@ -267,3 +267,36 @@ def test_the_file_appears_whole_and_makes_its_folder(tmp_path: Path) -> None:
     write_report(target, "two – ✓")
     assert target.read_text(encoding="utf-8") == "two – ✓"
     assert [p.name for p in target.parent.iterdir()] == ["report.html"]
+
+
+def taken_over(catalog: Catalog, became: str) -> tuple[Headline, str]:
+    """An incident whose first headline another shift took over, which goes on; and what became of the first's shift."""
+    until = dt.date(2025, 7, 20)
+    early = dataclasses.replace(TIKTOK, day=until, last_reported=until, headline_reported=until)
+    now = shift("TikTok", LAST, until, 0.1, 100.0, id=TIKTOK.id, first_reported=ONSET, series="other|platform=TikTok")
+    first = dataclasses.replace(TIKTOK.members[0], state=became)
+    incidents = [early, dataclasses.replace(now, members=(*now.members, first))]
+    (told,) = headlines(catalog, incidents)
+    return told, Words(build_report(catalog, tables(catalog, incidents), MADE)).text
+
+
+def test_a_headline_that_another_took_over_goes_on_as_long_as_its_shift_does(catalog: Catalog) -> None:
+    told, page = taken_over(catalog, "ongoing")
+    assert (told.state, told.incident.state, told.incident.ended) == ("ongoing", "ongoing", None)
+    assert wording.sentence(catalog, told.incident).endswith("since 1 July 2025.")
+    assert "to 20 July 2025" not in page
+
+
+@pytest.mark.parametrize(
+    ("became", "said"),
+    [
+        ("recovered", "from 1 July 2025 to 20 July 2025."),
+        ("settled", "since 1 July 2025, and that is now the usual level."),
+    ],
+)
+def test_a_headline_that_is_over_is_not_told_as_ongoing_while_others_go_on(
+    catalog: Catalog, became: str, said: str
+) -> None:
+    told, page = taken_over(catalog, became)
+    assert (told.state, told.incident.state) == ("elsewhere", became)
+    assert said in page and "ongoing in other series" in page
