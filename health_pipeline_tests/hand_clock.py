@@ -11,6 +11,7 @@ from typing import TypeVar
 from health_pipeline.alerts.delivery.clock import Clock
 
 T = TypeVar("T")
+NONE = dt.timedelta()
 STUCK_SECONDS = 120
 """Of the machine: nobody waits longer for somebody else to come to an end."""
 
@@ -44,10 +45,10 @@ class HandClock(Clock):
     def elapsed(self) -> float:
         return self._now.timestamp()
 
-    def forward(self, **passed: float) -> None:
-        """Let time pass, in the words of ``timedelta``."""
+    def forward(self, by: dt.timedelta = NONE, **passed: float) -> None:
+        """Let time pass; what else is given is in the words of ``timedelta``."""
         with self._moved:
-            self._now += dt.timedelta(**passed)
+            self._now += by + dt.timedelta(**passed)
             self._moved.notify_all()
 
     def pause(self, seconds: float) -> None:

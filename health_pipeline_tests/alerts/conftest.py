@@ -1,9 +1,15 @@
-"""Parts that the tests of the alerts share: a fresh state database, a client of the fake Slack."""
+"""Parts that the tests of the alerts share: a fresh state database, a client of the fake Slack.
+
+Of the three times in them, two are the program's, and stand still with the fixture ``clock``: how long a pass may take
+(:data:`LONG`, :data:`BRIEF`), and how long a row in doubt is left alone (the client's patience). The third is the
+machine's: how long an answer is waited for. It is long, but for an answer that is to be lost (``spoil``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +22,14 @@ from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 
-TIMEOUT = 0.25
+TIMEOUT = 30.0
+"""Seconds that an answer is waited for: none is lost because the machine is busy."""
+HASTY = 0.2
+"""The same, of an answer that never comes."""
+BRIEF = 45.0
+"""Seconds of a pass that ends before the client's patience does, which is three times the timeout."""
+LONG = 3_600.0
+"""Seconds of a pass that ends after it."""
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +51,29 @@ def engine(state_url: str) -> Iterator[sa.Engine]:
 @pytest.fixture
 def slack(server: FakeSlack) -> Slack:
     return Slack(TOKEN, base_url=server.url, timeout=TIMEOUT)
+
+
+@pytest.fixture
+def spoil(server: FakeSlack, slack: Slack) -> Callable[[str], None]:
+    """Lets a fault happen to the next message that ``slack`` posts; an answer held back it waits for a moment only."""
+
+    def spoil(fault: str) -> None:
+        server.faults["chat.postMessage"].append(fault)
+        client = slack.web_client
+        post = client.chat_postMessage
+
+        def hastily(**arguments: Any) -> Any:
+            del client.chat_postMessage  # of this client: from here on, it posts as every other
+            client.timeout = HASTY
+            try:
+                return post(**arguments)
+            finally:
+                client.timeout = TIMEOUT
+
+        if fault == "slow_after":
+            client.chat_postMessage = hastily
+
+    return spoil
 
 
 @pytest.fixture

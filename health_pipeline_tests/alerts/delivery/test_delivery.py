@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -18,15 +16,16 @@ from health_pipeline.alerts.delivery.blocks import Message
 from health_pipeline.alerts.delivery.deliver import Delivery, deliver
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.delivery.slack import OutcomeUnknownError, Slack, TokenError, UnreachableError
-from health_pipeline.storage.state import open_state
-from health_pipeline_tests.alerts.conftest import TIMEOUT
+from health_pipeline.storage.state import open_state, opened_state
+from health_pipeline_tests.alerts.conftest import BRIEF, LONG, TIMEOUT
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.hand_clock import HandClock
 
 Put = Callable[..., None]
 AT_ONCE = dt.timedelta(0)
 
 
-def run(engine: sa.Engine, slack: Slack | None, seconds: float = 10.0) -> Delivery:
+def run(engine: sa.Engine, slack: Slack | None, seconds: float = LONG) -> Delivery:
     return deliver(engine, slack, budget=dt.timedelta(seconds=seconds), interval=AT_ONCE)
 
 
@@ -77,9 +76,10 @@ def test_without_a_token_all_stays_pending_and_goes_out_when_there_is_one(
 
 
 def test_old_news_is_held_and_can_be_sent_after_all(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("old")
+    clock.forward(seconds=1)
     result = deliver(engine, slack, max_age=AT_ONCE)
     assert (result.sent, result.held, server.messages) == (0, 1, [])
     assert outbox.requeue(engine, "old")
@@ -89,11 +89,11 @@ def test_old_news_is_held_and_can_be_sent_after_all(
 
 @pytest.mark.parametrize("fault", ["drop_after", "error_after", "slow_after"])
 def test_a_lost_answer_is_looked_for_and_not_posted_again(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, fault: str
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, spoil: Callable[[str], None], fault: str
 ) -> None:
     put("a", "b")
-    server.faults["chat.postMessage"].append(fault)
-    result = run(engine, slack, 0.5)
+    spoil(fault)
+    result = run(engine, slack, BRIEF)
     assert (result.sent, result.doubtful, server.keys) == (1, 1, ["a", "b"])
     result = run(engine, slack)
     assert (result.sent, result.found, result.doubtful) == (1, 1, 0)
@@ -125,13 +125,13 @@ def test_the_search_turns_every_page_of_the_history(
 
 
 def test_doubt_outlives_a_crash_in_the_middle_of_the_search(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("a")
     server.faults["chat.postMessage"].append("drop_after")
-    run(engine, slack, 0.1)
+    run(engine, slack, BRIEF)
     since = backlog.entries(engine)[0].sending_since
-    time.sleep(slack.patience.total_seconds())
+    clock.forward(slack.patience)
     claimed = outbox.claim(engine, patience=slack.patience, interval=AT_ONCE)  # and then the process dies
     assert claimed is not None
     assert claimed.doubtful
@@ -156,24 +156,24 @@ def test_a_history_that_may_not_be_read_leaves_the_message_doubtful_and_says_why
 
 
 def test_a_message_that_cant_be_looked_for_keeps_its_thread_waiting_and_no_other(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("told")
     run(engine, slack)
     put("a")
     server.faults["chat.postMessage"].append("drop_after")
     server.scopes.discard("channels:history")
-    run(engine, slack, 0.1)
+    run(engine, slack, BRIEF)
     for of in ("told", "a"):
         assert outbox.enqueue(engine, Intent(f"{of}:reply", "", "reply", of, "Worse."), ecosystem="eu_dsa")
     put("b", "c")
-    time.sleep(slack.patience.total_seconds())
+    clock.forward(slack.patience)
     result = run(engine, slack)
     assert (result.sent, result.doubtful, result.pending) == (3, 1, 1)
     assert server.keys == ["told", "a", "told:reply", "b", "c"]
     assert server.requests.count("conversations.history") == 1, "once a pass"
     assert "channels:history" in str(result)
-    time.sleep(slack.patience.total_seconds())
+    clock.forward(slack.patience)
     run(engine, slack)
     assert server.requests.count("conversations.history") == 2, "and again in the next"
     server.scopes.add("channels:history")
@@ -182,20 +182,22 @@ def test_a_message_that_cant_be_looked_for_keeps_its_thread_waiting_and_no_other
 
 
 def test_a_message_in_doubt_that_its_channel_then_refuses_closes_the_channel(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("a")
     server.faults["chat.postMessage"].append("drop_before")
-    run(engine, slack, 0.1)
+    run(engine, slack, BRIEF)
     put("b")
-    time.sleep(slack.patience.total_seconds())
+    clock.forward(slack.patience)
     server.faults["chat.postMessage"].append("code:not_in_channel")
     result = run(engine, slack)
     assert (result.sent, result.pending, result.failed, server.keys) == (0, 2, 1, [])
     assert run(engine, slack).sent == 2
 
 
-def test_what_is_only_looked_for_takes_nothing_of_its_channels_pace(engine: sa.Engine, put: Put) -> None:
+def test_what_is_only_looked_for_takes_nothing_of_its_channels_pace(
+    engine: sa.Engine, put: Put, clock: HandClock
+) -> None:
     put("a", "b")
     sent = outbox.claim(engine, patience=AT_ONCE, interval=AT_ONCE)
     assert sent is not None
@@ -208,47 +210,44 @@ def test_what_is_only_looked_for_takes_nothing_of_its_channels_pace(engine: sa.E
         outbox.leave_doubtful(engine, doubtful, "Looking for it failed.")
     new = outbox.claim(engine, patience=AT_ONCE, interval=pause, skip_rows=[sent.id])
     assert new is not None and new.intent.key == "b"
-    assert new.post_at <= outbox.now() + pause, "one interval after the latest request, not four"
+    assert new.post_at == clock.now() + pause, "one interval after the latest request, not four"
 
 
 def test_a_rate_limit_is_waited_for_by_the_whole_channel(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("a", "b")
     server.faults["chat.postMessage"].append("rate_limited")
-    began = time.monotonic()
+    began = clock.now()
     result = run(engine, slack)
     assert (result.sent, result.failed) == (2, 1)
     assert server.requests.count("chat.postMessage") == 3
-    assert server.messages[0]["at"] - began >= 1.0
+    assert server.messages[0]["at"] - began.timestamp() == pytest.approx(1)
 
 
 def test_a_long_rate_limit_is_left_to_a_later_pass(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("a")
     server.retry_after = 3600
     server.faults["chat.postMessage"].append("rate_limited")
-    began = time.monotonic()
-    assert run(engine, slack).pending == 1
-    assert time.monotonic() - began < 5
+    began = clock.now()
+    assert run(engine, slack, BRIEF).pending == 1
+    assert clock.now() == began, "it is known at once that the rest ends after the pass"
     (channel,) = backlog.channels(engine)
-    assert channel.resting_until is not None
-    assert channel.resting_until - outbox.now() > dt.timedelta(minutes=55)
+    assert channel.resting_until == began + dt.timedelta(hours=1)
     put("b")
-    assert run(engine, slack).pending == 2, "what is queued meanwhile rests too"
+    assert run(engine, slack, BRIEF).pending == 2, "what is queued meanwhile rests too"
 
 
 def test_a_channel_gets_no_more_than_one_message_a_second(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
 ) -> None:
     put("a", "b", "c")
     put("d", channel="#ecosystem-health-pipeline")
-    interval = dt.timedelta(seconds=0.4)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda _: deliver(engine, slack, interval=interval), range(2)))
+    clock.at_once(lambda: deliver(engine, slack), times=2)
     at = [m["at"] for m in server.messages if m["channel"] == server.channels["ecosystem-health"]]
-    assert all(b - a > 0.3 for a, b in itertools.pairwise(at))
+    assert [b - a for a, b in itertools.pairwise(at)] == pytest.approx([1, 1])
     assert sorted(server.keys) == list("abcd")
 
 
@@ -314,8 +313,8 @@ def test_an_unreachable_slack_raises_nothing_and_leaves_all_pending(engine: sa.E
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/api/"
-    put("a", "b")
-    result = run(engine, Slack(TOKEN, base_url=url, timeout=TIMEOUT), 1.0)
+        put("a", "b")
+        result = run(engine, Slack(TOKEN, base_url=url, timeout=TIMEOUT))
     assert (result.sent, result.pending, result.doubtful) == (0, 2, 0)
     assert "can't be reached" in str(result)
 
@@ -331,20 +330,27 @@ def test_a_slack_that_keeps_failing_is_left_alone_after_three_times(
 
 
 def test_two_deliverers_at_once_post_each_message_once(
-    server: FakeSlack, engine: sa.Engine, put: Put, state_url: str
+    server: FakeSlack,
+    engine: sa.Engine,
+    slack: Slack,
+    put: Put,
+    spoil: Callable[[str], None],
+    state_url: str,
+    clock: HandClock,
 ) -> None:
     keys = [f"m{i:02d}" for i in range(16)]
-    put(*keys)
+    put(keys[0])
+    spoil("slow_after")
+    assert run(engine, slack, BRIEF).doubtful == 1
+    put(*keys[1:])
     server.latency = 0.01
-    server.faults["chat.postMessage"].extend(["drop_after", "", "drop_before", "", "slow_after"])
+    server.faults["chat.postMessage"].extend(["drop_after", "", "drop_before", "", "slow_after:0.1"])
 
-    def one(_: int) -> Delivery:
-        own = open_state(state_url)
-        # A second for an ordinary answer, so that a busy machine loses none but the two that the faults lose.
-        return run(own, Slack(TOKEN, base_url=server.url, timeout=1.0))
+    def one() -> Delivery:
+        with opened_state(state_url) as own:
+            return run(own, Slack(TOKEN, base_url=server.url, timeout=TIMEOUT))
 
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(one, range(4)))
+    results = clock.at_once(one, times=4)
     assert Counter(server.keys) == Counter(keys)
     assert sum(r.sent for r in results) == len(keys)
     assert sum(r.found for r in results) == 2
@@ -365,17 +371,17 @@ def test_a_claim_that_passed_to_another_is_worth_nothing(engine: sa.Engine, put:
     assert backlog.entries(engine)[0].state == "sent"
 
 
-def test_a_clock_that_was_once_wrong_does_not_silence_a_channel(engine: sa.Engine, put: Put) -> None:
+def test_a_clock_that_was_once_wrong_does_not_silence_a_channel(engine: sa.Engine, put: Put, clock: HandClock) -> None:
     put("a", "b")
     claimed = outbox.claim(engine, patience=AT_ONCE, interval=AT_ONCE)
     assert claimed is not None
     outbox.mark_sent(engine, claimed, ts="1.0", channel_id="C1")
     with engine.begin() as connection:
-        later = outbox.now() + dt.timedelta(days=400)
+        later = clock.now() + dt.timedelta(days=400)
         connection.execute(outbox.OUTBOX.update().where(outbox.OUTBOX.c.key == "a").values(attempted_at=later))
     claimed = outbox.claim(engine, patience=AT_ONCE, interval=AT_ONCE)
     assert claimed is not None
-    assert claimed.post_at - outbox.now() <= dt.timedelta(minutes=1)
+    assert claimed.post_at == clock.now() + dt.timedelta(minutes=1)
 
 
 def test_each_ecosystem_can_be_sent_and_counted_alone(
@@ -394,7 +400,7 @@ def test_the_token_can_be_checked_without_posting(server: FakeSlack, slack: Slac
     identity = slack.identify()
     assert (identity.team, identity.missing_scopes) == ("Fake", ("channels:history", "files:write"))
     with pytest.raises(TokenError):
-        Slack("xoxb-wrong", base_url=server.url).identify()
+        Slack("xoxb-wrong", base_url=server.url, timeout=TIMEOUT).identify()
     with pytest.raises(UnreachableError):
         Slack(TOKEN, base_url="ftp://slack.example/").identify()
     assert server.messages == []

@@ -16,14 +16,16 @@ from health_pipeline.alerts.delivery.blocks import Content
 from health_pipeline.alerts.delivery.deliver import Delivery, deliver
 from health_pipeline.alerts.delivery.intent import Intent, Kind
 from health_pipeline.alerts.delivery.slack import Slack
+from health_pipeline_tests.alerts.conftest import BRIEF, LONG
 from health_pipeline_tests.fake_slack import ANA, FakeSlack
+from health_pipeline_tests.hand_clock import HandClock
 
 AT_ONCE = dt.timedelta(0)
 CHANNEL = "#ecosystem-health"
 Put = Callable[..., None]
 
 
-def run(engine: sa.Engine, slack: Slack | None, seconds: float = 10.0, **options: dt.timedelta) -> Delivery:
+def run(engine: sa.Engine, slack: Slack | None, seconds: float = LONG, **options: dt.timedelta) -> Delivery:
     options = {"interval": AT_ONCE} | options
     return deliver(engine, slack, budget=dt.timedelta(seconds=seconds), **options)
 
@@ -76,7 +78,7 @@ def test_followers_wait_for_their_post_and_others_go_on(
     put("a", "b")
     queue("reply", "r")
     server.faults["chat.postMessage"].append("drop_after")
-    result = run(engine, slack, 0.3)
+    result = run(engine, slack, BRIEF)
     assert (server.keys, result.pending, result.doubtful) == (["a", "b"], 1, 1)
     assert run(engine, slack).sent == 2
     assert server.keys == ["a", "b", "r"]
@@ -94,14 +96,20 @@ def test_what_follows_one_post_keeps_its_order_when_the_first_fails(
     assert server.keys == ["a", "r1", "r2", "r3"]
 
 
-@pytest.mark.parametrize("fault", ["drop_after", "error_after", "slow_after:0.6"])
+@pytest.mark.parametrize("fault", ["drop_after", "error_after", "slow_after"])
 def test_a_reply_whose_answer_was_lost_is_found_in_the_thread(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], fault: str
+    engine: sa.Engine,
+    server: FakeSlack,
+    slack: Slack,
+    put: Put,
+    queue: Callable[..., Intent],
+    spoil: Callable[[str], None],
+    fault: str,
 ) -> None:
     put("a")
     run(engine, slack)
     queue("reply", "r")
-    server.faults["chat.postMessage"].append(fault)
+    spoil(fault)
     result = run(engine, slack)
     assert (result.sent, result.found) == (1, 1)
     assert server.keys == ["a", "r"]
@@ -131,7 +139,7 @@ def test_an_edit_in_doubt_is_made_again_before_the_next(
     run(engine, slack)
     queue("edit", "a2")
     server.faults["chat.update"].append(fault)
-    run(engine, slack, 0.1)
+    run(engine, slack, BRIEF)
     queue("edit", "a3")
     assert states(engine) == {"a": "sent", "a2": "sending", "a3": "pending"}, "what Slack may have can't be replaced"
     assert run(engine, slack).sent == 2
@@ -199,34 +207,34 @@ def test_an_edit_that_slack_refused_for_now_gives_way_to_a_newer_one(
 
 
 def test_quiet_hours_hold_a_message_and_what_follows_it(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
-    opens = outbox.now() + dt.timedelta(seconds=1.2)
+    opens = clock.now() + dt.timedelta(minutes=2)
     queue("post", "a", of="", not_before=opens)
     queue("edit", "a2")
     queue("reply", "r", not_before=opens)
     put("b")
-    result = run(engine, slack, 0.2)
+    result = run(engine, slack, BRIEF)
     assert (server.keys, result.pending) == (["b"], 3)
     assert run(engine, slack).sent == 3
     assert server.keys == ["b", "a", "r"]
-    assert outbox.now() >= opens
+    assert [m["at"] >= opens.timestamp() for m in server.messages] == [False, True, True]
 
 
 def test_an_edit_overtakes_a_reply_that_quiet_hours_hold(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
     put("a")
-    queue("reply", "r", not_before=outbox.now() + dt.timedelta(hours=8))
+    queue("reply", "r", not_before=clock.now() + dt.timedelta(hours=8))
     queue("edit", "a2")
     assert run(engine, slack) == Delivery(sent=2, pending=1)
     assert server.messages[0]["text"] == "Text of a2."
 
 
 def test_an_urgent_reply_takes_what_stands_before_it_out_of_quiet_hours(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
-    opens = outbox.now() + dt.timedelta(hours=8)
+    opens = clock.now() + dt.timedelta(hours=8)
     queue("post", "a", of="", not_before=opens)
     queue("reply", "r1", not_before=opens)
     queue("post", "other", of="", not_before=opens)
@@ -237,12 +245,12 @@ def test_an_urgent_reply_takes_what_stands_before_it_out_of_quiet_hours(
 
 
 def test_a_rest_that_slack_asks_for_does_not_end_quiet_hours(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
     put("b")
-    queue("post", "a", of="", not_before=outbox.now() + dt.timedelta(hours=8))
+    queue("post", "a", of="", not_before=clock.now() + dt.timedelta(hours=8))
     server.faults["chat.postMessage"].append("rate_limited")
-    result = run(engine, slack, 4)
+    result = run(engine, slack, BRIEF)
     assert (server.keys, result.pending) == (["b"], 1)
 
 
@@ -265,7 +273,7 @@ def test_what_follows_a_held_post_is_held_with_its_reason_and_freed_with_it(
 
 
 def test_old_news_is_held_but_an_edit_keeps_a_sent_message_true_at_any_age(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
     put("a")
     run(engine, slack)
@@ -273,7 +281,8 @@ def test_old_news_is_held_but_an_edit_keeps_a_sent_message_true_at_any_age(
     queue("edit", "a2")
     queue("reply", "r")
     queue("edit", "b2", of="b")
-    queue("post", "quiet", of="", not_before=outbox.now() + dt.timedelta(seconds=0.5))
+    queue("post", "quiet", of="", not_before=clock.now() + dt.timedelta(seconds=30))
+    clock.forward(seconds=1)
     run(engine, slack, max_age=AT_ONCE)
     assert states(engine) == {
         "a": "sent", "b": "held", "a2": "sent", "r": "held", "b2": "held", "quiet": "sent",
@@ -297,14 +306,14 @@ def test_what_waits_can_be_written_anew_and_keeps_its_place(
 
 
 def test_what_is_not_true_any_more_can_be_dropped_while_it_waits(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
-    queue("post", "a", of="", not_before=outbox.now() + dt.timedelta(hours=8))
+    queue("post", "a", of="", not_before=clock.now() + dt.timedelta(hours=8))
     queue("reply", "r")
     queue("post", "b", of="")
     run(engine, slack)
     assert not outbox.supersede(engine, "b", "Retracted.")
-    queue("post", "c", of="", not_before=outbox.now() + dt.timedelta(hours=8))
+    queue("post", "c", of="", not_before=clock.now() + dt.timedelta(hours=8))
     queue("reply", "c2", of="c")
     queue("edit", "c3", of="c2")
     queue("upload", "c4", of="c", file=b"picture", filename="c.png", alt="A picture.")
@@ -375,10 +384,10 @@ def test_a_reply_is_edited_after_it_has_arrived_and_its_thread_goes_on(
 
 
 def test_an_edit_of_a_reply_waits_with_it_for_the_end_of_quiet_hours(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
     put("a")
-    queue("reply", "r", not_before=outbox.now() + dt.timedelta(hours=8))
+    queue("reply", "r", not_before=clock.now() + dt.timedelta(hours=8))
     queue("edit", "re", of="r")
     queue("edit", "a2")
     assert run(engine, slack) == Delivery(sent=2, pending=2)
@@ -425,13 +434,14 @@ def test_a_reply_that_slack_refuses_holds_its_own_edits_alone(
 
 
 def test_replies_too_old_to_be_news_take_their_edits_with_them(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
     put("a")
     run(engine, slack)
     queue("reply", "r")
     queue("edit", "re", of="r")
-    assert outbox.hold_older(engine, outbox.now()) == 2
+    clock.forward(seconds=1)
+    assert outbox.hold_older(engine, clock.now()) == 2
     assert states(engine) == {"a": "sent", "r": "held", "re": "held"}
     assert outbox.supersede(engine, "re", "?") is False
 
@@ -513,7 +523,6 @@ def test_edits_and_replies_that_break_slacks_limits_never_leave(
 def test_edits_count_to_the_pace_of_a_channel_and_keep_their_own_over_all_channels(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
 ) -> None:
-    interval = dt.timedelta(seconds=0.2)
     put("a", "b")
     put("c", "d", channel="#ecosystem-health-pipeline")
     run(engine, slack)
@@ -521,30 +530,31 @@ def test_edits_count_to_the_pace_of_a_channel_and_keep_their_own_over_all_channe
     for of in "abcd":
         queue("edit", f"{of}2", of=of)
     queue("reply", "r")
-    run(engine, slack, interval=interval)
+    run(engine, slack, interval=dt.timedelta(seconds=1))
     edits = sorted(e["at"] for e in server.edits)
     assert len(edits) == 4
-    assert all(b - a > 0.2 for a, b in itertools.pairwise(edits)), "paced at 0.24 s"
+    assert all(b - a > 1.199 for a, b in itertools.pairwise(edits))
     first = server.channels["ecosystem-health"]
     at = sorted(m["at"] for m in [*server.edits, *server.messages[before:]] if m["channel"] == first)
     assert len(at) == 3
-    assert all(b - a > 0.15 for a, b in itertools.pairwise(at))
+    assert all(b - a > 0.999 for a, b in itertools.pairwise(at))
 
 
 def test_each_channel_says_how_it_stands(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent]
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, queue: Callable[..., Intent], clock: HandClock
 ) -> None:
     put("a")
     run(engine, slack)
+    clock.forward(seconds=1)
     queue("reply", "r")
     put("x", channel="#nowhere")
     put("y", channel="#ecosystem-health-pipeline", text="x" * 3_001)
     server.faults["chat.postMessage"].append("rate_limited:60")
-    run(engine, slack)
+    run(engine, slack, BRIEF)
     here, pipeline, nowhere = backlog.channels(engine)
     assert (here.channel, here.pending, here.doubtful, here.held) == (CHANNEL, 1, 0, 0)
     assert here.last_error == "Slack asks to wait."
-    assert here.resting_until is not None and here.resting_until > outbox.now() + dt.timedelta(seconds=50)
+    assert here.resting_until == clock.now() + dt.timedelta(minutes=1)
     assert here.last_sent is not None and here.oldest_pending is not None and here.last_sent < here.oldest_pending
     assert (pipeline.pending, pipeline.held, pipeline.last_sent, pipeline.resting_until) == (0, 1, None, None)
     assert "3001" in (pipeline.last_error or "")

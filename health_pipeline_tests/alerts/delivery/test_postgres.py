@@ -6,7 +6,6 @@ import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,12 +22,14 @@ from health_pipeline.alerts.people.told import Asked, Said
 from health_pipeline.alerts.post import refresh
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import METADATA, opened_state, reading
+from health_pipeline_tests.alerts.conftest import TIMEOUT
 from health_pipeline_tests.alerts.delivery.test_followers import intent, run, states
 from health_pipeline_tests.alerts.follow import DAY, NOON, fall
 from health_pipeline_tests.alerts.people.test_told import version
 from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.alerts.test_post_newest import QUEUED_ONCE, UNITS, planned_at_once
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.hand_clock import HandClock
 from health_pipeline_tests.raw.servers import PASSWORD, Postgres, run_postgres
 
 
@@ -77,7 +78,7 @@ def test_what_was_told_in_earlier_versions_is_taken_over(postgres: Postgres) -> 
 
 
 def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
-    engine: sa.Engine, server: FakeSlack, state_url: str
+    engine: sa.Engine, server: FakeSlack, state_url: str, clock: HandClock
 ) -> None:
     posts = [f"p{n}" for n in range(6)]
     for key in posts:
@@ -88,12 +89,11 @@ def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
     server.faults["chat.postMessage"].extend(["", "drop_after", "rate_limited", "", "", "drop_before"])
     server.faults["files.completeUploadExternal"].append("drop_after")
 
-    def one(_: int) -> int:
+    def one() -> int:
         with opened_state(state_url) as own:
-            return run(own, Slack(TOKEN, base_url=server.url, timeout=0.5), 30).sent
+            return run(own, Slack(TOKEN, base_url=server.url, timeout=TIMEOUT)).sent
 
-    with ThreadPoolExecutor(3) as pool:
-        assert sum(pool.map(one, range(3))) == 5 * len(posts)
+    assert sum(clock.at_once(one, times=3)) == 5 * len(posts)
     assert Counter(states(engine).values()) == {"sent": 5 * len(posts), "superseded": len(posts)}
     by_key = {e.intent.key: e for e in backlog.entries(engine)}
     for key in posts:
@@ -104,10 +104,11 @@ def test_every_kind_arrives_once_and_in_order_from_several_deliverers(
     assert (channel.pending, channel.doubtful, channel.held) == (0, 0, 0)
 
 
-def test_held_followers_are_freed_with_their_post(engine: sa.Engine, server: FakeSlack, slack: Slack) -> None:
+def test_held_followers_are_freed_with_their_post(engine: sa.Engine, clock: HandClock) -> None:
     assert outbox.enqueue(engine, Message("h", "#nowhere", "h", ()), ecosystem="marketplace")
     assert outbox.enqueue(engine, intent("reply", "hr", of="h"), ecosystem="marketplace")
-    assert outbox.hold_older(engine, outbox.now(), ecosystem="marketplace") == 2
+    clock.forward(seconds=1)
+    assert outbox.hold_older(engine, clock.now(), ecosystem="marketplace") == 2
     assert outbox.requeue(engine, "h")
     assert backlog.counts(engine, ecosystem="marketplace")["pending"] == 2
     assert outbox.supersede(engine, "h", "Retracted.")

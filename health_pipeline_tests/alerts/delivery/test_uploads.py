@@ -65,9 +65,8 @@ def test_the_name_of_a_file_tells_its_key() -> None:
 @pytest.mark.parametrize("fault", ["drop_before", "drop_after", "error_before", "error_after", "rate_limited:0"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_picture_comes_once_whatever_breaks_on_its_way(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, step: str, fault: str, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, server: FakeSlack, slack: Slack, step: str, fault: str
 ) -> None:
-    monkeypatch.setattr("health_pipeline.alerts.delivery.deliver._LONGEST_REST", dt.timedelta(seconds=0.1))
     server.faults[step].append(fault)
     result = run(engine, slack)
     assert (result.sent, result.failed, result.doubtful) == (1, 1, 0)
