@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from typing import Any
 
 from health_pipeline.alerts.messages.incident import About
 from health_pipeline.alerts.people.standing import By, Snooze, Standing, TrackRecord
+from health_pipeline.catalog.loader import load_catalog
+from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents.model import Contribution, Explanation, Incident, Reach, Suspect
 from health_pipeline.stats.attribution import Estimate
 from health_pipeline_tests.alerts.by_hand import data_incident, incident, member
@@ -19,6 +22,12 @@ ANALYST = By("U012AB3CD", dt.datetime(2025, 7, 3, 12, 42, tzinfo=dt.UTC))
 LEAD = By("W0LEAD0001", dt.datetime(2025, 7, 3, 13, 5, tzinfo=dt.UTC))
 TERMINAL = By("cli:ana", dt.datetime(2025, 7, 3, 13, 20, tzinfo=dt.UTC))
 GROUP = "S0OWNERS01"
+
+
+@functools.cache
+def catalog_of(ecosystem: str) -> Catalog:
+    """The bundled catalog, read once."""
+    return load_catalog(ecosystem)
 
 
 def fall_of_statements(**changes: Any) -> Incident:

@@ -13,7 +13,6 @@ import dagster as dg
 import pytest
 
 from health_pipeline import charts
-from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Event
 from health_pipeline.charts.render import chunks
 from health_pipeline.charts_incident import (
@@ -28,9 +27,10 @@ from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident, from_table
 from health_pipeline.incidents.series import Course, Point
 from health_pipeline.pipeline import Pipeline
+from health_pipeline_tests.alerts.situations import catalog_of
 from health_pipeline_tests.conftest import LAST, Built
 
-MARKET = load_catalog("marketplace")
+MARKET = catalog_of("marketplace")
 NEWEST = dt.date(2026, 9, 28)
 ONSET = NEWEST - dt.timedelta(days=13)
 HORIZON = MARKET.metric("confirmed_violations").horizon

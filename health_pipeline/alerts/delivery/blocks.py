@@ -8,6 +8,7 @@ must find none.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import html
 import json
@@ -122,9 +123,15 @@ def edition(ref: str, *state: object) -> str:
 
 def clean(value: str) -> str:
     """One line, without invisible characters; ``@channel`` and its like disarmed. Not escaped; may be empty."""
-    spaced = (" " if c in _LINE_ENDS else c for c in value)
-    seen = "".join(c for c in spaced if unicodedata.category(c) not in _HIDDEN and c not in _BLANK)
-    return _BROADCAST.sub("@\u2060", " ".join(seen.split()))
+    return _BROADCAST.sub("@\u2060", " ".join("".join(map(_seen, value)).split()))
+
+
+@functools.lru_cache(4096)
+def _seen(character: str) -> str:
+    """What people see of a character: a space of a line's end, of an invisible one nothing."""
+    if character in _LINE_ENDS:
+        return " "
+    return "" if unicodedata.category(character) in _HIDDEN or character in _BLANK else character
 
 
 def shorten(text: str, limit: int) -> str:
@@ -364,13 +371,21 @@ def _cut(value: str, limit: int) -> str:
     for character in value:
         if room >= 1:
             at_ellipsis = len(kept)
-        entity = html.escape(character, quote=False)
-        # Counted as JSON and as UTF-16, the most that Slack could count, so that the blocks' lengths add up.
-        room -= len(json.dumps(entity, ensure_ascii=False).encode("utf-16-le")) // 2 - 2
+        entity, length = _entity(character)
+        room -= length
         if room < 0:
             return "".join(kept[:at_ellipsis]).rstrip() + "…"
         kept.append(entity)
     return "".join(kept)
+
+
+@functools.lru_cache(4096)
+def _entity(character: str) -> tuple[str, int]:
+    """A character escaped, and its length as JSON and as UTF-16, the most that Slack could count: so the blocks'
+    lengths add up.
+    """
+    entity = html.escape(character, quote=False)
+    return entity, len(json.dumps(entity, ensure_ascii=False).encode("utf-16-le")) // 2 - 2
 
 
 # ── Slack's limits ───────────────────────────────────────────────────────────────────────────────────────────────────

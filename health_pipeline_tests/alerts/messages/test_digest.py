@@ -11,7 +11,6 @@ from health_pipeline.alerts.messages.digest import DigestLine, digest_content, r
 from health_pipeline.alerts.messages.incident import About
 from health_pipeline.alerts.people.standing import Standing
 from health_pipeline.alerts.people.told import CHANGES, Change
-from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline_tests.alerts.by_hand import data_incident, incident
 from health_pipeline_tests.alerts.recorded import FOLDER, assert_as_recorded
@@ -20,6 +19,7 @@ from health_pipeline_tests.alerts.situations import (
     ECOSYSTEMS,
     GROUP,
     about,
+    catalog_of,
     fall_of_statements,
     situations,
 )
@@ -51,7 +51,7 @@ def every_kind(ecosystem: str) -> list[DigestLine]:
 
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
 def test_digests_and_roll_ups_are_as_they_were_last_looked_at(ecosystem: str) -> None:
-    catalog, lines = load_catalog(ecosystem), every_kind(ecosystem)
+    catalog, lines = catalog_of(ecosystem), every_kind(ecosystem)
     told = {
         "digest-of-every-kind": digest_content(
             catalog, MORNING, lines, snoozed=2, open_count=1_241, more=3, links=LINKS

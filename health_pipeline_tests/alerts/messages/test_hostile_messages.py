@@ -29,16 +29,14 @@ from health_pipeline.alerts.messages.incident import (
 )
 from health_pipeline.alerts.people.standing import By, Snooze, Standing, TrackRecord
 from health_pipeline.alerts.people.told import CHANGES
-from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Contribution, Explanation, Incident, Reach, Suspect
 from health_pipeline.stats.attribution import Estimate
 from health_pipeline_tests.alerts.by_hand import incident, member
-from health_pipeline_tests.alerts.situations import ECOSYSTEMS
+from health_pipeline_tests.alerts.situations import ECOSYSTEMS, catalog_of
 from health_pipeline_tests.slack_limits import invalid_blocks, too_long
 
-CATALOGS = {name: load_catalog(name) for name in ECOSYSTEMS}
 PEOPLE = ("U012AB3CD", "W0LEAD0001", "S0OWNERS01")
 HOSTILE = [
     "<!channel>", "<!here|here>", "<!everyone>", "<@U1>", "<@U666EVIL1>", "<!subteam^S666EVIL1>", "<#C1|general>",
@@ -67,7 +65,7 @@ def segments(catalog: Catalog, metric: str, name: str) -> str:
 @st.composite
 def incidents(draw: st.DrawFn) -> tuple[Catalog, Incident, list[str]]:
     """An incident whose every text is hostile, of any metric of either ecosystem; and the texts."""
-    catalog = CATALOGS[draw(st.sampled_from(ECOSYSTEMS))]
+    catalog = catalog_of(draw(st.sampled_from(ECOSYSTEMS)))
     metric = draw(st.sampled_from([m.name for m in catalog.metrics]))
     names = draw(st.lists(NAMES, min_size=1, max_size=5))
     number, share, state = draw(NUMBERS), draw(st.floats(0, 1)), draw(STATES)
@@ -233,7 +231,7 @@ def test_no_text_breaks_the_message_of_a_failure(
 
 
 def test_a_message_in_which_everything_is_as_long_as_can_be_is_cut_and_says_so() -> None:
-    catalog, name = CATALOGS["marketplace"], "\\😀" * 5_000
+    catalog, name = catalog_of("marketplace"), "\\😀" * 5_000
     metric, where = "violative_live_rate", f"market={name}|category={name}"
     by = By(f"cli:{name}", dt.datetime(2025, 7, 3, 12, 42, tzinfo=dt.UTC))
     told = incident(

@@ -20,7 +20,6 @@ from health_pipeline.alerts.messages.incident import (
 )
 from health_pipeline.alerts.people.standing import By, Renewal, Snooze, Standing
 from health_pipeline.alerts.people.told import CHANGES, Change
-from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.incidents import wording
 from health_pipeline_tests.alerts.by_hand import data_incident, incident, member
@@ -33,6 +32,7 @@ from health_pipeline_tests.alerts.situations import (
     TERMINAL,
     TOLD_AT,
     about,
+    catalog_of,
     fall_of_statements,
     situations,
 )
@@ -69,14 +69,14 @@ def pinged(content: Content) -> list[str]:
 
 @pytest.mark.parametrize(("ecosystem", "name"), EVERY_SITUATION)
 def test_a_message_is_as_it_was_last_looked_at(ecosystem: str, name: str) -> None:
-    content = incident_content(load_catalog(ecosystem), *situations(ecosystem)[name])
+    content = incident_content(catalog_of(ecosystem), *situations(ecosystem)[name])
     assert_valid(content)
     assert_as_recorded(f"{ecosystem}-{name}", content)
 
 
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
 def test_replies_are_as_they_were_last_looked_at(ecosystem: str) -> None:
-    catalog, known = load_catalog(ecosystem), situations(ecosystem)
+    catalog, known = catalog_of(ecosystem), situations(ecosystem)
     standing = dataclasses.replace(known["judged"][1].standing, snooze=known["snoozed"][1].standing.snooze)
     replies = {}
     for what in CHANGES:
@@ -95,7 +95,7 @@ def test_nothing_is_recorded_that_is_not_written_any_more() -> None:
 @pytest.mark.parametrize(("ecosystem", "name"), EVERY_SITUATION)
 def test_the_same_incident_makes_the_same_message_to_the_byte(ecosystem: str, name: str) -> None:
     def written() -> bytes:
-        content = incident_content(load_catalog(ecosystem), *situations(ecosystem)[name])
+        content = incident_content(catalog_of(ecosystem), *situations(ecosystem)[name])
         return json.dumps([content.text, content.blocks]).encode()
 
     assert written() == written()
@@ -177,7 +177,7 @@ def test_of_a_rate_the_denominator_is_told_when_it_follows_from_the_excess(
         metric=metric, series=f"{metric}|{where}", segment=where, unit="ID", expected=0.003, observed=observed,
         excess=excess,
     )  # fmt: skip
-    assert told in said(incident_content(load_catalog("marketplace"), rate, P2))
+    assert told in said(incident_content(catalog_of("marketplace"), rate, P2))
 
 
 def test_a_hole_in_the_data_says_that_nothing_was_judged(catalog: Catalog) -> None:
@@ -225,7 +225,7 @@ def test_the_track_record_is_told_once_something_was_judged(catalog: Catalog) ->
 
 
 def test_the_message_follows_the_order_in_which_things_matter() -> None:
-    marketplace = load_catalog("marketplace")
+    marketplace = catalog_of("marketplace")
     shown = as_plain_text(incident_content(marketplace, *situations("marketplace")["new"]))
     order = [
         "New · P1", "To be acknowledged", "rose from", "Expected", "Observed", "Beyond expectation", "Exposure",
@@ -392,7 +392,7 @@ def test_nothing_can_be_clicked_when_nobody_answers(catalog: Catalog) -> None:
 
 
 def test_a_hole_is_snoozed_by_who_did_not_deliver() -> None:
-    found = elements(incident_content(load_catalog("marketplace"), *situations("marketplace")["hole_in_the_data"]))
+    found = elements(incident_content(catalog_of("marketplace"), *situations("marketplace")["hole_in_the_data"]))
     labels = [group["label"]["text"] for group in found["snooze"]["option_groups"]]
     assert labels == ["Everything of Vietnam", "Holes in the data of Vietnam", "All holes in the data"]
 

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 
 from health_pipeline.alerts.messages.trust import LONGEST, RECENT_DAYS, trust
-from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.incidents.model import Incident, Suspect, from_table
 from health_pipeline.metrics.schema import MATURITY
 from health_pipeline.pipeline import Pipeline
 from health_pipeline.raw.landed.ledger import Receipt
 from health_pipeline.raw.schema import DELIVERIES
+from health_pipeline_tests.alerts.situations import catalog_of
 from health_pipeline_tests.conftest import LAST, Built
 
-MARKET = load_catalog("marketplace")
+MARKET = catalog_of("marketplace")
 DAY = dt.date(2026, 9, 28)
 METRIC = "action_rate"
 (TABLE,) = MARKET.tables_of(MARKET.metric(METRIC))
