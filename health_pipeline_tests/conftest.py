@@ -1,7 +1,7 @@
 """What several folders of tests share: a little ecosystem, a home in which it was taken through everything, a Slack.
 
-The ecosystem is the bundled catalog over three platforms and 122 days. Its home is built once, by a real Dagster
-instance over real files, and copied for every test that changes it.
+The ecosystem is the bundled catalog over three platforms and 122 days. Its home is built once in a run of the tests, by
+a real Dagster instance over real files, and copied for every test that changes it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from health_pipeline.home import Home
 
@@ -46,6 +48,34 @@ VARIABLES = (
 )  # fmt: skip
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 Run = dg.ExecuteInProcessResult
+IN_MEMORY = Path("/dev/shm")
+SHARED: pytest.StashKey[tempfile.TemporaryDirectory[str]] = pytest.StashKey()
+FAR = 300.0
+"""Seconds after which what has not happened never will. No test waits for it to pass: a busy machine is slow."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing is judged by how long it takes; and one folder is made for all processes of this run."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
+    if not hasattr(config, "workerinput"):
+        # In memory if there is room, since a busy disk's fsync costs several times the work itself.
+        memory = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 1 << 30
+        folder = tempfile.TemporaryDirectory(dir=IN_MEMORY if memory else None, prefix="health-pipeline-tests-")
+        config.stash[SHARED] = folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where that is."""
+    node.workerinput["shared"] = node.config.stash[SHARED].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SHARED in config.stash:
+        config.stash[SHARED].cleanup()
 
 
 def write_little_catalog(folder: Path) -> Path:
@@ -173,7 +203,7 @@ def command(*arguments: str, stdin: str = "", **environment: str) -> subprocess.
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=FAR,
     )
 
 
@@ -201,7 +231,7 @@ def here(*arguments: str, stdin: str = "", **environment: str) -> subprocess.Com
 
 def wait_for(
     happened: Callable[[], object],
-    seconds: float = 60.0,
+    seconds: float = FAR,
     *,
     at_work: subprocess.Popen[str] | subprocess.Popen[bytes] | None = None,
     every: float = 0.01,
@@ -230,20 +260,32 @@ def spoilt(rows: pa.Table, count: int) -> pa.Table:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where homes are: in memory if there is room, since a busy disk's fsync costs several times the work itself."""
-    memory = Path("/dev/shm")
-    if not (memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30):
-        yield tmp_path_factory.mktemp("workplace")
-        return
-    with tempfile.TemporaryDirectory(dir=memory, prefix="health-pipeline-tests-") as folder:
-        yield Path(folder)
+def shared(request: pytest.FixtureRequest) -> Path:
+    """A folder of all processes in which tests run: what takes long to make is made in it :func:`once`."""
+    given = getattr(request.config, "workerinput", {})
+    return Path(given["shared"] if given else request.config.stash[SHARED].name)
+
+
+def once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, which the first process that asks for it makes; all others wait. Nobody is to change it."""
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+            make(unfinished / folder.name)
+            (unfinished / folder.name).rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def little(workplace: Path) -> Path:
+def workplace(shared: Path) -> Path:
+    """Where homes are, of this process alone."""
+    return Path(tempfile.mkdtemp(dir=shared, prefix="worker-"))
+
+
+@pytest.fixture(scope="session")
+def little(shared: Path) -> Path:
     """The catalog folder of the little ecosystem."""
-    return write_little_catalog(workplace / "catalog")
+    return once(shared / "catalog", lambda folder: write_little_catalog(folder) and None)
 
 
 @dataclass(frozen=True)
@@ -255,19 +297,38 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def built(workplace: Path, little: Path) -> Iterator[Built]:
+def built(shared: Path, little: Path) -> Built:
     """land, load, judge, alert, one run each. Not to be changed: see ``deployment``."""
-    with pytest.MonkeyPatch.context() as patch:
-        _clean_environment(patch)
-        home = Home(workplace / "built")
-        deployment = Deployment.open(little, home)
-        days = deployment.pipeline
-        runs = {"land": deployment.run("land")}
-        runs["load"] = deployment.run("load", days.delivered_days()[0], days.delivered_days()[-1])
-        runs["judge"] = deployment.run("judge", days.days_to_judge()[0], days.days_to_judge()[-1])
-        runs["alert"] = deployment.run("alert")
-        yield Built(home, runs)
-        deployment.instance.dispose()
+
+    def build(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            _clean_environment(patch)
+            deployment = Deployment.open(little, Home(folder / "home"))
+            days = deployment.pipeline
+            runs = {"land": deployment.run("land")}
+            runs["load"] = deployment.run("load", days.delivered_days()[0], days.delivered_days()[-1])
+            runs["judge"] = deployment.run("judge", days.days_to_judge()[0], days.days_to_judge()[-1])
+            runs["alert"] = deployment.run("alert")
+            deployment.instance.dispose()
+        for kind, run in runs.items():
+            (folder / f"{kind}.json").write_text(_written(run), encoding="utf-8")
+
+    folder = once(shared / "built", build)
+    kinds = ("land", "load", "judge", "alert")
+    return Built(Home(folder / "home"), {kind: _read_run(folder / f"{kind}.json", little) for kind in kinds})
+
+
+def _written(run: Run) -> str:
+    """A run, for another process to read."""
+    return json.dumps([dg.serialize_value(part) for part in (run.dagster_run, run.all_events)])
+
+
+def _read_run(file: Path, catalog_folder: Path) -> Run:
+    from health_pipeline.build import build_defs
+
+    dagster_run, events = map(dg.deserialize_value, json.loads(file.read_text(encoding="utf-8")))
+    job = build_defs([str(catalog_folder)]).resolve_job_def(dagster_run.job_name)
+    return Run(event_list=events, dagster_run=dagster_run, output_capture=None, job_def=job)
 
 
 @pytest.fixture
