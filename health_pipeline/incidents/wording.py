@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 
 from health_pipeline.catalog.model import EVERY_UNIT, Catalog, Metric
 from health_pipeline.incidents.model import Explanation, Incident, Member
@@ -338,11 +339,16 @@ def sentence(catalog: Catalog, incident: Incident) -> str:
     )
 
 
-def member(catalog: Catalog, item: Member) -> str:
-    """One contributing shift in a line."""
+def member(catalog: Catalog, item: Member, among: Sequence[Member] = ()) -> str:
+    """One contributing shift in a line; with its onset, where another one ``among`` them is of the same series."""
     metric = catalog.metric(item.metric)
     return (
         f"{subject(catalog, metric, item.segment)} "
         f"{value(metric, item.expected)} → {value(metric, item.observed)} "
-        f"({change(item.change)}, {interval(item.low, item.high)})"
+        f"({change(item.change)}, {interval(item.low, item.high)}){onset(item, among)}"
     )
+
+
+def onset(item: Member, among: Sequence[Member]) -> str:
+    """``, onset 9 September 2025`` of one of several shifts of one series, which may go either way; "" of others."""
+    return f", onset {day(item.onset)}" if sum(m.series == item.series for m in among) > 1 else ""

@@ -380,7 +380,7 @@ def _headline(catalog: Catalog, tables: ReportTables, headline: Headline) -> Hea
         explanation=[unbroken(said) for said in wording.explanation(catalog, incident)],
         reach=unbroken(wording.reach(catalog, incident)),
         suspects=[unbroken(s.sentence) for s in incident.suspects],
-        members=[_member(catalog, m, incident.unit) for m in incident.members[:MEMBERS_SHOWN]],
+        members=[_member(catalog, m, incident) for m in incident.members[:MEMBERS_SHOWN]],
         more_members=max(0, len(incident.members) - MEMBERS_SHOWN),
         events=incident.events,
         picture=_picture(draw) if points else None,
@@ -404,13 +404,15 @@ def _band_row(catalog: Catalog, incident: Incident, course: Course, point: Point
     )
 
 
-def _member(catalog: Catalog, member: Member, unit: str) -> MemberRow:
+def _member(catalog: Catalog, member: Member, incident: Incident) -> MemberRow:
     metric = catalog.metric(member.metric)
     excess = wording.number(abs(member.excess))
     own = dict(part.split("=", 1) for part in member.segment.split("|") if part).get(catalog.unit, EVERY_UNIT)
     what = wording.subject(catalog, metric, member.segment)
+    if own == incident.unit:
+        what = _capitalised(_without_unit(catalog, member.metric, member.segment))
     return MemberRow(
-        what=_capitalised(_without_unit(catalog, member.metric, member.segment)) if own == unit else what,
+        what=f"{what}{wording.onset(member, incident.members)}",
         before=wording.value(metric, member.expected),
         since=wording.value(metric, member.observed),
         change=_change(member.change),

@@ -20,7 +20,7 @@ from health_pipeline.alerts.delivery.preview import arranged
 from health_pipeline.alerts.post import preview
 from health_pipeline.incidents import wording
 from health_pipeline.report.load import load_report
-from health_pipeline.report.report import Headline, ReportTables, build_report, write_report
+from health_pipeline.report.report import OPEN_STATES, STATES, Headline, ReportTables, build_report, write_report
 from health_pipeline.terminal.typed import as_typed
 
 if TYPE_CHECKING:
@@ -85,14 +85,16 @@ def _headline(pipeline: Pipeline, tables: ReportTables, place: int, headline: He
     line.append(
         charts.sparkline([by_day.get(d) for d in shown], SPARK_DAYS, (incident.onset - first).days), style=colour
     )
-    line.append(f"  {headline.state}", style="bold" if headline.state in ("new", "ongoing") else "dim")
+    line.append(f"  {STATES[headline.state]}", style="bold" if headline.state in OPEN_STATES else "dim")
     console.print(line, soft_wrap=True)
     console.print(Text(f"   {wording.sentence(c, incident)}"))
     others = incident.members[1:4]
     if others:
         more = f" and {len(incident.members) - 4} more" if len(incident.members) > 4 else ""
         said = "; ".join(
-            f"{wording.subject(c, c.metric(m.metric), m.segment)} {wording.change(m.change)}" for m in others
+            f"{wording.subject(c, c.metric(m.metric), m.segment)} {wording.change(m.change)}"
+            f"{wording.onset(m, incident.members)}"
+            for m in others
         )
         said = said.replace(f"{wording.unit(c, incident.unit)}: ", "")
         console.print(Text(f"   with it: {said}{more}", "dim"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from typing import Any, get_args
@@ -299,6 +300,10 @@ def test_a_contributing_shift_in_a_line() -> None:
     assert wording.member(CATALOG, member) == (
         "TikTok: statements for Self harm 4,000 → 0 (−100 %, 95 % CI −100 % to −95 %)"
     )
+    again = dataclasses.replace(member, onset=dt.date(2025, 6, 4), change=0.4)
+    other = dataclasses.replace(again, series="another")
+    assert wording.member(CATALOG, member, [member, other]) == wording.member(CATALOG, member)
+    assert wording.member(CATALOG, member, [other, again, member]).endswith("to −95 %), onset 1 July 2025")
 
 
 def test_the_title_of_a_shift() -> None:

@@ -300,3 +300,12 @@ def test_a_headline_that_is_over_is_not_told_as_ongoing_while_others_go_on(
     told, page = taken_over(catalog, became)
     assert (told.state, told.incident.state) == ("elsewhere", became)
     assert said in page and "ongoing in other series" in page
+
+
+def test_shifts_of_one_series_that_carry_an_incident_are_told_apart_by_their_onset(catalog: Catalog) -> None:
+    before = dataclasses.replace(TIKTOK.members[0], onset=dt.date(2025, 6, 28), change=0.7)
+    several = dataclasses.replace(TIKTOK, members=(*TIKTOK.members, before))
+    carried = Words(build_report(catalog, tables(catalog, [several]), MADE)).text.partition("Carried by")[2]
+    rows = carried.partition("The chart as a table")[0]
+    assert "Statements filed, onset 1 July 2025" in rows and "Statements filed, onset 28 June 2025" in rows
+    assert rows.count("onset") == 2

@@ -416,7 +416,7 @@ def _rolled_up(catalog: Catalog, incident: Incident) -> list[kit.Part]:
     if not others:
         return []
     spread = wording.spread(catalog, incident)
-    lines = [f"• {kit.shorten(wording.member(catalog, m), 200)}" for m in others[:MEMBERS_SHOWN]]
+    lines = [f"• {kit.shorten(wording.member(catalog, m, incident.members), 200)}" for m in others[:MEMBERS_SHOWN]]
     if len(others) > MEMBERS_SHOWN:
         lines.append(f"… and {len(others) - MEMBERS_SHOWN} more")
     head = f"{wording.count(len(others), 'child alert')} rolled up"

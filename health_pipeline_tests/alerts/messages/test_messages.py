@@ -529,3 +529,12 @@ def test_only_web_links_that_fit_are_shown(catalog: Catalog) -> None:
     content = incident_content(catalog, incident(), dataclasses.replace(P2, links=links))
     assert content.blocks[-1]["text"]["text"] == "<https://x/a%20b%3Cc%3E%7Cd|Odd/&lt;b&gt;>"
     assert_valid(content)
+
+
+def test_a_child_alert_of_the_same_series_says_when_it_began(catalog: Catalog) -> None:
+    root = member("statements", "platform=TikTok")
+    before = dataclasses.replace(root, onset=dt.date(2025, 6, 20), change=0.7, low=0.5, high=0.9)
+    lines = said(incident_content(catalog, incident(members=(root, before)), P2))
+    assert [line for line in lines if line.startswith("•")] == [
+        f"• {wording.member(catalog, before)}, onset 20 June 2025"
+    ]
