@@ -20,6 +20,7 @@ from health_pipeline.tables import Tables
 from health_pipeline_tests.alerts.follow import DAY, P1, P3, fall, with_alerts
 from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.hand_clock import HandClock
 
 ADA, BOB, CLEO = fall("Ada"), fall("Bob"), fall("Cleo", first_reported=DAY - dt.timedelta(days=9))
 SEVERITIES = (Severity(name="P1", minimum_score=10, at_once=True), Severity(name="P3"))
@@ -74,7 +75,7 @@ def test_a_run_shows_what_was_queued_what_was_withheld_and_how_each_channel_stan
 
 
 def test_with_a_token_it_is_delivered_and_the_check_passes(
-    alerts: Alerts, server: FakeSlack, monkeypatch: pytest.MonkeyPatch
+    alerts: Alerts, server: FakeSlack, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("SLACK_API_URL", server.url)
@@ -85,30 +86,27 @@ def test_with_a_token_it_is_delivered_and_the_check_passes(
 
 
 def test_what_waits_for_an_hour_with_a_token_is_a_warning(
-    alerts: Alerts, engine: sa.Engine, server: FakeSlack, monkeypatch: pytest.MonkeyPatch
+    alerts: Alerts, server: FakeSlack, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("SLACK_API_URL", server.url)
     server.faults["chat.postMessage"].extend(["code:not_in_channel"] * 9)
     assert alerts.run()[1].passed, "it has only been queued"
-    with engine.begin() as connection:
-        earlier = outbox.now() - dt.timedelta(minutes=61)
-        connection.execute(outbox.OUTBOX.update().values(created_at=earlier))
+    clock.forward(minutes=61)
     _, check = alerts.run()
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     (row,) = rows(check.metadata["newest"])
     assert row["state"] == "pending" and "/invite" in row["why"]
 
 
-def test_a_refused_message_is_a_warning_for_a_week(alerts: Alerts, engine: sa.Engine) -> None:
+def test_a_refused_message_is_a_warning_for_a_week(alerts: Alerts, engine: sa.Engine, clock: HandClock) -> None:
     alerts.run()
     with engine.begin() as connection:
         connection.execute(outbox.OUTBOX.update().values(state="held", last_error="invalid_blocks"))
     _, check = alerts.run()
     assert not check.passed
     assert rows(check.metadata["newest"])[0]["why"] == "invalid_blocks"
-    with engine.begin() as connection:
-        connection.execute(outbox.OUTBOX.update().values(created_at=outbox.now() - dt.timedelta(days=8)))
+    clock.forward(days=8)
     assert alerts.run()[1].passed
 
 

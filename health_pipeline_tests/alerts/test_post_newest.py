@@ -1,4 +1,7 @@
-"""From the record to the channel: a real lake, a real state database, Slack over real sockets."""
+"""From the record to the channel: a real lake, a real state database, Slack over real sockets.
+
+Deliveries go by a clock that is moved by hand, and so wait for nothing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ from health_pipeline.incidents.model import Incident
 from health_pipeline.storage.state import opened_state, reading
 from health_pipeline_tests.alerts.follow import DAY, EARLY, HOUR, MORNING, NOON, ONE_DAY, P1, P3, fall, with_alerts
 from health_pipeline_tests.alerts.record import Record
+from health_pipeline_tests.conftest import FAR
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack, Message
+from health_pipeline_tests.hand_clock import HandClock
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 ADA, BOB = fall("Ada"), fall("Bob")
 DIGEST = "eu_dsa:digest:#ecosystem-health:2025-07-04"
@@ -238,17 +245,17 @@ def test_charts_go_into_the_thread_and_one_that_fails_stops_nothing(
 
 
 def test_a_deadline_runs_from_when_slack_has_it_and_is_planned_for_at_once(
-    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, connected: FakeSlack
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, connected: FakeSlack, clock: HandClock
 ) -> None:
     urgent = (Severity(name="P1", at_once=True, acknowledge_within_minutes=60),)
     catalog = with_alerts(catalog, severities=urgent)
     record.judge(DAY, ADA)
-    long_ago = outbox.now() - 5 * HOUR
+    long_ago = clock.now() - 5 * HOUR
     refresh(catalog, record.sources, state_url, now=long_ago)
     with reading(engine) as connection:
         planned = told.planned(connection, "eu_dsa")
     assert planned is not None and planned.next_at is not None
-    assert dt.timedelta(minutes=55) < planned.next_at - outbox.now() < dt.timedelta(minutes=65)
+    assert dt.timedelta(minutes=55) < planned.next_at - clock.now() < dt.timedelta(minutes=65)
     late = refresh(catalog, record.sources, state_url, now=planned.next_at).plan.intents
     assert [intent.key.split(":")[-2] for intent in late] == ["edit", "overdue"]
 
@@ -369,7 +376,7 @@ def planned_at_once(record: Path, url: str) -> PlannedAtOnce:
             queued.append(sorted(plan_at_once(processes, NOON + n * ONE_DAY)))
     finally:
         for process in processes:
-            process.communicate(timeout=30)
+            process.communicate(timeout=FAR)
     with opened_state(url) as engine:
         keys = [entry.intent.key for entry in backlog.entries(engine, ecosystem="eu_dsa", limit=500)]
         with reading(engine) as connection:

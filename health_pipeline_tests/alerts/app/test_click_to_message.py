@@ -23,7 +23,9 @@ from health_pipeline.raw.schema import DELIVERIES
 from health_pipeline.risks.schema import RISKS
 from health_pipeline.storage.lake import Lake
 from health_pipeline_tests.alerts.by_hand import incident
+from health_pipeline_tests.conftest import FAR
 from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, TOKEN, FakeSlack
+from health_pipeline_tests.hand_clock import HandClock
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def sources(tmp_path: Path, catalog: Catalog) -> post.Sources:
 
 def test_what_people_click_stands_in_the_message_and_what_is_taken_back_goes(
     engine: sa.Engine, server: FakeSlack, catalog: Catalog, sources: post.Sources, state_url: str,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: HandClock, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     for name, value in (
         ("SLACK_BOT_TOKEN", TOKEN), ("SLACK_APP_TOKEN", APP_TOKEN), ("SLACK_API_URL", server.url),
@@ -70,7 +72,7 @@ def test_what_people_click_stands_in_the_message_and_what_is_taken_back_goes(
         ("acknowledge", None, ANA), ("assign", BEN, ANA), ("verdict", "real|0", BEN), ("snooze", "here|7", BEN),
     ):  # fmt: skip
         desk.take(server.click(ts, action, value=value, user=user))
-    desk.close(grace=60)
+    desk.close(grace=FAR)
     until = decisions.snoozes(engine, catalog.name)[0].until
     assert "[Acknowledge]" not in shown()
     for words in (f"@{ANA}", f"@{BEN}", "Verdict: real", f"Snoozed until {until.day} {until:%B %Y}"):
