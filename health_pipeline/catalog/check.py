@@ -9,7 +9,7 @@ from pathlib import Path
 
 from health_pipeline.catalog.alerts import Alerts
 from health_pipeline.catalog.model import Ecosystem, Metric, Metrics, Review, Selection, Source, Sum, Table
-from health_pipeline.catalog.roles import NEEDED, ROLES
+from health_pipeline.catalog.roles import NEEDED, ROLES, SAMPLED_DAYS
 from health_pipeline.catalog.secrets import literal_secrets
 from health_pipeline.catalog.yaml_file import Finding, Path_, YamlFile, did_you_mean
 
@@ -198,7 +198,7 @@ def check_ecosystem(file: YamlFile, folder: Path, ecosystem: Ecosystem, tables: 
 
 
 def check_review(file: YamlFile, review: Review) -> list[Finding]:
-    """Queues once each, roles that there are, and those that no list can be made without."""
+    """Queues once each, roles that there are, those that no list can be made without, and enough memory for samples."""
     found = duplicates(file, ["queues"], [q.name for q in review.queues], "queue")
     for role in review.roles:
         if role not in ROLES:
@@ -210,6 +210,11 @@ def check_review(file: YamlFile, review: Review) -> list[Finding]:
             says = f"the role {role!r} is missing"
             hint = f"Add a SELECT of {', '.join(ROLES[role].columns)}."
             found.append(Finding(file.path, file.line(["roles"]), says, hint))
+    least = SAMPLED_DAYS + review.alive_days
+    if "samples" in review.roles and review.memory_days < least:
+        says = f"memory_days is {review.memory_days}: prevalence needs samples of {SAMPLED_DAYS} days, and contents shown then"
+        hint = f"Write {least} or more, or leave the role 'samples' out."
+        found.append(Finding(file.path, file.line(["memory_days"]), says, hint))
     return found
 
 

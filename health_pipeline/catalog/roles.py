@@ -16,13 +16,15 @@ class Role:
     Attributes:
         columns: name -> DuckDB type; all must be selected.
         optional: those of them that may be left out, and are then null.
-        days: rows of so many days back are read; ``None``: as many as the review remembers.
+        days: rows of so many days back are read; ``None``: as many as the review remembers, and
+        least: so many where it remembers less.
         lasting: what it lists is filed under the day it began (products): all days are read.
     """
 
     columns: dict[str, str]
     optional: tuple[str, ...] = ()
     days: int | None = None
+    least: int = 0
     lasting: bool = False
 
 
@@ -51,6 +53,7 @@ ROLES: dict[str, Role] = {
             "views_at_action": INTEGER, "review_minutes": NUMBER,
         },
         ("rule", "published_at", "views_at_action", "review_minutes"),
+        least=90,  # "violations in 90 days"
     ),
     "reports": Role({"report_id": TEXT, **_WHO, "policy": TEXT, "trusted": BOOLEAN, "filed_at": TIME}),
     "orders": Role(
@@ -85,6 +88,8 @@ ROLES: dict[str, Role] = {
 }  # fmt: skip
 NEEDED = ("contents", "traffic", "labels")
 """Roles without which no list can be made."""
+SAMPLED_DAYS = 42
+"""Prevalence is that of 28 days which end up to 14 days back, as labels are late."""
 
 
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",

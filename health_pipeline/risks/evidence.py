@@ -124,7 +124,7 @@ def tables_read(catalog: Catalog, roles: Collection[str] = ROLES) -> dict[str, i
         if name not in roles:
             continue
         role, words = ROLES[name], _words(select)
-        days = None if role.lasting else role.days or (review.memory_days if review else 0)
+        days = None if role.lasting else role.days or max(review.memory_days if review else 0, role.least)
         for table in catalog.tables:
             if table.name.lower() in words:
                 before = found.get(table.name, 0)

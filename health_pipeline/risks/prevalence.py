@@ -32,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from health_pipeline.catalog.roles import SAMPLED_DAYS
 from health_pipeline.risks.columns import coded, numbers
 from health_pipeline.risks.evidence import Evidence
 from health_pipeline.risks.schema import PREVALENCE
@@ -39,7 +40,7 @@ from health_pipeline.stats.arrays import Array
 from health_pipeline.stats.hajek import Sums, agreement, composite, shares
 
 WINDOW_DAYS = 28
-LAG_DAYS = 14
+LAG_DAYS = SAMPLED_DAYS - WINDOW_DAYS
 LEAST_LABELLED = 0.25
 SAME = 0.01
 """A logged chance may differ by so much from the one that follows from the score."""
@@ -80,7 +81,7 @@ def prevalence(e: Evidence) -> pa.Table:
     """Rows of :data:`PREVALENCE` of the 28 days that end with the newest labelled one: total, by market, kind and both,
     and by policy in all, each market and each kind. No rows without a labelled draw. A draw whose chance was not logged
     stands for nobody knows how many views: it is left out."""
-    first = e.day - dt.timedelta(days=WINDOW_DAYS - 1 + LAG_DAYS)
+    first = e.day - dt.timedelta(days=SAMPLED_DAYS - 1)
     draws = e.query(
         f"""
         SELECT s.draw_id, s.arm, s.drawn_at, s.draw_probability, s.other_probability, s.market, s.kind, s.violation,

@@ -124,3 +124,19 @@ def test_a_review_has_queues_and_severities(folder: Path) -> None:
 def test_a_queue_that_nobody_reviews_may_have_no_minutes(folder: Path) -> None:
     edit(folder, "minutes_per_day: 30,", "minutes_per_day: 0,")
     assert load_catalog(str(folder)).review is not None
+
+
+def test_a_memory_too_short_for_prevalence(folder: Path) -> None:
+    line = edit(folder, "memory_days: 90", "memory_days: 48")
+    assert findings(folder) == [
+        f"{folder / 'review.yaml'}:{line}: memory_days is 48: prevalence needs samples of 42 days, and contents shown "
+        "then. Write 49 or more, or leave the role 'samples' out."
+    ]
+    edit(folder, "memory_days: 48", "memory_days: 49")
+    assert load_catalog(str(folder)).review is not None
+    edit(folder, "memory_days: 49", "memory_days: 28")
+    edit(folder, "  samples: >-", "  # samples: >-")
+    text = (folder / "review.yaml").read_text(encoding="utf-8")
+    start, end = text.index("    SELECT draw_id"), text.index("  products: SELECT")
+    (folder / "review.yaml").write_text(text[:start] + text[end:], encoding="utf-8")
+    assert load_catalog(str(folder)).review is not None, "without samples there is no prevalence"

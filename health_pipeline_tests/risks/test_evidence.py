@@ -181,3 +181,14 @@ def test_roles_can_be_given_as_tables(marketplace: Catalog) -> None:
         Evidence.of_tables(DAY, marketplace.review, orders=rows)
     with pytest.raises(duckdb.Error):
         found.query("SELECT * FROM more")
+
+
+def test_a_short_memory_still_knows_the_violations_of_90_days(marketplace: Catalog, tmp_path: Path) -> None:
+    assert marketplace.review is not None
+    short = marketplace.model_copy(update={"review": marketplace.review.model_copy(update={"memory_days": 49})})
+    at = dt.datetime.combine(DAY - dt.timedelta(days=90), dt.time(12))
+    deliver(tmp_path, "decisions", [
+        decision(1, decided_at=at, ingested_at=at), decision(2, decided_at=at + dt.timedelta(days=1), ingested_at=at),
+    ])  # fmt: skip
+    (found,) = (e.query("SELECT decision_id FROM labels").to_pylist() for e in of_files(short, tmp_path, [DAY]))
+    assert found == [{"decision_id": "d2"}]
