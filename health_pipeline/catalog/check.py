@@ -212,7 +212,8 @@ def check_review(file: YamlFile, review: Review) -> list[Finding]:
             found.append(Finding(file.path, file.line(["roles"]), says, hint))
     least = SAMPLED_DAYS + review.alive_days
     if "samples" in review.roles and review.memory_days < least:
-        says = f"memory_days is {review.memory_days}: prevalence needs samples of {SAMPLED_DAYS} days, and contents shown then"
+        needs = f"prevalence needs samples of {SAMPLED_DAYS} days, and contents shown then"
+        says = f"memory_days is {review.memory_days}: {needs}"
         hint = f"Write {least} or more, or leave the role 'samples' out."
         found.append(Finding(file.path, file.line(["memory_days"]), says, hint))
     return found
