@@ -26,8 +26,8 @@ What it does, beside what stands in its workspace (``fake_slack_workspace.py``):
 - Bad days: ``faults[method]`` holds what happens to the next requests of a method, one each (the sending of a
   file's bytes is ``"upload"``). Before the request has an effect: ``drop_before``, ``error_before`` (500),
   ``rate_limited[:seconds]``, ``code:<error>``, ``slow_before:<seconds>``. After it had its effect: ``drop_after``,
-  ``error_after`` (502), ``slow_after[:seconds]``, without seconds until whoever asked has gone. An empty string is a
-  good day.
+  ``error_after`` (502), ``slow_after[:seconds]``, without seconds until whoever asked has gone, ``held`` until
+  :meth:`FakeSlack.let_go`. An empty string is a good day.
 
 It does not render, has no rate limits of its own, and shows a shared file after ``share_delay`` seconds. Its time is
 that of deliveries (:mod:`health_pipeline.alerts.delivery.clock`).
@@ -37,13 +37,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -56,7 +59,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from health_pipeline_tests.fake_slack_socket_mode import SocketMode
+from health_pipeline_tests.fake_slack_socket_mode import FAR, SocketMode
 from health_pipeline_tests.fake_slack_web_api import METHODS, SCOPES, Answer, RefusedError
 from health_pipeline_tests.fake_slack_workspace import ANA, BEN, BOT, Arguments, Message
 
@@ -82,6 +85,7 @@ class FakeSlack(SocketMode):
     """
 
     def __init__(self, port: int = 0) -> None:
+        self._may_go = threading.Event()
         super().__init__()
         self._app = Starlette(
             routes=[
@@ -108,10 +112,16 @@ class FakeSlack(SocketMode):
         self.retry_after = 1
         self.on_request: Callable[[str], None] = lambda method: None
         self.requests: list[str] = []
+        self.let_go()
+        self._may_go = threading.Event()
+
+    def let_go(self) -> None:
+        """Answer what is ``held``, and hold nothing any more."""
+        self._may_go.set()
 
     def __enter__(self) -> Self:
         self._thread.start()
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + FAR
         while not self._server.started:
             assert time.monotonic() < give_up and self._thread.is_alive(), "the fake Slack did not start"
             time.sleep(0.005)
@@ -123,6 +133,15 @@ class FakeSlack(SocketMode):
         self._server.force_exit = True
         self._server.should_exit = True
         self._thread.join(10)
+
+    def settle(self) -> None:
+        """Return when all that was sent to it has had its effect, also by those who were killed meanwhile."""
+        with contextlib.suppress(urllib.error.HTTPError):  # connections are taken in turn: theirs came before this one
+            urllib.request.urlopen(f"http://{self.address}/", timeout=60).close()
+        give_up = time.monotonic() + 60
+        while self.in_work:
+            assert time.monotonic() < give_up, "a request does not come to its end"
+            time.sleep(0.002)
 
     # How requests are answered.
 
@@ -197,6 +216,10 @@ class FakeSlack(SocketMode):
                     await asyncio.sleep(float(parameter))
                 while not parameter and (await request.receive())["type"] != "http.disconnect":
                     pass
+            case "held":
+                may_go = self._may_go
+                while not may_go.is_set():
+                    await asyncio.sleep(0.005)
             case "" | "slow_before":
                 pass
             case _:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from health_pipeline.alerts.delivery.clock import Clock
 
 T = TypeVar("T")
 NONE = dt.timedelta()
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 STUCK_SECONDS = 120
 """Of the machine: nobody waits longer for somebody else to come to an end."""
 
@@ -28,9 +31,9 @@ class HandClock(Clock):
             clock.forward(hours=8)
             assert deliver(engine, slack).sent == 1
 
-    The fake Slack goes by it too: its ``ts`` and ``at``. Other processes, and what reads the machine's clock by itself,
-    do not. Threads that deliver at the same time begin in :meth:`at_once`: there time passes only while all of them
-    pause, as far as the first of them waits.
+    The fake Slack goes by it too: its ``ts`` and ``at``. Other processes (see :class:`SharedClock`), and what reads the
+    machine's clock by itself, do not. Threads that deliver at the same time begin in :meth:`at_once`: there time passes
+    only while all of them pause, as far as the first of them waits.
     """
 
     def __init__(self) -> None:
@@ -82,3 +85,27 @@ class HandClock(Clock):
         if self._until and len(self._until) >= self._at_work:
             self._now = max(self._now, min(self._until))
             self._moved.notify_all()
+
+
+class SharedClock(Clock):
+    """One clock of several processes of which one delivers at a time: it goes on from where a killed one has left it.
+
+    Each puts one in place by itself, over the same file; whoever pauses moves it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = os.open(file, os.O_RDWR | os.O_CREAT)
+        if os.fstat(self._file).st_size == 0:
+            self._set(dt.datetime.now(dt.UTC))
+
+    def now(self) -> dt.datetime:
+        return EPOCH + dt.timedelta(microseconds=int.from_bytes(os.pread(self._file, 8, 0), "big"))
+
+    def elapsed(self) -> float:
+        return self.now().timestamp()
+
+    def pause(self, seconds: float) -> None:
+        self._set(self.now() + dt.timedelta(seconds=max(0.0, seconds)))
+
+    def _set(self, at: dt.datetime) -> None:
+        os.pwrite(self._file, ((at - EPOCH) // dt.timedelta(microseconds=1)).to_bytes(8, "big"), 0)

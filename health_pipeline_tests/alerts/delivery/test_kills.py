@@ -5,29 +5,31 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter, defaultdict
+from concurrent.futures import Future
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
-from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, clock, outbox
 from health_pipeline.alerts.delivery.intent import Intent, Kind
 from health_pipeline.alerts.people import told
 from health_pipeline.alerts.post import preview
 from health_pipeline.catalog.alerts import Severity
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import reading
-from health_pipeline_tests.alerts.conftest import TIMEOUT
+from health_pipeline_tests.alerts.conftest import LONG, TIMEOUT
 from health_pipeline_tests.alerts.follow import DAY, MORNING, ONE_DAY, fall, with_alerts
 from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.hand_clock import SharedClock
 
 INCIDENTS = 25
 # Edits come last: newer ones replace those that wait, and whoever looks for the first that is left sends all files.
@@ -38,27 +40,97 @@ KILLED_IN = (
 KILLS = sum(sum(part.values()) for part in KILLED_IN)
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
+LATENCY = 0.025
+"""Seconds before and after the effect of a request in which somebody is killed: kills fall on both sides."""
+
 DELIVERERS = f"""
 import datetime as dt, os, sys
+from pathlib import Path
+from health_pipeline.alerts.delivery import clock
 from health_pipeline.alerts.delivery.deliver import deliver
 from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.storage.state import open_state
+from health_pipeline_tests.hand_clock import SharedClock
 
+clock.CLOCK = SharedClock(Path(os.environ["CLOCK"]))
 # One deliverer for each line: a process of its own, forked so that only the first pays for the imports.
 for _ in sys.stdin:
     pid = os.fork()
     if not pid:
         engine = open_state(os.environ["STATE_URL"])
         slack = Slack({TOKEN!r}, base_url=os.environ["SLACK_API_URL"], timeout={TIMEOUT})
-        deliver(engine, slack, budget=dt.timedelta(seconds=40), interval=dt.timedelta(milliseconds=2))
+        deliver(engine, slack, budget=dt.timedelta(seconds={LONG}))
         os._exit(0)
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
+class Killer:
+    """Starts one process after the other that delivers to the fake Slack, and kills it there.
+
+    Args:
+        program: for each line that it is given, it starts such a process, and tells its number and then how it ended.
+        clock: the file of the one that all of them share.
+        environment: of the program, beside Slack's address and the clock's.
+
+    Attributes:
+        ended: how the last one ended.
+    """
+
+    def __init__(self, server: FakeSlack, program: str, clock: Path, **environment: str) -> None:
+        self._server = server
+        self._program = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=os.environ | environment | {"SLACK_API_URL": server.url, "CLOCK": str(clock)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.ended = 0
+
+    def run(self, line: str, *, at: str = "", nth: int = 1, moment: float = 0.0) -> None:
+        """Let one process come to its end.
+
+        Args:
+            at: a method of Slack's; the process is killed in the ``nth`` request of it. Any, when it is ``*``.
+            moment: seconds from when that request arrives until the kill. It is answered after twice the latency.
+        """
+        assert self._program.stdin is not None and self._program.stdout is not None
+        requests, number = itertools.count(1), Future[int]()
+
+        def arrived(method: str) -> None:
+            aimed = at in (method, "*") and next(requests) == nth
+            self._server.latency = LATENCY if aimed else 0.0
+            if aimed:  # by the clock of whoever answers: however slow the machine is, nobody hears before the kill
+                self._server.loop.call_later(moment, kill, number.result(60))
+
+        self._server.on_request = arrived
+        self._program.stdin.write(f"{line}\n")
+        self._program.stdin.flush()
+        number.set_result(int(self._program.stdout.readline()))
+        self.ended = int(self._program.stdout.readline())
+        self._server.settle()  # a request that has left is still accepted
+
+    def close(self) -> None:
+        self._program.communicate(timeout=60)
+        self._server.on_request = lambda method: None
+
+
+def kill(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the clock that this process shares with those that it starts."""
+    monkeypatch.setattr("health_pipeline.alerts.delivery.clock.CLOCK", SharedClock(tmp_path / "clock"))
+    return tmp_path / "clock"
+
+
 def test_kills_neither_double_nor_lose_nor_disorder_anything(
-    engine: sa.Engine, server: FakeSlack, state_url: str
+    engine: sa.Engine, server: FakeSlack, state_url: str, clock_file: Path
 ) -> None:
     def put(incident: int, kind: Kind, name: str) -> None:
         key, of = f"i{incident:02d}:{name}", "" if kind == "post" else f"i{incident:02d}:post"
@@ -72,37 +144,16 @@ def test_kills_neither_double_nor_lose_nor_disorder_anything(
             put(incident, kind, name)
     later = random.sample(range(INCIDENTS), INCIDENTS)  # changes that come while deliverers die
 
-    server.latency = 0.025  # before and after a request takes effect: kills fall on both sides
-    reached, aim = threading.Event(), ""
-    server.on_request = lambda method: reached.set() if method == aim else None
-    deliverers = subprocess.Popen(
-        [sys.executable, "-c", DELIVERERS],
-        env=os.environ | {"SLACK_API_URL": server.url, "STATE_URL": state_url},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert deliverers.stdin is not None
-    assert deliverers.stdout is not None
-
-    def start() -> int:
-        reached.clear()
-        deliverers.stdin.write("deliver\n")
-        deliverers.stdin.flush()
-        return int(deliverers.stdout.readline())
-
-    step = 2.2 * server.latency / KILLS
+    deliverers = Killer(server, DELIVERERS, clock_file, STATE_URL=state_url)
+    step = 2.2 * LATENCY / KILLS
     moments = [random.uniform(n * step, (n + 1) * step) for n in range(KILLS)]
     random.shuffle(moments)
     aims = [aim for part in KILLED_IN for aim in random.sample([*part], counts=[*part.values()], k=sum(part.values()))]
     in_flight, accepted_unheard = Counter[str](), 0
     for moment, aim in zip(moments, aims, strict=True):
-        pid = start()
-        assert reached.wait(20), f"the deliverer did not come to {aim} before it was killed"
-        time.sleep(moment)
-        os.kill(pid, signal.SIGKILL)
-        assert int(deliverers.stdout.readline()) == -signal.SIGKILL
-        time.sleep(2 * server.latency + 0.03)  # a request that has left is still accepted
+        deliverers.run("deliver", at=aim, moment=moment)
+        assert deliverers.ended == -signal.SIGKILL, f"the deliverer did not come to {aim} before it was killed"
+        clock.pause(random.uniform(0, 6 * TIMEOUT))  # the next one looks for what is in doubt first, or goes on
         rows = backlog.entries(engine, limit=1_000)
         in_flight.update(e.intent.kind for e in rows if e.state == "sending")
         heard = sum(e.state == "sent" and e.intent.kind != "edit" for e in rows)
@@ -113,9 +164,9 @@ def test_kills_neither_double_nor_lose_nor_disorder_anything(
     assert not later
     assert sum(in_flight.values()) >= 4, f"{in_flight}: kills hit too few rows in flight, this run proves nothing"
     assert accepted_unheard, "no kill hit what Slack had accepted and not confirmed: this run proves nothing"
-    start()
-    assert int(deliverers.stdout.readline()) == 0
-    deliverers.communicate(timeout=10)
+    deliverers.run("deliver")
+    assert deliverers.ended == 0
+    deliverers.close()
 
     final = {e.intent.key: e for e in backlog.entries(engine, limit=1_000)}
     assert len(final) == 6 * INCIDENTS
@@ -144,27 +195,41 @@ def test_kills_neither_double_nor_lose_nor_disorder_anything(
 
 
 REFRESHERS = f"""
-import datetime as dt, os, sys
+import datetime as dt, itertools, os, signal, sys, threading
 from pathlib import Path
+import sqlalchemy as sa
 from health_pipeline.alerts import post
+from health_pipeline.alerts.delivery import clock
 from health_pipeline.alerts.delivery.deliver import deliver
 from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline_tests.alerts.delivery.test_kills import watched
 from health_pipeline_tests.alerts.record import Record
+from health_pipeline_tests.hand_clock import SharedClock
 
-def at_pace(engine, catalog):
+clock.CLOCK = SharedClock(Path(os.environ["CLOCK"]))
+planned_with = Path(os.environ["PLANNED_WITH"])
+statements = itertools.count(1)
+
+def patiently(engine, catalog):
+    with planned_with.open("a") as file:
+        print(next(statements), file=file)
     slack = Slack({TOKEN!r}, base_url=os.environ["SLACK_API_URL"], timeout={TIMEOUT})
-    return deliver(engine, slack, ecosystem=catalog.name, interval=dt.timedelta(milliseconds=2))
+    return deliver(engine, slack, ecosystem=catalog.name, budget=dt.timedelta(seconds={LONG}))
 
-post._deliver = at_pace  # a message a second and a patience of 30 s would take this test minutes
+post._deliver = patiently
 catalog = watched(load_catalog("eu_dsa"))
 sources = Record(Path(os.environ["RECORD"])).sources
-print("ready", flush=True)
 for line in sys.stdin:
+    now, last_statement, seconds_after = line.split()
     pid = os.fork()
     if not pid:
-        post.refresh(catalog, sources, os.environ["STATE_URL"], now=dt.datetime.fromisoformat(line.strip()))
+        def die(*_):
+            if next(statements) == int(last_statement):
+                threading.Timer(float(seconds_after), os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", die)
+        post.refresh(catalog, sources, os.environ["STATE_URL"], now=dt.datetime.fromisoformat(now))
         os._exit(0)
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
@@ -179,38 +244,22 @@ def watched(catalog: Catalog) -> Catalog:
 
 
 def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_in_the_end(
-    engine: sa.Engine, server: FakeSlack, state_url: str, tmp_path: Path, catalog: Catalog
+    engine: sa.Engine, server: FakeSlack, state_url: str, tmp_path: Path, catalog: Catalog, clock_file: Path
 ) -> None:
-    server.latency = 0.005
-    record = Record(tmp_path / "lake")
-    refreshers = subprocess.Popen(
-        [sys.executable, "-c", REFRESHERS],
-        env=os.environ | {"SLACK_API_URL": server.url, "STATE_URL": state_url, "RECORD": str(tmp_path / "lake")},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert refreshers.stdin is not None and refreshers.stdout is not None
-    assert refreshers.stdout.readline() == "ready\n"
+    record, planned_with = Record(tmp_path / "lake"), tmp_path / "planned_with"
+    refreshers = Killer(
+        server, REFRESHERS, clock_file, STATE_URL=state_url, RECORD=str(tmp_path / "lake"),
+        PLANNED_WITH=str(planned_with),
+    )  # fmt: skip
 
-    reached = threading.Event()
-    server.on_request = lambda method: reached.set()
-
-    def refresh(now: dt.datetime, killed_after: float | None, *, in_delivery: bool = False) -> float:
-        """Seconds that it took; killed so many seconds after its begin, or that of its first request."""
-        assert refreshers.stdin is not None and refreshers.stdout is not None
-        refreshers.stdin.write(f"{now.isoformat()}\n")
-        refreshers.stdin.flush()
-        pid, begun = int(refreshers.stdout.readline()), time.monotonic()
-        if killed_after is not None:
-            reached.clear()
-            if in_delivery:
-                reached.wait(5)
-            time.sleep(killed_after)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        assert int(refreshers.stdout.readline()) in (0, -signal.SIGKILL if killed_after is not None else 0)
-        return time.monotonic() - begun
+    def refresh(now: dt.datetime, *, planned: float = 0.0, nth: int = 0) -> None:
+        """Killed, if at all, in a request of the delivery, or soon after a statement to the database: one of the plan,
+        which is about as long as the longest so far.
+        """
+        last_statement = math.ceil(planned * max(map(int, planned_with.read_text().split()))) if planned else 0
+        line = f"{now.isoformat()} {last_statement} {random.uniform(0, 0.002)}"
+        refreshers.run(line, at="*" if nth else "", nth=nth, moment=random.uniform(0, 2.2 * LATENCY))
+        assert refreshers.ended in (0, -signal.SIGKILL if planned or nth else 0)
 
     def judge(step: int) -> dt.datetime:
         """Two incidents more on each day; the others grow, and every third one ends."""
@@ -227,16 +276,17 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
         return MORNING + step * ONE_DAY
 
     outcomes = Counter[str]()
-    usual = refresh(judge(0), None)
-    planning = [(usual * (n + random.random()) / STEPS, False) for n in range(STEPS)]
-    delivering = [(4 * server.latency * (n + random.random()) / STEPS, True) for n in range(STEPS)]
-    moments = random.sample([*planning, *delivering], 2 * STEPS)
-    for step in range(1, STEPS + 1):
+    refresh(judge(0))
+    planning = [1.3 * (n + random.random()) / STEPS for n in range(STEPS)]
+    random.shuffle(planning)
+    first_request = random.sample([1, 2, 3, 4], 4)  # of steps in which the first refresh comes to deliver
+    orders = random.sample([True, False] * (STEPS // 2), STEPS)
+    for step, delivers_first in enumerate(orders, start=1):
         now = judge(step)
-        for _ in range(2):
+        nth = first_request.pop() if delivers_first else random.randint(1, 4)
+        for in_delivery in (delivers_first, not delivers_first):
             before = len(backlog.entries(engine, limit=1_000))
-            moment, in_delivery = moments.pop()
-            refresh(now, moment, in_delivery=in_delivery)
+            refresh(now, nth=nth) if in_delivery else refresh(now, planned=planning.pop())
             rows = backlog.entries(engine, limit=1_000)
             planned, waits = len(rows) > before, any(e.state in ("pending", "sending") for e in rows)
             outcomes["before the plan" if not planned else "while delivering" if waits else "at the end"] += 1
@@ -249,12 +299,10 @@ def test_a_refresh_killed_at_any_moment_tells_every_incident_once_and_the_truth_
             # What was taken back has a second row, which has no message unless it flares up.
             planned_once = {t.first_key for t in remembered if t in there or t.was_dropped}
             assert messages == planned_once, "a plan and what is remembered of it are one"
-    assert sum(outcomes.values()) >= 14
     assert outcomes["before the plan"] and outcomes["while delivering"], f"{outcomes}: this run proves nothing"
-    time.sleep(4 * TIMEOUT)  # what is in doubt is looked for
     for _ in range(2):
-        refresh(now, None)
-    refreshers.communicate(timeout=10)
+        refresh(now)
+    refreshers.close()
 
     rows = backlog.entries(engine, limit=1_000)
     assert {e.state for e in rows} <= {"sent", "superseded"}, "something was lost"
