@@ -259,7 +259,9 @@ def _draw(draw: Draw | None, incidents: Iterable[Incident]) -> dict[str, Picture
 
 
 def _nothing_told(sources: Sources) -> Known:
-    newest = sources.incidents.days()[-1]
+    # A day is listed after it is judged: what is told of it before would have no score, and the least severity.
+    judged, listed = sources.incidents.days(), set(sources.risks.days())
+    newest = next((day for day in reversed(judged) if day in listed), judged[-1])
     ranked = {row["incident"]: Ranked(row["score"], row["rank"]) for row in sources.risks.read([newest]).to_pylist()}
     return Known(newest, tuple(from_table(sources.incidents.read([newest]))), ranked)
 
