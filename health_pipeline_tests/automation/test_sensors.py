@@ -21,6 +21,7 @@ from health_pipeline.alerts.people.standing import By
 from health_pipeline.storage.state import opened_state
 from health_pipeline_tests.conftest import LAST, Deployment, Run, scaled, spoilt
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.hand_clock import HandClock
 
 PLATFORM = "App Store"
 DAY = LAST - dt.timedelta(days=4)
@@ -126,7 +127,7 @@ def test_a_second_correction_under_the_same_name_is_requested_anew(deployment: D
 
 
 def test_a_file_that_is_still_being_written_is_left_alone(deployment: Deployment) -> None:
-    deployment.deliver("fresh.parquet", deployment.facts(DAY, PLATFORM), seconds_ago=0)
+    deployment.deliver("fresh.parquet", deployment.facts(DAY, PLATFORM), seconds_ago=-60)
     assert skipped(deployment, "inbox").startswith("Nothing new in ")
 
 
@@ -157,7 +158,15 @@ def test_while_a_run_is_under_way_the_inbox_waits(deployment: Deployment) -> Non
     assert requested(deployment, "inbox").job_name == "little_land"
 
 
-def test_new_risks_are_one_request_and_the_cursor_moves(deployment: Deployment) -> None:
+@pytest.fixture
+def planned(deployment: Deployment, clock: HandClock) -> Deployment:
+    """Messages were planned; nothing has come due since, and no time passes."""
+    assert deployment.run("alert").success
+    return deployment
+
+
+def test_new_risks_are_one_request_and_the_cursor_moves(planned: Deployment) -> None:
+    deployment = planned
     first = tick(deployment, "alerts")
     assert first.run_requests is not None and [r.run_key for r in first.run_requests] == [f"alerts:{first.cursor}"]
     assert skipped(deployment, "alerts", first.cursor) == (
@@ -189,13 +198,6 @@ def test_messages_that_wait_for_slack_are_tried_again(
     assert result.cursor == cursor
 
 
-@pytest.fixture
-def planned(deployment: Deployment) -> Deployment:
-    """Messages were planned; nothing has come due since."""
-    assert deployment.run("alert").success
-    return deployment
-
-
 def cursor_of(deployment: Deployment) -> str | None:
     return tick(deployment, "alerts").cursor
 
@@ -208,22 +210,23 @@ def replan(deployment: Deployment, next_at: dt.datetime | None) -> None:
         told.mark_planned(connection, "little", dataclasses.replace(before, next_at=next_at))
 
 
-def test_what_has_come_due_is_looked_at_and_what_has_not_is_not(planned: Deployment) -> None:
+def test_what_has_come_due_is_looked_at_and_what_has_not_is_not(planned: Deployment, clock: HandClock) -> None:
     cursor = cursor_of(planned)
-    replan(planned, outbox.now() + dt.timedelta(minutes=1))
-    assert "nothing has come due" in skipped(planned, "alerts", cursor)
-    due = outbox.now() - dt.timedelta(seconds=1)
+    due = clock.now() + dt.timedelta(minutes=1)
     replan(planned, due)
+    clock.forward(seconds=59)
+    assert "nothing has come due" in skipped(planned, "alerts", cursor)
+    clock.forward(seconds=1)
     request = requested(planned, "alerts", cursor)
     assert request.run_key is not None and request.run_key.startswith(f"alerts:due:{due:%Y%m%dT%H%M%S}:")
     assert planned.execute("little_alert", {}).success
     skipped(planned, "alerts", cursor)
 
 
-def test_a_decision_is_looked_at_once(planned: Deployment) -> None:
+def test_a_decision_is_looked_at_once(planned: Deployment, clock: HandClock) -> None:
     cursor = cursor_of(planned)
     skipped(planned, "alerts", cursor)
-    by = By("cli:ana", outbox.now())
+    by = By("cli:ana", clock.now())
     with opened_state(planned.home.state_url) as engine:
         decisions.record(engine, Decision("little", "tiktok-statements-2025-09-01", "acknowledge", by, "cli", "1"))
     request = requested(planned, "alerts", cursor)
@@ -232,11 +235,13 @@ def test_a_decision_is_looked_at_once(planned: Deployment) -> None:
     skipped(planned, "alerts", cursor)
 
 
-def test_what_quiet_hours_hold_is_no_reason_to_run(planned: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_quiet_hours_hold_is_no_reason_to_run(
+    planned: Deployment, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cursor = cursor_of(planned)
     replan(planned, None)
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-test")
-    later = outbox.now() + dt.timedelta(hours=8)
+    later = clock.now() + dt.timedelta(hours=8)
     night = Intent("night", "#ecosystem-health", text="x", not_before=later)
     with opened_state(planned.home.state_url) as engine:
         with engine.begin() as connection:
@@ -300,7 +305,7 @@ def test_an_unforeseen_error_is_told_in_its_own_words(empty: Deployment) -> None
 
 
 def test_a_slack_that_is_down_does_not_fail_the_failure_sensor(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -312,13 +317,13 @@ def test_a_slack_that_is_down_does_not_fail_the_failure_sensor(
 
 
 def test_a_failed_run_does_not_post_what_is_no_news_any_more(
-    deployment: Deployment, server: FakeSlack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    deployment: Deployment, server: FakeSlack, clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HEALTH_PIPELINE_STATE_URL", f"sqlite:///{tmp_path / 'state.db'}")
     monkeypatch.setenv("SLACK_API_URL", server.url)
     report_failure(deployment, fail(deployment))
     with opened_state(deployment.home.state_url) as engine, engine.begin() as connection:
-        connection.execute(outbox.OUTBOX.update().values(created_at=outbox.now() - dt.timedelta(days=30)))
+        connection.execute(outbox.OUTBOX.update().values(created_at=clock.now() - dt.timedelta(days=30)))
     monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
     report_failure(deployment, fail(deployment))
     new, old = messages(deployment)

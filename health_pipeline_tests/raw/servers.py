@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from health_pipeline_tests.conftest import FAR
 
 PASSWORD = "hunter2/#@: %x"
 """As awkward as passwords are: what is not encoded in a URL breaks it."""
@@ -83,23 +85,34 @@ def run_postgres() -> Iterator[Postgres]:
              "-E", "UTF8", "--no-sync"],
             check=True, capture_output=True, env=environment, cwd=folder, **other,
         )  # fmt: skip
-        port = free_port()
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"],
-            stderr=subprocess.DEVNULL, env=environment, cwd=folder, **other,
-        )  # fmt: skip
+        port, server = _listening(binaries, folder, environment, other)
         try:
-            running = Postgres(port)
-            for _ in range(200):
-                with contextlib.suppress(psycopg.OperationalError), running.connect("postgres"):
-                    break
-                time.sleep(0.05)
-            yield running
+            yield Postgres(port)
         finally:
             server.send_signal(signal.SIGQUIT)
-            server.wait(20)
+            server.wait(FAR)
     finally:
         shutil.rmtree(folder)
+
+
+def _listening(
+    binaries: Path, folder: Path, environment: dict[str, str], other: dict[str, Any]
+) -> tuple[int, subprocess.Popen[bytes]]:
+    """A server that answers, and where. It can't be told to choose a port: one that somebody takes first is no use."""
+    while True:
+        port = _free_port()
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"],
+            stderr=subprocess.PIPE, env=environment, cwd=folder, **other,
+        )  # fmt: skip
+        assert server.stderr is not None
+        said = []
+        for line in server.stderr:
+            said.append(line.decode())
+            if "ready to accept connections" in said[-1]:
+                threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
+                return port, server
+        assert server.wait(FAR) and any("Address already in use" in line for line in said), "".join(said)
 
 
 def _binaries(folder: Path) -> Path:
@@ -119,7 +132,14 @@ def _binaries(folder: Path) -> Path:
     pytest.skip("no PostgreSQL server here: install Debian's package postgresql, or its like")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_port() -> int:
+    with nobody_listens() as port:
+        return port
+
+
+@contextlib.contextmanager
+def nobody_listens() -> Iterator[int]:
+    """A port at which, as long as the context lasts, nobody answers and which nobody else gets."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])

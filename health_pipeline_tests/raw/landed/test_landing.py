@@ -11,6 +11,7 @@ import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog, Derived
 from health_pipeline.errors import InputError
 from health_pipeline.eu_dsa.adapter import DSA_STATEMENTS
-from health_pipeline.raw.landed.landing import QUARANTINED, Landing
+from health_pipeline.raw.landed.landing import QUARANTINED, SETTLED_SECONDS, Landing
 from health_pipeline.raw.landed.ledger import Ledger, Receipt
 from health_pipeline.raw.loading.facts import assemble
 from health_pipeline.raw.schema import facts_schema
@@ -101,15 +102,13 @@ def test_a_receipt_tells_what_became_of_the_file(landing: Landing, tmp_path: Pat
     assert open_landing(tmp_path).receipts() == [receipt], "and another process reads the same"
 
 
-def test_the_bundled_sample_lands_whole_and_comes_back_in_seconds(landing: Landing) -> None:
+def test_the_bundled_sample_lands_whole_and_comes_back(landing: Landing) -> None:
     assert CATALOG.sample is not None
-    started = time.monotonic()
     receipt = landing.receive(CATALOG.sample)
     assert (receipt.delivered, receipt.accepted, receipt.quarantined) == (500_835, 500_835, 0)
     days = landing.days("statements")
     assert len(days) == 737
     assert sum(rows.num_rows for _, rows in facts(landing, *days)) == 500_835
-    assert time.monotonic() - started < 20
 
 
 def test_a_newer_file_replaces_all_a_unit_delivered_for_a_day_and_nothing_else(
@@ -235,15 +234,21 @@ def test_a_statement_dump_lands_as_the_table_of_the_contract(landing: Landing, t
     ]
 
 
-def test_the_inbox_shows_files_that_are_new_and_settled(landing: Landing, tmp_path: Path) -> None:
+def test_the_inbox_shows_files_that_are_new_and_settled(
+    landing: Landing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inbox = tmp_path / "inbox"
     assert landing.new_files(inbox) == []
     path = write(inbox / "a.csv", (MONDAY, "TikTok", 1))
     for name in (".hidden.csv", "b.csv.part", "b.csv.tmp", "b.csv.CRDOWNLOAD"):
         write(inbox / name, (MONDAY, "TikTok", 1))
     (inbox / "folder").mkdir()
-    assert landing.new_files(inbox) == [], "it may still be growing"
-    assert landing.new_files(inbox, settled_seconds=0) == [path]
+    settled = path.stat().st_mtime + SETTLED_SECONDS
+    for now, shown in ((settled - 0.1, []), (settled, [path])):  # before, it may still be growing
+        monkeypatch.setattr("health_pipeline.raw.landed.landing.time", SimpleNamespace(time=lambda now=now: now))
+        assert landing.new_files(inbox) == shown
+        assert landing.new_files(inbox, settled_seconds=0) == [path]
+    monkeypatch.undo()
     os.utime(path, (time.time() - 3,) * 2)
     assert landing.new_files(inbox) == [path]
     landing.receive(path)

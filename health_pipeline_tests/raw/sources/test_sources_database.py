@@ -6,6 +6,7 @@ import datetime as dt
 import sqlite3
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ from health_pipeline.errors import UserError
 from health_pipeline.raw.sources import database as database_module
 from health_pipeline.raw.sources import pull_all
 from health_pipeline_tests.raw.conftest import CATALOG, Shop, age
-from health_pipeline_tests.raw.servers import PASSWORD, Database, free_port
+from health_pipeline_tests.raw.servers import PASSWORD, Database, nobody_listens
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 MINUTE, HOUR, DAY = dt.timedelta(minutes=1), dt.timedelta(hours=1), dt.timedelta(days=1)
 YESTERDAY = (NOW - DAY).date()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with nobody_listens() as port:
+        yield port
 
 
 def order(name: str, arrived: dt.datetime, gmv: float = 1, market: str = "ID") -> str:
@@ -89,7 +96,7 @@ def test_a_version_in_the_future_hides_no_other_row(shop: Shop, database: Databa
     """A clock that is ahead, or a mistake: the row counts, and reading goes on from now, not from then."""
     database.execute(order("ahead", NOW + 10 * HOUR))
     assert shop.pull_rows() == {"orders": 1}
-    database.execute(order("now", NOW))
+    database.execute(order("now", dt.datetime.now(dt.UTC)))
     assert shop.pull_rows() == {"orders": 1}
     assert shop.pull_rows() == {}
     assert shop.values("orders", "order_id") == [("ahead",), ("now",)]
@@ -339,9 +346,9 @@ def test_a_version_that_the_database_lacks_is_named_even_if_it_may_be_empty(
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_said_in_a_sentence_and_without_the_password(
-    declared: dict[str, str], says: str, hint: str, database: Database, tmp_path: Path
+    declared: dict[str, str], says: str, hint: str, database: Database, closed_port: int, tmp_path: Path
 ) -> None:
-    facts = {"port": str(database.server.port), "name": database.name, "closed": str(free_port())}
+    facts = {"port": str(database.server.port), "name": database.name, "closed": str(closed_port)}
     url = {
         "driver": "postgresql+psycopg",
         "user": "reader",

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from health_pipeline.raw.sources import problems as source_problems
 from health_pipeline.raw.sources.folder import identity
 from health_pipeline_tests.raw.conftest import Shop, age
-from health_pipeline_tests.raw.servers import free_port
+from health_pipeline_tests.raw.servers import nobody_listens
 
 DAY = dt.date(2026, 11, 1)
 HEADER = "day,market,visits"
@@ -107,7 +107,7 @@ def test_a_files_table_is_told_by_its_folders_or_its_name(tmp_path: Path) -> Non
         counts___SUCCESS=b"",
     )
     put(folder, "counts/.hidden.csv", b"x")
-    put(folder, "counts/now.csv", counts(("ID", 9)), seconds_ago=0)
+    put(folder, "counts/now.csv", counts(("ID", 9)), seconds_ago=-60)
     put(folder, "counts/later.csv.tmp", counts(("ID", 9)))
     shop = shop_over(tmp_path, "../exports")  # relative to the catalog
     looked = {look.table: look for look in shop.look()}
@@ -236,7 +236,7 @@ def test_with_an_etag_the_time_alone_means_nothing() -> None:
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:
     """Where a server of the S3 protocol listens."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
@@ -308,8 +308,9 @@ def test_a_folder_that_is_not_there_is_named(
 
 
 def test_a_store_that_does_not_answer_is_said_to(bucket: Any, tmp_path: Path) -> None:
-    shop = over_s3(tmp_path, f"http://127.0.0.1:{free_port()}")
-    (problem,) = shop.pull()[0].problems
+    with nobody_listens() as port:
+        shop = over_s3(tmp_path, f"http://127.0.0.1:{port}")
+        (problem,) = shop.pull()[0].problems
     assert problem.message.startswith("Source 'exports': s3://shop/exports can't be read: ")
     assert "endpoint" in problem.message.lower()
     assert SECRET not in str(problem)

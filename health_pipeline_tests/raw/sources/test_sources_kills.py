@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from health_pipeline_tests.conftest import FAR
 from health_pipeline_tests.raw.conftest import Shop
 from health_pipeline_tests.raw.servers import Database
 
@@ -79,7 +80,7 @@ def pull() -> Iterator[Pull]:
         return int(source.readline())
 
     yield pull
-    puller.communicate(timeout=20)
+    puller.communicate(timeout=FAR)
     assert puller.returncode == 0
 
 
