@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ MOST_GAPS = 5
 """So many days without rows are named."""
 LONGEST_SPAN = 400
 """Over more days than these, days without rows say nothing: shops open on few of them."""
+FEW = 10
+"""Of so many files each is told; of more those that say something new, and a sum of each table."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,30 @@ class Summary:
     reasons: Mapping[str, int]
     days: Mapping[dt.date, Mapping[str, int]]
 
+    @property
+    def findings(self) -> set[tuple[str, str]]:
+        """What is not as it should be, and in which table."""
+        return {(self.table, said) for said in (*self.drift, *self.reasons)}
+
+
+@dataclass
+class _Sum:
+    """What was found in the files of a table."""
+
+    files: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+    days: set[dt.date] = field(default_factory=set)
+
+    def add(self, summary: Summary) -> None:
+        self.files += 1
+        self.rows["accepted"] += summary.accepted
+        self.rows["repeated"] += summary.duplicates
+        self.rows["quarantined"] += summary.quarantined
+        self.days |= summary.days.keys()
+
 
 def ingest(ecosystem: str, paths: Sequence[Path], table: str | None, check: bool, console: Console) -> None:
-    """Land files, or check them, and print what was found in each.
+    """Land files, or check them, and print what was found in each; in many, the sums, and each finding once.
 
     Args:
         paths: files, or folders of files.
@@ -68,17 +91,23 @@ def ingest(ecosystem: str, paths: Sequence[Path], table: str | None, check: bool
         raise InputError(f"There is no table {table!r} in {pipeline.catalog.name}.", did_you_mean(table, names))
     files = list(_files(paths, console))
     unreadable, rejected = 0, Counter[str]()
+    sums, said = dict[str, _Sum](), set[tuple[str, str]]()
     for number, file in enumerate(files, start=1):
         before = f"[{number} of {len(files)}] " if len(files) > 1 else ""
         try:
             with _progress(console, before) as progress:
                 summary, examples = _one(pipeline, file, table, check, progress)
-            _print(file, summary, examples, console)
+            if len(files) <= FEW or summary.findings - said:
+                _print(file, summary, examples, console)
+            said |= summary.findings
+            sums.setdefault(summary.table, _Sum()).add(summary)
             rejected[str(file)] += summary.quarantined
         except InputError as error:
             unreadable += 1
             console.print(Text.assemble(("✗ ", "bold red"), (str(file), "bold")), soft_wrap=True)
             console.print(Padding(Text(f"{error.message}\n{error.hint}".strip()), (0, 0, 1, 2)))
+    if len(files) > FEW:
+        _print_sums(sums, console)
     _conclude(ecosystem, check, len(files), unreadable, rejected, console)
 
 
@@ -165,6 +194,19 @@ def _print(file: Path, summary: Summary, examples: Mapping[str, Mapping[str, obj
         lines.append(_reasons(summary.reasons, examples))
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
+    console.print()
+
+
+def _print_sums(sums: Mapping[str, _Sum], console: Console) -> None:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("table", overflow="fold")
+    for heading in ("files", "accepted", "repeated", "quarantined", "first day", "last day"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, own in sorted(sums.items()):
+        numbers = [own.files, *(own.rows[kind] for kind in ("accepted", "repeated", "quarantined"))]
+        days = (str(end(own.days)) if own.days else "" for end in (min, max))
+        table.add_row(name, *(f"{number:,}" for number in numbers), *days)
+    console.print(table, highlight=False)
     console.print()
 
 

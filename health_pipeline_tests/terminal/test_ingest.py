@@ -185,3 +185,22 @@ def test_a_file_of_an_ecosystem_with_one_table_needs_no_name(tmp_path: Path, hom
     assert done.returncode == 0, done.stderr
     assert "mine.csv  CSV, table statements" in done.stdout
     assert "Deliver: health-pipeline ingest PATH" in done.stdout
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_of_many_files_what_is_new_is_said_once_and_the_rest_in_sums(
+    tmp_path: Path, home: Path, shop: Path, check: list[str]
+) -> None:
+    for day in range(1, 21):
+        write(tmp_path / "in" / "orders" / f"{day:02}.csv", f"day,market,orders\n2026-07-{day:02},ID,{day}\n")
+    for number in range(3):
+        write(tmp_path / "in" / f"calendar_{number}.csv", HEADER + GOOD + BAD)
+    write(tmp_path / "in" / "orders_more.csv", "day,market,orders,note\n2026-07-30,ID,5,x\n")
+    done = ingest(home, shop, tmp_path / "in", *check)
+    told = [line.split()[1] for line in done.stdout.splitlines() if line[:1] in "✓!✗" and line]
+    assert [Path(name).name for name in told] == ["calendar_0.csv", "orders_more.csv"]
+    assert "drift: The column 'note' is new and ignored" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["calendar", "3", "6", "0", "6", "2026-11-11", "2026-11-14"] in rows
+    assert ["orders", "21", "21", "0", "0", "2026-07-01", "2026-07-30"] in rows
+    assert len(done.stdout.splitlines()) < 30
