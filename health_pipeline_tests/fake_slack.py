@@ -155,7 +155,7 @@ class FakeSlack(SocketMode):
             return
         self.in_work += 1
         try:
-            await self._app(scope, _with_what_has_arrived(receive), send)
+            await self._app(scope, receive, send)
         finally:
             self.in_work -= 1
 
@@ -279,22 +279,6 @@ def _arguments(request: Request, body: bytes) -> Arguments:
     is_json = request.headers.get("content-type", "").startswith("application/json")
     given: Arguments = json.loads(body or b"{}") if is_json else dict(urllib.parse.parse_qsl(body.decode()))
     return {**request.query_params, **given}
-
-
-def _with_what_has_arrived(receive: Receive) -> Receive:
-    """A request that has arrived whole counts, as in Slack, though whoever sent it has gone before it was read."""
-    cycle, read = receive.__self__, False  # type: ignore[attr-defined]
-
-    async def whole() -> Message:
-        nonlocal read
-        if cycle.disconnected and not cycle.more_body and not read:
-            read = True
-            return {"type": "http.request", "body": bytes(cycle.body), "more_body": False}
-        message = dict(await receive())
-        read = read or message.get("more_body") is False
-        return message
-
-    return whole
 
 
 def _drop(request: Request) -> Response:

@@ -19,6 +19,8 @@ from health_pipeline_tests.fake_slack_workspace import Workspace
 
 MOST_CONNECTIONS = 10
 MOST_RESENDS = 3
+FAR = 300.0
+"""Seconds after which what has not happened never will: no test is about how long it takes."""
 
 
 class SocketMode(Workspace):
@@ -37,8 +39,7 @@ class SocketMode(Workspace):
 
     def reset(self) -> None:
         """A new workspace; nobody is connected to it."""
-        links, self._links = self._links, []  # at once: the next test waits for its own client to connect
-        for link in links:
+        for link in self._let_all_go():
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closing already
                 self._run(link.close())
         super().reset()
@@ -46,6 +47,7 @@ class SocketMode(Workspace):
         self.resend_after = 0.0
         self._tickets: set[str] = set()
         self._envelopes: dict[str, dict[str, Any]] = {}
+        self._comes_again: set[str] = set()
 
     # What tests ask and do.
 
@@ -54,9 +56,9 @@ class SocketMode(Workspace):
         """How many clients are connected in Socket Mode."""
         return len(self._links)
 
-    def wait_connected(self, seconds: float = 5.0) -> None:
+    def wait_connected(self) -> None:
         """Until a client is connected in Socket Mode."""
-        give_up = time.monotonic() + seconds
+        give_up = time.monotonic() + FAR
         while not self._links:
             if time.monotonic() > give_up:
                 raise TimeoutError("nobody has connected in Socket Mode")
@@ -76,20 +78,34 @@ class SocketMode(Workspace):
         sent = {"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload}
         if not self._links:
             raise ConnectionError("nobody is connected in Socket Mode")
-        self._envelopes[envelope] = sent | {"retry_attempt": 0, "retry_reason": ""}
+        self._envelopes[envelope] = first = sent | {"retry_attempt": 0, "retry_reason": ""}
+        if self.resend_after:
+            self._comes_again.add(envelope)
         self._run(self._send(sent))
         if self.resend_after:
-            self.loop.call_soon_threadsafe(self.loop.call_later, self.resend_after, self._resend, envelope)
+            self.loop.call_soon_threadsafe(self.loop.call_later, self.resend_after, self._after_a_while, first)
         return envelope
+
+    def resend(self, envelope_id: str) -> None:
+        """What Slack does after a while when nobody has acknowledged an envelope; else nothing."""
+
+        async def again() -> None:
+            self._resend(self._envelopes[envelope_id])
+
+        self._run(again())
+
+    def is_done_with(self, envelope_id: str) -> bool:
+        """Whether an envelope is not sent again by itself any more: it is acknowledged, or given up."""
+        return envelope_id not in self._comes_again
 
     def resent(self, envelope_id: str) -> int:
         """How often an envelope was sent again."""
         return int(self._envelopes[envelope_id]["retry_attempt"])
 
-    def wait_ack(self, envelope_id: str, *, times: int = 1, seconds: float = 3.0) -> list[Any]:
-        """The acknowledgements of an envelope, as soon as there are so many; Slack waits for 3 seconds."""
+    def wait_ack(self, envelope_id: str, *, times: int = 1) -> list[Any]:
+        """The acknowledgements of an envelope, as soon as there are so many."""
         with self._acknowledged:
-            if not self._acknowledged.wait_for(lambda: len(self.acks[envelope_id]) >= times, seconds):
+            if not self._acknowledged.wait_for(lambda: len(self.acks[envelope_id]) >= times, FAR):
                 raise TimeoutError(f"{envelope_id} was acknowledged {len(self.acks[envelope_id])} times")
             return list(self.acks[envelope_id])
 
@@ -99,13 +115,18 @@ class SocketMode(Workspace):
         Args:
             reason: ``warning`` announces it only: the connections stay for a while.
         """
-        for link in list(self._links):
+        for link in list(self._links) if reason == "warning" else self._let_all_go():
             self._run(self._part(link, reason))
 
     def hang_up(self) -> None:
         """Drop the connections of Socket Mode without a word."""
-        for link in list(self._links):
+        for link in self._let_all_go():
             self.loop.call_soon_threadsafe(link.scope["state"]["transport"].abort)
+
+    def _let_all_go(self) -> list[WebSocket]:
+        """The connections, which get nothing any more: whoever waits for one waits for a new one."""
+        links, self._links = self._links, []
+        return links
 
     # What clients do.
 
@@ -146,8 +167,8 @@ class SocketMode(Workspace):
                 self._links.remove(link)
 
     async def _send(self, sent: dict[str, Any]) -> None:
-        """To any one of the connections; lost when that breaks just now."""
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        """To any one of the connections; lost when that breaks just now, or has just before."""
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, IndexError):
             await random.choice(self._links).send_text(json.dumps(sent))
 
     async def _part(self, link: WebSocket, reason: str) -> None:
@@ -155,16 +176,26 @@ class SocketMode(Workspace):
         if reason != "warning":
             await link.close()
 
-    def _resend(self, envelope: str) -> None:
-        """Send an envelope again that nobody has acknowledged, to whoever is connected now."""
-        sent = self._envelopes.get(envelope)
-        if sent is None or self.acks.get(envelope) or sent["retry_attempt"] >= MOST_RESENDS:
-            return
+    def _resend(self, sent: dict[str, Any]) -> bool:
+        """Send an envelope again that nobody has acknowledged, to whoever is connected now; ``False`` when it is over.
+
+        In the server's thread.
+        """
+        if self.acks.get(sent["envelope_id"]) or sent["retry_attempt"] >= MOST_RESENDS:
+            return False
         if self._links:
             sent |= {"retry_attempt": sent["retry_attempt"] + 1, "retry_reason": "timeout"}
             self._sending = self.loop.create_task(self._send(sent))
-        self.loop.call_later(self.resend_after, self._resend, envelope)
+        return True
+
+    def _after_a_while(self, sent: dict[str, Any]) -> None:
+        if self._envelopes.get(sent["envelope_id"]) is not sent:  # sent anew, or of an earlier test
+            return
+        if self._resend(sent):
+            self.loop.call_later(self.resend_after, self._after_a_while, sent)
+        else:
+            self._comes_again.discard(sent["envelope_id"])
 
     def _run(self, doing: Any) -> None:
         """In the server's thread, from another."""
-        asyncio.run_coroutine_threadsafe(doing, self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(doing, self.loop).result(FAR)

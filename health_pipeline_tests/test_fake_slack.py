@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from slack_sdk.webhook import WebhookClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from health_pipeline_tests.conftest import wait_for
+from health_pipeline_tests.conftest import FAR, wait_for
 from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, BOT, SIGNING_SECRET, TOKEN, FakeSlack, sign, signed
 from health_pipeline_tests.slack_limits import invalid_blocks
 
@@ -204,6 +205,30 @@ def test_every_method_can_have_a_bad_day(server: FakeSlack, client: WebClient, m
     assert server.files[place["file_id"]]["shared"] == (method == "files.completeUploadExternal")
 
 
+def test_what_has_arrived_whole_counts_though_its_sender_has_gone_at_once(server: FakeSlack) -> None:
+    body = json.dumps({"channel": HERE, "text": "Said."}).encode()
+    head = (
+        f"POST /api/chat.postMessage HTTP/1.1\r\nHost: {server.address}\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    host, port = server.address.split(":")
+    for sent in [head + body, head + body[:-1]] * 20:
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(sent)
+    server.settle()
+    assert [message["text"] for message in server.messages] == ["Said."] * 20
+
+
+def test_a_slow_answer_is_held_until_whoever_asked_has_gone(server: FakeSlack) -> None:
+    server.faults["chat.postMessage"].append("slow_after")
+    hasty = WebClient(TOKEN, base_url=server.url, retry_handlers=[])
+    hasty.timeout = 0.2  # type: ignore[assignment]  # handed to urllib, which takes fractions
+    with pytest.raises((OSError, urllib.error.URLError)):
+        hasty.chat_postMessage(channel=HERE, text="Said.")
+    server.settle()
+    assert [message["text"] for message in server.messages] == ["Said."]
+
+
 # Blocks.
 
 
@@ -327,7 +352,7 @@ def test_invalid_blocks_come_back_with_their_problems(client: WebClient) -> None
 def listening(server: FakeSlack) -> Iterator[list[SocketModeRequest]]:
     """Slack's own client in Socket Mode, which acknowledges all and keeps what it got."""
     got: list[SocketModeRequest] = []
-    client = SocketModeClient(APP_TOKEN, web_client=WebClient(base_url=server.url), ping_interval=0.2)
+    client = SocketModeClient(APP_TOKEN, web_client=WebClient(base_url=server.url), ping_interval=FAR)
 
     def listen(client: Any, request: SocketModeRequest) -> None:
         got.append(request)
@@ -340,6 +365,8 @@ def listening(server: FakeSlack) -> Iterator[list[SocketModeRequest]]:
     client.auto_reconnect_enabled = client.default_auto_reconnect_enabled = False
     server.reset()  # hangs up: a client that hangs up itself first waits until it has heard nothing for 3 seconds
     wait_for(lambda: not client.is_connected())
+    client.closed = True
+    client.message_queue.put(None)  # whoever waits for a message would look up only after a second
     client.close()
 
 
@@ -391,13 +418,13 @@ class Links:
         self.open.append(link)
         return dict(json.loads(link.recv()))
 
-    def heard(self, seconds: float) -> list[tuple[int, dict[str, Any]]]:
-        """(number of the connection, what it heard), until nothing comes for a while."""
+    def heard(self) -> list[tuple[int, dict[str, Any]]]:
+        """(number of the connection, what it has heard); all of them, since a last word is said to each."""
+        self._server.disconnect("warning")
         found = []
         for number, link in enumerate(self.open):
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    found.append((number, json.loads(link.recv(seconds))))
+            while (said := json.loads(link.recv(FAR)))["type"] != "disconnect":
+                found.append((number, said))
         return found
 
     def close(self) -> None:
@@ -420,7 +447,7 @@ def test_ten_may_be_connected_and_any_one_of_them_gets_a_click(
     links.open.pop()
     ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
     sent = {server.interactive(server.click(ts, "acknowledge")) for _ in range(60)}
-    heard = links.heard(0.02)
+    heard = links.heard()
     assert {said["envelope_id"] for _, said in heard} == sent
     assert len(heard) == 60, "each goes to one of them"
     assert len({number for number, _ in heard}) > 3
@@ -429,29 +456,37 @@ def test_ten_may_be_connected_and_any_one_of_them_gets_a_click(
 def test_what_is_not_acknowledged_comes_again_also_to_another(
     server: FakeSlack, client: WebClient, links: Links
 ) -> None:
-    server.resend_after = 0.3
     links.connect()
     ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
     envelope = server.interactive(server.click(ts, "acknowledge"))
-    wait_for(lambda: server.resent(envelope) == 1)
+    server.resend(envelope)
+    assert [said["envelope_id"] for _, said in links.heard()] == [envelope] * 2
     server.hang_up()
-    wait_for(lambda: server.connected == 0)
     links.open.clear()
     links.connect()
-    again = json.loads(links.open[0].recv(5))
-    assert (again["envelope_id"], again["retry_reason"]) == (envelope, "timeout")
+    server.resend(envelope)
+    ((_, again),) = links.heard()
+    assert (again["envelope_id"], again["retry_attempt"], again["retry_reason"]) == (envelope, 2, "timeout")
     links.open[0].send(json.dumps({"envelope_id": envelope}))
     server.wait_ack(envelope)
-    before = server.resent(envelope)
-    links.heard(0.6)
-    assert server.resent(envelope) == before == again["retry_attempt"], "once acknowledged, never again"
+    server.resend(envelope)
+    assert links.heard() == [] and server.resent(envelope) == 2, "once acknowledged, never again"
+
+
+def test_it_comes_again_by_itself_until_it_is_given_up(server: FakeSlack, client: WebClient, links: Links) -> None:
+    server.resend_after = 0.01
+    links.connect()
+    ts = client.chat_postMessage(channel=HERE, text="x", blocks=ACTIONS)["ts"]
+    envelope = server.interactive(server.click(ts, "acknowledge"))
+    wait_for(lambda: server.is_done_with(envelope))
+    assert [said.get("retry_attempt", 0) for _, said in links.heard()] == [0, 1, 2, 3]
 
 
 def test_a_warning_ends_no_connection(server: FakeSlack, links: Links) -> None:
     links.connect()
     server.disconnect("warning")
-    assert [said["reason"] for _, said in links.heard(0.1)] == ["warning"]
-    assert server.connected == 1
+    assert json.loads(links.open[0].recv(FAR))["reason"] == "warning"
+    assert links.heard() == [] and server.connected == 1
 
 
 def test_nobody_connects_without_a_ticket_or_twice_with_one(server: FakeSlack) -> None:
@@ -514,7 +549,7 @@ def test_it_runs_by_itself_and_prints_what_it_gets() -> None:
         text=True,
     )
     assert process.stdout is not None and process.stdin is not None
-    watchdog = threading.Timer(20, process.kill)
+    watchdog = threading.Timer(FAR, process.kill)
     watchdog.start()
     try:
         url = process.stdout.readline().strip().removeprefix("export SLACK_API_URL=")

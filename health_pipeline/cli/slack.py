@@ -74,7 +74,7 @@ def run(
 @app.command()
 def http(
     ecosystem: MoreEcosystems = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to bind; a proxy with HTTPS goes before it.")] = "127.0.0.1",
 ) -> None:
     """Answer clicks over HTTP instead, each checked by its signature, until Ctrl-C.

@@ -78,6 +78,10 @@ def serve_http(
 
     Slack needs HTTPS: put a proxy that has it before this.
 
+    Args:
+        port: 0 for any that is free.
+        announce: told the address when it listens, and when it ends.
+
     Raises:
         SlackAppError: without a signing secret, or when nothing can listen at that address.
     """
@@ -88,7 +92,8 @@ def serve_http(
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            announce(f"Answering clicks at http://{host}:{port}{PATH}.")
+            bound = self.servers[0].sockets[0].getsockname()[1]
+            announce(f"Answering clicks at http://{host}:{bound}{PATH}.")
             desk.catch_up()
 
     server = Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))

@@ -25,7 +25,9 @@ from health_pipeline.alerts.app.bolt import SlackAppError, bolt_app, dispatch, s
 from health_pipeline.alerts.app.desk import ANSWER_TIMEOUT, LIBRARY, Desk
 
 PING_INTERVAL = 2.0
-"""Seconds: a broken connection is noticed after one or two of them, one that has gone silent after four."""
+"""Seconds: a broken connection is noticed after one or two of them."""
+SILENT_AFTER = 8.0
+"""Seconds after which a connection on which no pong comes counts as broken."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between two attempts to connect: twice as many each time, until a connection has lasted a while."""
 
@@ -42,6 +44,7 @@ def serve_socket(
     stop: threading.Event | None = None,
     announce: Callable[[str], None] = _log.info,
     ping_interval: float = PING_INTERVAL,
+    silent_after: float = SILENT_AFTER,
 ) -> None:
     """Listen over an outgoing connection until ``stop`` is set or the process gets SIGINT or SIGTERM.
 
@@ -57,7 +60,7 @@ def serve_socket(
         SlackAppError: at the start, when Slack refuses the token or the app.
     """
     app = bolt_app(desk, token=token, base_url=base_url)
-    client = _Client(app_token, base_url, announce, ping_interval)
+    client = _Client(app_token, base_url, announce, ping_interval, silent_after)
 
     def acknowledge(request: SocketModeRequest, response: BoltResponse) -> None:
         try:
@@ -99,12 +102,21 @@ class _Client(SocketModeClient):
     switched off, too many connections), and sleeps in the thread that reads when Slack asks it to wait.
     """
 
-    def __init__(self, app_token: str, base_url: str, announce: Callable[[str], None], ping_interval: float) -> None:
+    def __init__(
+        self,
+        app_token: str,
+        base_url: str,
+        announce: Callable[[str], None],
+        ping_interval: float,
+        silent_after: float,
+    ) -> None:
         self.pause = FIRST_PAUSE
+        self._silent_after = silent_after
         self._announce = announce
         self._tried = self._not_before = float("-inf")
         self._problem: Exception | None = None
         self._has_begun = False
+        self._parting: Connection | None = None
         self._was_connected = False
         self._said = ""
         web_client = WebClient(base_url=base_url, timeout=ANSWER_TIMEOUT, logger=LIBRARY, retry_handlers=[])
@@ -144,6 +156,7 @@ class _Client(SocketModeClient):
         only just begun to read, or to connect anew, does not hear it. So it is told until it has heard.
         """
         self.closed = True
+        self.message_queue.put(None)  # whoever waits for a message would look up only after a second
         closing = threading.Thread(target=super().close, name="close", daemon=True)
         closing.start()
         while closing.is_alive():
@@ -162,13 +175,15 @@ class _Client(SocketModeClient):
         super().connect()
         session = self.current_session
         if session is not None:
+            session.ping_interval = self._silent_after / 4  # the library waits for four
             session.close = functools.partial(_end, session)  # type: ignore[method-assign]
             session.check_state = functools.partial(_check, session)  # type: ignore[method-assign]
             self._was_connected = self._was_connected or session.is_active()
 
     def connect_to_new_endpoint(self, force: bool = False) -> None:
         now = time.monotonic()
-        if self.closed or now < self._not_before or (self.is_connected() and not force):
+        is_wanted = force and self.current_session is self._parting  # and not replaced already
+        if self.closed or now < self._not_before or (self.is_connected() and not is_wanted):
             return  # the library's own clock comes back to it, as long as there is no connection
         lasted = now - self._tried > 2 * self.pause + 10
         self.pause = FIRST_PAUSE if lasted else min(2 * self.pause, LONGEST_PAUSE)
@@ -194,6 +209,7 @@ class _Client(SocketModeClient):
     def _heard(self, message: str) -> None:
         self._was_connected = True  # also when the connection ends before whoever made it has looked
         if '"disconnect"' in message[:200]:
+            self._parting = self.current_session
             reason = json.loads(message).get("reason")
             if reason in _ENDINGS:
                 self._say(_ENDINGS[reason])

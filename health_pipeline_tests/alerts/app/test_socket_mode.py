@@ -1,0 +1,248 @@
+"""Clicks over a connection to Slack that breaks, is refused, and comes again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from slack_sdk.socket_mode.builtin import SocketModeClient
+from slack_sdk.socket_mode.builtin.connection import ConnectionState
+
+from health_pipeline.alerts.app.bolt import SlackAppError
+from health_pipeline.alerts.app.socket_mode import _Client, serve_socket
+from health_pipeline.alerts.people import decisions
+from health_pipeline_tests.alerts.app.office import Office
+from health_pipeline_tests.conftest import FAR, wait_for
+from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, TOKEN, FakeSlack
+
+
+@pytest.mark.parametrize("end", ["disconnect", "hang_up"])
+def test_clicks_while_nobody_listens_arrive_when_slack_sends_them_again(
+    listening: Office, post: Callable[..., str], end: str
+) -> None:
+    server, ts = listening.server, post()
+    server.resend_after = 0.1
+    sent = []
+    for times, user in enumerate((ANA, BEN), 1):
+        sent.append(server.interactive(server.click(ts, "acknowledge", user=user)))
+        getattr(server, end)()
+        wait_for(lambda times=times: server.requests.count("apps.connections.open") > times and server.connected == 1)
+    for envelope in sent:
+        server.wait_ack(envelope)
+    assert {d.by.user for d in listening.rows} == {ANA, BEN}
+    wait_for(lambda: len(listening.answers) == 2)
+    assert set(listening.announced) == {"Listening to Slack."}
+
+
+def test_slack_can_be_away_for_a_while(office: Office, post: Callable[..., str]) -> None:
+    server = office.server
+    server.faults["apps.connections.open"].extend(["drop_before", "rate_limited:1"])
+    with office.listening(office.desk()):
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
+        server.faults["apps.connections.open"].extend(["error_before", "code:internal_error"])
+        server.disconnect()
+        wait_for(lambda: not server.faults["apps.connections.open"] and server.connected)
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge", user=BEN)))
+    assert len(office.rows) == 2
+    assert office.announced[-1] == "Not listening any more."
+    assert [said.startswith("Slack can't be reached (") for said in office.announced[:3]].count(True) >= 1
+    assert office.announced.count("Listening to Slack.") == 2
+
+
+def test_an_app_that_slack_refuses_is_told_what_to_do(office: Office) -> None:
+    desk = office.desk()
+    with pytest.raises(SlackAppError, match="invalid_auth") as raised:
+        serve_socket(
+            desk, token=TOKEN, app_token="xapp-wrong", base_url=office.server.url, stop=threading.Event(),
+            announce=office.announced.append,
+        )  # fmt: skip
+    assert "SLACK_APP_TOKEN" in raised.value.hint
+    desk.close(FAR)
+    assert office.refreshed == []
+    assert office.announced == [], "Slack could be reached, and nothing is tried again"
+
+
+def test_an_app_that_slack_refuses_later_is_told_so(office: Office, post: Callable[..., str]) -> None:
+    server = office.server
+    with office.listening(office.desk()):
+        server.faults["apps.connections.open"].extend(["code:token_revoked"] * 3)
+        server.disconnect()
+        refused = "Slack does not let the app listen (token_revoked): not listening; trying again."
+        wait_for(lambda: refused in office.announced)
+        wait_for(lambda: server.connected and not server.faults["apps.connections.open"])
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
+    assert len(office.rows) == 1
+
+
+def test_an_app_that_slack_refuses_in_the_instant_in_which_it_has_connected_goes_on(
+    office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, connect = office.server, _Client.connect_to_new_endpoint
+    held_up: list[_Client] = []
+
+    def connect_and_be_held_up(client: _Client, force: bool = False) -> None:
+        connect(client, force)
+        if not held_up:
+            held_up.append(client)
+            server.faults["apps.connections.open"].extend(["code:token_revoked"] * 3)
+            server.disconnect()
+            wait_for(lambda: len(server.faults["apps.connections.open"]) <= 1)
+
+    monkeypatch.setattr(_Client, "connect_to_new_endpoint", connect_and_be_held_up)
+    with office.listening(office.desk()):
+        wait_for(lambda: "Listening to Slack." in office.announced)
+        wait_for(lambda: server.connected)
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge")))
+    assert len(office.rows) == 1
+
+
+class Undone(ConnectionState):
+    """The thread that reads begins just as another ends it: the first word that it is to end is lost."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "terminated" and value is True and "was_lost" not in self.__dict__:
+            name = "was_lost"
+        super().__setattr__(name, value)
+
+
+def test_it_ends_also_when_it_has_only_just_begun_to_read(
+    office: Office, post: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = office.server
+    monkeypatch.setattr("slack_sdk.socket_mode.builtin.client.ConnectionState", Undone)
+    with office.listening(office.desk()):
+        server.wait_ack(server.interactive(server.click(post(), "acknowledge")))  # somebody reads
+    assert office.announced[-1] == "Not listening any more."
+
+
+def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, close = office.server, SocketModeClient.close
+
+    def close_while_slack_answers(client: SocketModeClient) -> None:
+        server.let_go()
+        close(client)
+
+    monkeypatch.setattr(SocketModeClient, "close", close_while_slack_answers)
+    with office.listening(office.desk()):
+        server.faults["apps.connections.open"].append("held")
+        server.disconnect()
+        wait_for(lambda: server.requests.count("apps.connections.open") == 2)
+    assert office.announced[-1] == "Not listening any more."
+
+
+def test_why_slack_ended_the_connection_is_said(listening: Office) -> None:
+    listening.server.disconnect("link_disabled")
+    wait_for(lambda: listening.announced[2:] and listening.server.connected == 1)
+    before, why, after = listening.announced
+    assert "Socket Mode is switched off" in why
+    assert before == after == "Listening to Slack."
+
+
+def test_several_processes_share_the_clicks_and_each_is_one(listening: Office, post: Callable[..., str]) -> None:
+    server, ts = listening.server, post()
+    with listening.listening(listening.desk()):
+        users = [f"U0000020{n}" for n in range(9)]
+        server.users += [{"id": user, "name": user.lower()} for user in users]
+        for user in users:
+            payload = server.click(ts, "acknowledge", user=user)
+            for envelope in [server.interactive(payload) for _ in range(4)]:  # to either, perhaps to both
+                server.wait_ack(envelope)
+        assert server.connected == 2
+    assert Counter(d.by.user for d in listening.rows) == Counter(users)
+
+
+SERVERS = f"""
+import os, sys
+from health_pipeline.alerts.app import desk as app_desk
+from health_pipeline.alerts.app.clicks import Subject
+from health_pipeline.alerts.app.desk import Desk
+from health_pipeline.alerts.app.socket_mode import serve_socket
+from health_pipeline.catalog.loader import load_catalog
+from health_pipeline.storage.state import open_state
+
+app_desk.ACKNOWLEDGE_AFTER = {FAR}  # a busy machine is no reason to acknowledge what is not recorded
+catalog = load_catalog("eu_dsa")
+# One server for each line: a process of its own, forked so that only the first pays for the imports.
+for _ in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        def known(reference):
+            return Subject("eu_dsa", reference.partition(":incident:")[2], "statements", "platform=TikTok")
+        desk = Desk(open_state(os.environ["STATE_URL"]), {{"eu_dsa": catalog}}, known=known, refresh=lambda name: None)
+        serve_socket(desk, token={TOKEN!r}, app_token={APP_TOKEN!r}, base_url=os.environ["SLACK_API_URL"],
+                     ping_interval=0.2, silent_after={FAR})
+        desk.close({FAR})
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+KILLS = 12
+
+
+def test_kills_lose_no_click_and_double_none(
+    engine: sa.Engine, server: FakeSlack, state_url: str, post: Callable[..., str]
+) -> None:
+    """SIGKILL around a click: what was acknowledged is recorded, all of it in the end, each once.
+
+    Before anything of it is read, at some moment, and right after the last acknowledgement.
+    """
+    server.resend_after = 0.2
+    ts = post()
+    servers = subprocess.Popen(
+        [sys.executable, "-c", SERVERS],
+        env=os.environ | {"SLACK_API_URL": server.url, "STATE_URL": state_url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert servers.stdin is not None
+    assert servers.stdout is not None
+
+    def start() -> int:
+        servers.stdin.write("serve\n")
+        servers.stdin.flush()
+        pid = int(servers.stdout.readline())
+        wait_for(lambda: server.connected == 1)
+        return pid
+
+    users = [f"U000003{n:02d}" for n in range(3 * KILLS)]
+    server.users += [{"id": user, "name": user.lower()} for user in users]
+    sent: dict[str, str] = {}
+    cut_off = 0
+    for turn in range(KILLS):
+        pid = start()
+        if turn % 3 == 0:
+            os.kill(pid, signal.SIGSTOP)
+        for user in users[3 * turn : 3 * turn + 3]:
+            latest = server.interactive(server.click(ts, "acknowledge", user=user))
+            sent[latest] = user
+        if turn % 3 == 1:
+            time.sleep(random.uniform(0, 0.03))
+        elif turn % 3 == 2:
+            server.wait_ack(latest)  # and not a moment more
+        os.kill(pid, signal.SIGKILL)
+        assert int(servers.stdout.readline()) == -signal.SIGKILL
+        wait_for(lambda: server.connected == 0)
+        recorded = {d.by.user for d in decisions.history(engine, "eu_dsa")}
+        acknowledged = {user for envelope, user in sent.items() if server.acks.get(envelope)}
+        assert acknowledged <= recorded, "acknowledged, and not recorded"
+        cut_off += len(sent) - len(acknowledged)
+    assert cut_off, "no kill hit a click on its way: this run proves nothing"
+    pid = start()
+    wait_for(lambda: all(server.is_done_with(envelope) for envelope in sent))
+    for envelope in [e for e in sent if not server.acks.get(e)]:  # what Slack has given up is clicked again
+        again = server.click(ts, "acknowledge", user=sent[envelope])
+        server.wait_ack(server.interactive(again))
+    assert Counter(d.by.user for d in decisions.history(engine, "eu_dsa")) == Counter(users)
+    os.kill(pid, signal.SIGTERM)
+    assert int(servers.stdout.readline()) == 0, "it ends when it is told to"
+    servers.communicate(timeout=FAR)
