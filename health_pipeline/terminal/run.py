@@ -112,7 +112,8 @@ def _work_off(
 
     token = progress_of.set(board.report)
     worked, last = False, None
-    if pipeline.landing.new_files(pipeline.inbox, settled_seconds=0):
+    whole = pipeline.landing.new_files(pipeline.inbox)
+    if pipeline.landing.new_files(pipeline.inbox, settled_seconds=0) != whole:
         time.sleep(SETTLED_SECONDS)  # a file dropped just now counts as whole after a moment
     try:
         if pipeline.catalog.sources:

@@ -27,7 +27,7 @@ from health_pipeline.incidents.model import Incident, from_table
 from health_pipeline.pipeline import Pipeline
 from health_pipeline.storage.derive import derive
 from health_pipeline.storage.engine import Engine
-from health_pipeline_tests.conftest import here
+from health_pipeline_tests.conftest import FAR, here
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "worked-example.md").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def walk(workplace: Path) -> Iterator[Walk]:
                 case _:
                     shell = re.sub(r"^python ", lambda _: f"{shlex.quote(sys.executable)} ", command.text)
                     answer = subprocess.run(
-                        ["sh", "-c", shell], capture_output=True, text=True, check=True, timeout=60,
+                        ["sh", "-c", shell], capture_output=True, text=True, check=True, timeout=FAR,
                         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
                     ).stdout  # fmt: skip
             said.append(Command(command.text, command.shown, answer))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from health_pipeline import __version__
-from health_pipeline_tests.conftest import COMMAND, Deployment, command, here, wait_for
+from health_pipeline_tests.conftest import COMMAND, FAR, Deployment, command, here, wait_for
 
 
 def test_help_lists_commands_and_exit_codes() -> None:
@@ -77,17 +79,30 @@ def test_an_unknown_ecosystem_ends_every_command_alike(tmp_path: Path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_ends_with_130_and_no_traceback(empty: Deployment) -> None:
+def test_ctrl_c_ends_with_130_and_no_traceback(empty: Deployment, tmp_path: Path) -> None:
+    """In the middle of a run: it reads a sample that never comes to its end."""
+    catalog = tmp_path / "endless"
+    shutil.copytree(empty.catalog_folder, catalog)
+    (catalog / "sample.parquet").unlink()
+    os.mkfifo(catalog / "sample.parquet")
     at_work = subprocess.Popen(
-        [*COMMAND, "run", "-e", str(empty.catalog_folder)],
+        [*COMMAND, "run", "-e", str(catalog)],
         env={**os.environ, "HEALTH_PIPELINE_HOME": str(empty.home.root), "NO_COLOR": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    cube = empty.pipeline.lake.root / "raw" / "statements"
-    wait_for(cube.exists, at_work=at_work)
+    ends: list[int] = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # nobody has it open for reading
+            ends.append(os.open(catalog / "sample.parquet", os.O_WRONLY | os.O_NONBLOCK))
+        return bool(ends)
+
+    wait_for(is_read, at_work=at_work)
     at_work.send_signal(signal.SIGINT)
-    _, errors = at_work.communicate(timeout=30)
+    said, errors = at_work.communicate(timeout=FAR)
+    os.close(ends[0])
     assert (at_work.returncode, errors) == (130, "")
+    assert "Reading delivered files …" in said

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from health_pipeline.marketplace.scenario import bundled
-from health_pipeline_tests.conftest import COMMAND, TERMINAL
-
-
-def _simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-
-    environment = {**os.environ, **TERMINAL}
-    done = [*COMMAND, "simulate", *arguments]
-    return subprocess.run(done, env=environment, capture_output=True, text=True, check=False, timeout=120)
+from health_pipeline_tests.conftest import here
 
 
 def test_it_writes_the_files_and_says_what_was_planted(tmp_path: Path) -> None:
     out = tmp_path / "twin"
-    done = _simulate(
-        str(out), "--scenario", "logging_outage", "--creators", "30", "--days", "20", "--start", "2026-08-01"
-    )
+    options = "--scenario logging_outage --creators 30 --days 20 --start 2026-08-01"
+    done = here("simulate", str(out), *options.split())
     assert done.returncode == 0, done.stderr
     assert (out / "orders" / "orders.parquet").exists()
     assert (out / "ground_truth" / "incidents.parquet").exists()
@@ -35,7 +25,7 @@ def test_it_writes_the_files_and_says_what_was_planted(tmp_path: Path) -> None:
 
 
 def test_it_lists_every_scenario() -> None:
-    done = _simulate("--list")
+    done = here("simulate", "--list")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()[1:-1]] == list(bundled())
 
@@ -55,7 +45,7 @@ def test_a_mistake_is_told_in_a_sentence_and_writes_nothing(
     tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
     out = tmp_path / "out"
-    done = _simulate(*(str(out) if a == "OUT" else a for a in arguments))
+    done = here("simulate", *(str(out) if a == "OUT" else a for a in arguments))
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from health_pipeline_tests.conftest import COMMAND, LAST, Deployment
+from health_pipeline_tests.conftest import COMMAND, FAR, LAST, Deployment
 
 TABLES = (
     "incidents.incidents", "metrics.arrivals", "metrics.cube", "metrics.histograms", "metrics.maturity",
@@ -118,7 +118,7 @@ def test_a_reader_who_leaves_early_ends_it_quietly(deployment: Deployment, argum
         assert at_work.stdout.readline() == b"range\n"
     at_work.stdout.close()
     errors = at_work.stderr.read()
-    at_work.wait(30)
+    at_work.wait(FAR)
     assert errors == b""
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import urllib.request
 from pathlib import Path
 
-from health_pipeline_tests.conftest import COMMAND, Deployment, wait_for
+from health_pipeline_tests.conftest import COMMAND, FAR, Deployment, wait_for
 
 QUERY = "{ assetNodes { assetKey { path } groupName } schedulesOrError(repositorySelector: {repositoryName: " \
     '"__repository__", repositoryLocationName: "health_pipeline"}) { ... on Schedules { results { name ' \
@@ -18,9 +20,12 @@ QUERY = "{ assetNodes { assetKey { path } groupName } schedulesOrError(repositor
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody gets by chance meanwhile: below those that systems give to whoever asks for any."""
+    while True:
+        port = random.randrange(16_384, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def processes_of(home: Path) -> list[str]:
@@ -38,7 +43,7 @@ def processes_of(home: Path) -> list[str]:
 def get(url: str, body: dict[str, str] | None = None) -> dict[str, object]:
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=FAR) as answer:
         return dict(json.load(answer))
 
 
@@ -98,14 +103,14 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
         assert len(processes_of(deployment.home.root)) >= 3
 
         at_work.send_signal(signal.SIGINT)
-        out, errors = at_work.communicate(timeout=40)
+        out, errors = at_work.communicate(timeout=FAR)
         assert (at_work.returncode, errors) == (0, "")
         assert out.split() == ["Stopping", "…", "Stopped."]
-        assert processes_of(deployment.home.root) == []
+        wait_for(lambda: not processes_of(deployment.home.root))
     finally:
         if at_work.poll() is None:
             at_work.send_signal(signal.SIGINT)
-            at_work.communicate(timeout=40)
+            at_work.communicate(timeout=FAR)
 
 
 def test_a_taken_port_is_told_with_another(empty: Deployment) -> None:
