@@ -114,9 +114,13 @@ def empty(role: str) -> str:
 
 
 def conform(role: str, select: str, given: list[str]) -> str:
-    """A SELECT of the role's columns with their types, from one that has the columns ``given``."""
+    """A SELECT of the role's columns with their types, from one that has the columns ``given``.
+
+    What is divided by zero in it is not known: numbers that are not finite are null, as a contract has it.
+    """
     there = {name.lower() for name in given}  # as in SQL
-    columns = ", ".join(
-        f"CAST({name if name in there else 'NULL'} AS {kind}) AS {name}" for name, kind in ROLES[role].columns.items()
-    )
-    return f"SELECT {columns} FROM ({select})"
+    columns = []
+    for name, kind in ROLES[role].columns.items():
+        value = f"CAST({name if name in there else 'NULL'} AS {kind})"
+        columns.append(f"{f'CASE WHEN isfinite({value}) THEN {value} END' if kind == NUMBER else value} AS {name}")
+    return f"SELECT {', '.join(columns)} FROM ({select})"

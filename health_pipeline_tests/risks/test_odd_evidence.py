@@ -8,6 +8,7 @@ import pytest
 from health_pipeline.catalog.roles import ROLES
 from health_pipeline.risks import propensity, review
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.prevalence import prevalence
 from health_pipeline.risks.propensity import NOBODY
 from health_pipeline.risks.schema import CLUSTERS
 
@@ -39,3 +40,22 @@ def test_contents_of_nobody_known_are_not_listed_and_change_nothing(
     listed = review.lists(mixed, CLUSTERS.empty_table(), made=made)
     assert {"creators", "contents"} <= set(listed["queue"].to_pylist())
     assert of_nobody.isdisjoint(listed["subject"].to_pylist())
+
+
+def same_lists(one: Evidence, other: Evidence) -> bool:
+    first, second = (review.lists(e, CLUSTERS.empty_table()) for e in (one, other))
+    return bool(first.num_rows and first.equals(second))
+
+
+def test_numbers_divided_by_zero_are_not_known(evidence: Evidence, tables: dict[str, pa.Table]) -> None:
+    """In a role's SELECT: amounts over a rate of exchange that is zero, a score of no tries."""
+
+    def replaced(amount: str, chance: str) -> Evidence:
+        orders = f"SELECT * REPLACE (CASE WHEN hash(order_id) % 50 = 0 THEN {amount} ELSE gmv END AS gmv) FROM orders"
+        drawn = f"CASE WHEN hash(draw_id) % 9 = 0 THEN {chance} ELSE draw_probability END"
+        draws = f"SELECT * REPLACE ({drawn} AS draw_probability) FROM samples"
+        return changed(evidence, tables, orders=evidence.query(orders), samples=evidence.query(draws))
+
+    odd, unknown = replaced("gmv / 0", "0.0 / 0"), replaced("NULL", "NULL")
+    assert same_lists(odd, unknown)
+    assert prevalence(odd).equals(prevalence(unknown))
