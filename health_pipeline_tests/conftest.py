@@ -78,8 +78,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SHARED].cleanup()
 
 
-def write_little_catalog(folder: Path) -> Path:
-    """The bundled catalog as ``little``, with its own small sample."""
+def write_little_catalog(folder: Path, first: dt.date = FIRST) -> Path:
+    """The bundled catalog as ``little``, with its own small sample from a day on."""
     folder.mkdir(parents=True)
     bundled = PACKAGE / "eu_dsa" / "catalog"
     for name in ("tables", "metrics", "calendar", "alerts"):
@@ -87,7 +87,7 @@ def write_little_catalog(folder: Path) -> Path:
     text = (bundled / "ecosystem.yaml").read_text(encoding="utf-8")
     for bundled_line, own in (
         ("name: eu_dsa\n", "name: little\n"),
-        ("start: 2023-09-25\n", f"start: {FIRST}\n"),
+        ("start: 2023-09-25\n", f"start: {first}\n"),
         ("sample: ../sample/eu_dsa_daily.parquet\n", "sample: sample.parquet\n"),
     ):
         assert bundled_line in text
@@ -95,7 +95,7 @@ def write_little_catalog(folder: Path) -> Path:
     (folder / "ecosystem.yaml").write_text(text, encoding="utf-8")
     rows = pq.read_table(
         bundled.parent / "sample" / "eu_dsa_daily.parquet",
-        filters=[("day", ">=", FIRST), ("platform", "in", PLATFORMS), ("attribute", "in", ATTRIBUTES)],
+        filters=[("day", ">=", first), ("platform", "in", PLATFORMS), ("attribute", "in", ATTRIBUTES)],
     )
     pq.write_table(rows, folder / "sample.parquet")
     return folder
@@ -302,7 +302,7 @@ def built(shared: Path, little: Path) -> Built:
 
     def build(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            _clean_environment(patch)
+            clean_environment(patch)
             deployment = Deployment.open(little, Home(folder / "home"))
             days = deployment.pipeline
             runs = {"land": deployment.run("land")}
@@ -332,27 +332,30 @@ def _read_run(file: Path, catalog_folder: Path) -> Run:
 
 
 @pytest.fixture
-def deployment(
-    built: Built, little: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[Deployment]:
+def deployment(built: Built, little: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """A copy of the built home, for one test."""
-    _clean_environment(monkeypatch)
-    root = Path(tempfile.mkdtemp(dir=workplace, prefix="home-"))
-    shutil.copytree(built.home.root, root, dirs_exist_ok=True)
-    opened = Deployment.open(little, Home(root))
-    yield opened
-    opened.instance.dispose()
-    shutil.rmtree(root)
+    clean_environment(monkeypatch)
+    with opened(little, workplace, built.home) as copy:
+        yield copy
 
 
 @pytest.fixture
 def empty(little: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """The little ecosystem over a home in which nothing was done yet."""
-    _clean_environment(monkeypatch)
+    clean_environment(monkeypatch)
+    with opened(little, workplace) as new:
+        yield new
+
+
+@contextlib.contextmanager
+def opened(catalog_folder: Path, workplace: Path, like: Home | None = None) -> Iterator[Deployment]:
+    """An ecosystem over a home that goes when the context ends: a copy of another one, or new."""
     root = Path(tempfile.mkdtemp(dir=workplace, prefix="home-"))
-    opened = Deployment.open(little, Home(root))
-    yield opened
-    opened.instance.dispose()
+    if like is not None:
+        shutil.copytree(like.root, root, dirs_exist_ok=True)
+    deployment = Deployment.open(catalog_folder, Home(root))
+    yield deployment
+    deployment.instance.dispose()
     shutil.rmtree(root)
 
 
@@ -407,7 +410,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
     return by_hand
 
 
-def _clean_environment(patch: pytest.MonkeyPatch) -> None:
+def clean_environment(patch: pytest.MonkeyPatch) -> None:
+    """No setting of the project around a test, and none left behind."""
     for name in VARIABLES:
         patch.delenv(name, raising=False)
     patch.setenv("HEALTH_PIPELINE_HOME", "unset")  # remembered, and put back: opening a home sets both

@@ -6,11 +6,23 @@ import datetime as dt
 import os
 import re
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.compute as pc
+import pytest
 
 from health_pipeline.report.report import STATES
-from health_pipeline_tests.conftest import LAST, Deployment, here, scaled, spoilt
+from health_pipeline_tests.conftest import (
+    LAST,
+    Deployment,
+    clean_environment,
+    here,
+    opened,
+    scaled,
+    spoilt,
+    write_little_catalog,
+)
 from health_pipeline_tests.hand_clock import HandClock
 
 PLATFORM = "AliExpress"
@@ -23,19 +35,27 @@ SECTIONS = (
 )
 
 
+@pytest.fixture
+def recent(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """The little ecosystem from the middle of July on, over a home in which nothing was done yet."""
+    clean_environment(monkeypatch)
+    with opened(write_little_catalog(tmp_path / "recent", dt.date(2025, 7, 15)), workplace) as new:
+        yield new
+
+
 def test_a_first_run_says_what_shifted_and_a_second_that_nothing_is_out_of_date(
-    empty: Deployment, clock: HandClock
+    recent: Deployment, clock: HandClock
 ) -> None:
-    first = empty.cli("run", "--days", "20")
+    first = recent.cli("run", "--days", "20")
     assert (first.returncode, first.stderr) == (0, "")
     lines = first.stdout.splitlines()
-    assert lines[0] == empty.pipeline.catalog.ecosystem.title
-    assert lines[1] == f"Everything is kept in {empty.home.root}"
+    assert lines[0] == recent.pipeline.catalog.ecosystem.title
+    assert lines[1] == f"Everything is kept in {recent.home.root}"
     for step in ("Reading delivered files …", "Loading days: facts, deliveries, cube …",
                  "Judging days: shifts, incidents, risks …", "Queueing messages …"):  # fmt: skip
         assert step in lines
     loads, judges = (lines.index(line) for line in lines if line.startswith(("Loading days", "Judging days")))
-    assert lines[loads + 1] == f"  {len(empty.pipeline.delivered_days())} days out of date"
+    assert lines[loads + 1] == f"  {len(recent.pipeline.delivered_days())} days out of date"
     assert lines[judges + 1] == "  20 days out of date"
     headings = [m.group(1) for line in lines if (m := re.fullmatch(r"(\S.*?) ─+", line))]
     assert headings == list(SECTIONS)
@@ -45,24 +65,24 @@ def test_a_first_run_says_what_shifted_and_a_second_that_nothing_is_out_of_date(
         first.stdout, re.MULTILINE,
     )  # fmt: skip
     assert said
-    bands = empty.pipeline.tables.bands.read([LAST])
+    bands = recent.pipeline.tables.bands.read([LAST])
     assert [f"{n:,}" for n in (pc.sum(bands["judged"]).as_py(), bands.num_rows)] == list(said.groups())
     assert re.search(rf"^1  [▁▂▃▄▅▆▇█╎ ]+  ({'|'.join(STATES.values())})$", first.stdout, re.MULTILINE)
     assert re.search(r"^ *1 +\d+\.\d  \S.* (rose|fell) from ", first.stdout, re.MULTILINE), "the ranked list"
     assert re.search(r"^\d+\.\d s in all: start \d.*, land \d.*, load \d.*, judge \d.*, alert \d.*, report \d",
                      first.stdout, re.MULTILINE)  # fmt: skip
-    report = empty.home.report("little")
+    report = recent.home.report("little")
     assert f"Report           {report}" in lines
-    assert f"Your own data    drop files into {empty.pipeline.inbox}" in lines
-    assert empty.pipeline.catalog.ecosystem.title in report.read_text(encoding="utf-8")
-    assert empty.pipeline.outstanding(20) is None
+    assert f"Your own data    drop files into {recent.pipeline.inbox}" in lines
+    assert recent.pipeline.catalog.ecosystem.title in report.read_text(encoding="utf-8")
+    assert recent.pipeline.outstanding(20) is None
 
-    before = empty.pointers()
-    second = empty.cli("run", "--days", "20")
+    before = recent.pointers()
+    second = recent.cli("run", "--days", "20")
     assert (second.returncode, second.stderr) == (0, "")
     assert "Nothing is out of date." in second.stdout.splitlines()
     assert "Judging days" not in second.stdout
-    assert empty.pointers() == before
+    assert recent.pointers() == before
 
     def found(text: str) -> str:
         return text[text.index("What shifted") : text.index("Next")]
