@@ -310,8 +310,10 @@ class Review(Declared):
         0.0, ge=0, allow_inf_nan=False, description="harm of one US dollar sold through a violation, same unit"
     )
     memory_days: int = Field(90, ge=28, le=400, description="days of facts that estimates remember")
-    half_life_days: float = Field(45, gt=0, allow_inf_nan=False, description="a decision so many days old counts half")
-    alive_days: int = Field(7, ge=1, le=400, description="a content is shown for so many days")
+    half_life_days: float = Field(45, ge=1, allow_inf_nan=False, description="a decision so many days old counts half")
+    alive_days: int = Field(
+        7, ge=1, le=21, description="a content is shown for so many days; lives that ended in four weeks teach how"
+    )
     horizon_days: int = Field(7, ge=1, le=400, description="a creator is judged by what is expected in so many days")
     explore: float = Field(
         0.07, ge=0, le=0.5, description="share of a queue's minutes spent on what may be worse than it looks"

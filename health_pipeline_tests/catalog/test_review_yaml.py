@@ -99,6 +99,8 @@ def test_a_queue_declared_twice_and_one_that_there_is_not(folder: Path) -> None:
         ("minutes_per_case: 5}", "minutes_per_case: 0}", "products.minutes_per_case is 0"),
         ("severe: 8,", "severe: -8,", "severity.severe is -8"),
         ("severe: 8,", "severe: .nan,", "severity.severe is nan"),
+        ("alive_days: 7", "alive_days: 60", "alive_days is 60"),
+        ("half_life_days: 90", "half_life_days: 0.01", "half_life_days is 0.01"),
         ("SELECT content_id, hour, views FROM content_stats", "SELECT 1; DROP TABLE videos", "is not one SELECT"),
         ("SELECT content_id, hour, views FROM content_stats", "DROP TABLE videos", "is not one SELECT"),
         ("hour, views FROM content_stats", "hour, views FROM content_stats;", "the role 'traffic' is not valid SQL"),
