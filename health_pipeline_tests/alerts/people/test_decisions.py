@@ -8,6 +8,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -95,7 +96,8 @@ def snooze(scope: str, until: dt.date = dt.date(2025, 7, 10), by: str = ANA, **c
 def state_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh state database of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{request.getfixturevalue('tmp_path') / 'state.db'}"
+        with tempfile.TemporaryDirectory(dir=request.getfixturevalue("workplace"), prefix="state-") as folder:
+            yield f"sqlite:///{folder}/state.db"
     else:
         server = request.getfixturevalue("postgres")
         yield server.database().url.replace("${SHOP_PASSWORD}", quote(PASSWORD, safe=""))
