@@ -221,7 +221,7 @@ def creators(
     rows = e.query(
         f"""
         WITH sold AS (
-            SELECT creator_id, sum(gmv) AS gmv FROM orders
+            SELECT creator_id, greatest(sum(gmv), 0) AS gmv FROM orders
             WHERE placed_at >= {_now(e)} - INTERVAL {SPAN_DAYS} DAY GROUP BY creator_id
         ), coming AS (
             SELECT creator_id, sum(views_to_come) AS views FROM alive JOIN contents USING (content_id)
@@ -349,9 +349,10 @@ def _course(e: Evidence) -> Course:
         """
     )
 
-    def counts(name: str) -> Array:
-        return np.nan_to_num(numbers(rows, name))
+    def counts(name: str) -> Array:  # what is taken back may be of hours that are not read
+        return np.maximum(np.nan_to_num(numbers(rows, name)), 0.0)
 
+    views = counts("views")
     creator_ids = rows["creator_id"].combine_chunks().dictionary_encode()
     kind, market = codes(rows, "kind"), codes(rows, "market")
     return Course(
@@ -360,8 +361,8 @@ def _course(e: Evidence) -> Course:
         creator_ids=creator_ids.dictionary,
         market=market, tier=codes(rows, "tier"), kind=kind, category=codes(rows, "category"),
         age=rows["age"].to_numpy().astype(np.int64),
-        views=counts("views"), recent=counts("recent"),
-        by_midnight=np.stack([counts(f"night_{n}") for n in range(days)], axis=1),
+        views=views, recent=np.minimum(counts("recent"), views),
+        by_midnight=np.stack([np.minimum(counts(f"night_{n}"), views) for n in range(days)], axis=1),
         old=rows["old"].to_numpy(zero_copy_only=False).astype(bool),
         alive=rows["alive"].to_numpy(zero_copy_only=False).astype(bool),
         stopped=rows["stopped"].to_numpy(zero_copy_only=False).astype(bool),
@@ -394,7 +395,7 @@ def _curves(e: Evidence, course: Course, hours: int) -> Array:
         lived=of,
     )
     share = np.zeros(int(np.prod(shape)))
-    share[rows["cell"].to_numpy().astype(np.int64)] = numbers(rows, "share")
+    share[rows["cell"].to_numpy().astype(np.int64)] = np.maximum(numbers(rows, "share"), 0.0)
     share = share.reshape(shape)
     nothing_known = np.exp(-np.arange(hours) / (hours / 4))
     overall = share.sum(axis=(1, 2)) + nothing_known / nothing_known.sum()
@@ -578,7 +579,7 @@ def _sales(e: Evidence, course: Course) -> Array:
     """(N,) US dollars sold per view of each content: its own, shrunk to its creator's, then to kind x category."""
     rows = e.query(
         f"""
-        SELECT k.place, count(*) AS orders, coalesce(sum(gmv), 0) AS gmv FROM orders o JOIN keys k USING (content_id)
+        SELECT k.place, count(*) AS orders, greatest(sum(gmv), 0) AS gmv FROM orders o JOIN keys k USING (content_id)
         WHERE placed_at >= {_now(e)} - INTERVAL {SPAN_DAYS} DAY GROUP BY k.place
         """,
         keys=pa.table({"content_id": course.ids, "place": np.arange(len(course.age))}),
@@ -586,6 +587,8 @@ def _sales(e: Evidence, course: Course) -> Array:
     orders, gmv = np.zeros(len(course.age)), np.zeros(len(course.age))
     orders[rows["place"].to_numpy()], gmv[rows["place"].to_numpy()] = numbers(rows, "orders"), numbers(rows, "gmv")
     views = np.where(course.old, 0.0, course.views)
+    if not views.any():
+        return views  # all that was sold over no views would be an immense rate
     # Views that bring so many orders; where nothing was seen there is no rate of its own to tell.
     enough = ORDERS_PRIOR * max(views.sum(), 1.0) / max(orders.sum(), 1.0)
     rate = np.full(len(views), gmv.sum() / max(views.sum(), 1.0))

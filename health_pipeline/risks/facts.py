@@ -20,7 +20,8 @@ TRAFFIC_DAYS = 28
 def facts(e: Evidence, until: str) -> str:
     """SELECT of all contents with their labels, and with reports and views up to the instant ``until`` (SQL).
 
-    Contents whose creator is not known are left out: together they would be one account.
+    Contents whose creator is not known are left out: together they would be one account. So are those dated a day or
+    more after now: that is no clock that is fast, but a plan.
     """
     watched = e.now - dt.timedelta(days=TRAFFIC_DAYS)
     return f"""
@@ -44,7 +45,7 @@ WITH decided AS (
         c.published_at >= TIMESTAMP '{watched}' AS watched
     FROM contents c LEFT JOIN decided USING (content_id) LEFT JOIN rated USING (content_id)
         LEFT JOIN member USING (creator_id)
-    WHERE c.creator_id IS NOT NULL
+    WHERE c.creator_id IS NOT NULL AND c.published_at < TIMESTAMP '{e.now + dt.timedelta(days=1)}'
 ), filed AS (
     SELECT content_id, count(*) AS reports, count(*) FILTER (trusted) AS trusted_reports
     FROM reports JOIN base USING (content_id) WHERE filed_at < until GROUP BY content_id
@@ -56,7 +57,7 @@ WITH decided AS (
         CASE WHEN watched THEN coalesce(views, 0) ELSE views_at_action END AS views
     FROM base LEFT JOIN filed USING (content_id) LEFT JOIN seen USING (content_id)
 )
-SELECT * REPLACE (coalesce(views, avg(views) OVER (PARTITION BY tier, kind), 0) AS views)
+SELECT * REPLACE (greatest(coalesce(views, avg(views) OVER (PARTITION BY tier, kind), 0), 0) AS views)
 FROM known ORDER BY creator_id, published_at, content_id"""
 
 

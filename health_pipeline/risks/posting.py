@@ -43,8 +43,10 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
     now, memory = f"TIMESTAMP '{e.now}'", e.review.memory_days
     rows = e.query(
         f"""
-        WITH everyone AS (
-            FROM (SELECT creator_id FROM creators UNION SELECT creator_id FROM contents) WHERE creator_id IS NOT NULL
+        WITH published AS (
+            FROM contents WHERE creator_id IS NOT NULL AND published_at < {now}
+        ), everyone AS (
+            SELECT creator_id FROM creators WHERE creator_id IS NOT NULL UNION SELECT creator_id FROM published
         ), register AS (  -- which may say the same on several days
             SELECT creator_id, max(tier) AS tier, max(market) AS market, min(joined_at) AS joined_at,
                 bool_or(status IN {GONE}) AS gone
@@ -53,10 +55,10 @@ def posting(e: Evidence, members: pa.Table | None = None) -> pa.Table:
             SELECT creator_id, arg_max(tier, published_at) AS tier, arg_max(market, published_at) AS market,
                 min(published_at) AS first, count(*) AS posts,
                 {", ".join(f"count(*) FILTER (published_at >= {now} - INTERVAL {d} DAY) AS posts_{d}" for d in AGES)}
-            FROM contents GROUP BY creator_id
+            FROM published GROUP BY creator_id
         ), since AS (
             SELECT greatest(least(min(published_at), {now} - INTERVAL 1 DAY), {now} - INTERVAL {memory} DAY) AS start
-            FROM contents
+            FROM published
         ), clusters AS (
             SELECT creator_id, min(cluster) AS cluster FROM together GROUP BY creator_id
         )

@@ -86,7 +86,7 @@ def _shown(learned: Learned) -> pa.Table:
 _PRODUCTS = f"""
 WITH ordered AS (
     SELECT product_id, count(*) AS orders, count(*) FILTER (bad) AS bad, sum(share) AS known,
-        coalesce(sum(gmv) FILTER (placed_at >= $now - INTERVAL 28 DAY), 0) AS gmv_28d
+        greatest(sum(gmv) FILTER (placed_at >= $now - INTERVAL 28 DAY), 0) AS gmv_28d
     FROM orders JOIN arrived ON age = least(date_diff('day', placed_at, $now), {MATURE_DAYS}) GROUP BY product_id
 ), each AS (
     SELECT unnest(string_split(product_ids, ',')) AS product_id, * EXCLUDE product_ids FROM rows

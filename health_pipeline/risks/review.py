@@ -184,7 +184,7 @@ class _Known:
         # What shows a product today is gone in a week, and others show it then: its usual audience is what is to come.
         self.products = e.query(
             f"""
-            WITH seen AS (SELECT content_id, sum(views) AS views FROM traffic GROUP BY content_id),
+            WITH seen AS (SELECT content_id, greatest(sum(views), 0) AS views FROM traffic GROUP BY content_id),
             audience AS (
                 SELECT unnest(string_split(product_ids, ',')) AS product_id, views
                 FROM contents JOIN seen USING (content_id) WHERE product_ids IS NOT NULL
@@ -222,7 +222,7 @@ class _Known:
         newest = e.query(
             f"""
             SELECT creator_id, list(content_id ORDER BY published_at DESC, content_id)[:{EXAMPLES}] AS newest
-            FROM contents SEMI JOIN c USING (creator_id) GROUP BY creator_id
+            FROM contents SEMI JOIN c USING (creator_id) WHERE published_at < TIMESTAMP '{e.now}' GROUP BY creator_id
             """,
             c=self.creators,
         )

@@ -69,13 +69,13 @@ _VALUES = {
 KINDS = tuple(_VALUES)
 
 
-def uses_of(kind: str, since: dt.date) -> str:
+def uses_of(kind: str, since: dt.date, until: dt.date = dt.date.max) -> str:
     """A SELECT of content_id, creator_id, market, day, value: each value of a content once."""
     return f"""
         SELECT content_id, creator_id, coalesce(market, '') AS market, day,
             unnest(list_distinct({_VALUES[kind]})) AS value
         FROM (SELECT *, CAST(published_at AS DATE) AS day, {_WORDS} AS words FROM contents)
-        WHERE day >= DATE '{since}' AND creator_id IS NOT NULL
+        WHERE day BETWEEN DATE '{since}' AND DATE '{until}' AND creator_id IS NOT NULL
     """
 
 
@@ -100,7 +100,8 @@ class Vocabulary:
 def vocabulary(e: Evidence, kind: str) -> Vocabulary | None:
     """Who used what on which day, as far back as is remembered; ``None`` where there is nothing of the kind."""
     since = e.day - dt.timedelta(days=e.review.memory_days - 1)
-    uses = e.query(f"SELECT DISTINCT value, market, creator_id, day FROM ({uses_of(kind, since)}) WHERE value != ''")
+    used = uses_of(kind, since, e.day)
+    uses = e.query(f"SELECT DISTINCT value, market, creator_id, day FROM ({used}) WHERE value != ''")
     if not len(uses):
         return None
     value, values = coded(uses["value"])
@@ -169,7 +170,7 @@ def _described(e: Evidence, rows: pa.Table, clusters: pa.Table | None) -> pa.Tab
     rows = rows.append_column("burst", pa.array(range(len(rows)), pa.int64()))
     since = e.day - dt.timedelta(days=bursts.WINDOW - 1)
     kinds = pc.unique(rows["kind"]).to_pylist()
-    uses = " UNION ALL ".join(f"SELECT '{k}' AS kind, * FROM ({uses_of(k, since)})" for k in kinds)
+    uses = " UNION ALL ".join(f"SELECT '{k}' AS kind, * FROM ({uses_of(k, since, e.day)})" for k in kinds)
     used = e.query(
         f"""
         SELECT DISTINCT b.burst, u.content_id, u.creator_id FROM ({uses}) u JOIN found b

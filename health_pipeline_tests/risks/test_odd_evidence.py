@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from health_pipeline.catalog.roles import ROLES
-from health_pipeline.risks import propensity, review
+from health_pipeline.risks import exposure, propensity, review, trends
 from health_pipeline.risks.evidence import Evidence
+from health_pipeline.risks.posting import posting
 from health_pipeline.risks.prevalence import prevalence
 from health_pipeline.risks.propensity import NOBODY
 from health_pipeline.risks.schema import CLUSTERS
@@ -59,3 +61,52 @@ def test_numbers_divided_by_zero_are_not_known(evidence: Evidence, tables: dict[
     odd, unknown = replaced("gmv / 0", "0.0 / 0"), replaced("NULL", "NULL")
     assert same_lists(odd, unknown)
     assert prevalence(odd).equals(prevalence(unknown))
+
+
+def finite(e: Evidence) -> pa.Table:
+    """The lists, all of whose numbers are some."""
+    with np.errstate(all="raise", under="ignore"):
+        made = review.lists(e, CLUSTERS.empty_table())
+    for name in ("score", "probability", "exposure", "harm", "gmv"):
+        values = made[name].to_numpy()
+        assert (np.isfinite(values) & (values >= 0)).all(), name
+    return made
+
+
+def test_what_is_taken_back_again_does_not_make_audiences_negative(
+    evidence: Evidence, tables: dict[str, pa.Table]
+) -> None:
+    """Views and amounts below zero correct others, which may be too old to be read."""
+    less = "CASE WHEN hash(content_id) % 7 = 0 THEN -{0} ELSE {0} END AS {0}"
+    sums = {
+        name: evidence.query(f"SELECT * REPLACE ({less.format(column)}) FROM {name}")
+        for name, column in (("traffic", "views"), ("audiences", "views"), ("orders", "gmv"))
+    }
+    some = "CASE WHEN hash(hour) % 5 = 0 THEN -views ELSE views END"
+    hours = evidence.query(f"SELECT * REPLACE ({some} AS views) FROM traffic")
+    for odd in (changed(evidence, tables, **sums), changed(evidence, tables, traffic=hours)):
+        assert {"creators", "contents", "products"} <= set(finite(odd)["queue"].to_pylist())
+
+
+def test_without_views_nobody_knows_what_is_sold_by_one(evidence: Evidence, tables: dict[str, pa.Table]) -> None:
+    """All sales over no views would put every content's harm beyond any other's."""
+    silent = changed(evidence, tables, traffic=tables["traffic"].slice(0, 0))
+    rate = exposure.contents(silent)["gmv_rate"].to_numpy()
+    assert len(rate) and not rate.any()
+
+
+def test_what_is_yet_to_be_published_is_nobodys_pace_and_no_trend(
+    evidence: Evidence, tables: dict[str, pa.Table]
+) -> None:
+    """A plan of what will be published when is filed today."""
+    rows = tables["contents"]
+    planned = evidence.query(
+        "SELECT * REPLACE ('plan-' || content_id AS content_id, published_at + INTERVAL 90 DAY AS published_at, "
+        "'#planned' AS hashtags) FROM rows WHERE hash(content_id) % 4 = 0", rows=rows,
+    )  # fmt: skip
+    odd = changed(evidence, tables, contents=pa.concat_tables([rows, planned.cast(rows.schema)]))
+    assert posting(odd).equals(posting(evidence))
+    assert trends.trends(odd).equals(trends.trends(evidence))
+    assert same_lists(odd, evidence)
+    only = changed(evidence, tables, contents=planned.cast(rows.schema))
+    assert not trends.trends(only).num_rows and set(finite(only)["queue"].to_pylist()) <= {"products"}
