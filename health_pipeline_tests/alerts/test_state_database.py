@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from health_pipeline.alerts.delivery import backlog, outbox
+from health_pipeline.alerts.delivery import backlog, clock, outbox
 from health_pipeline.alerts.delivery.intent import Intent
 from health_pipeline.alerts.people import decisions, told
 from health_pipeline.storage.state import (
@@ -99,7 +99,7 @@ def test_the_outbox_of_the_first_version_is_kept_row_by_row(state_url: str, engi
 
 def test_the_database_refuses_states_and_followers_that_cannot_be(engine: sa.Engine) -> None:
     row = {"key": "a", "ecosystem": "e", "channel": "c", "payload": "{}", "state": "pending", "attempts": 0,
-           "created_at": outbox.now()}  # fmt: skip
+           "created_at": clock.now()}  # fmt: skip
     for wrong in ({"state": "lost"}, {"kind": "reply"}, {"kind": "wave", "parent": "b"}, {"parent": "b"}):
         with pytest.raises(sa.exc.IntegrityError, match="CHECK"), engine.begin() as connection:
             connection.execute(outbox.OUTBOX.insert().values(row | wrong))
