@@ -18,6 +18,8 @@ class Role:
         optional: those of them that may be left out, and are then null.
         days: rows of so many days back are read; ``None``: as many as the review remembers, and
         least: so many where it remembers less.
+        once: each value of this column is one thing to list; of several rows of it only the first counts, in the order
+            of all columns.
         lasting: what it lists is filed under the day it began (products): all days are read.
     """
 
@@ -25,6 +27,7 @@ class Role:
     optional: tuple[str, ...] = ()
     days: int | None = None
     least: int = 0
+    once: str = ""
     lasting: bool = False
 
 
@@ -43,6 +46,7 @@ ROLES: dict[str, Role] = {
             "caption", "hashtags", "sound_id", "perceptual_hash", "product_ids", "model_score", "near_duplicate",
             "ai_generated",
         ),
+        once="content_id",
     ),
     "traffic": Role({"content_id": TEXT, "hour": TIME, "views": INTEGER}, days=28),
     "audiences": Role({"content_id": TEXT, "views": INTEGER}),
@@ -73,6 +77,7 @@ ROLES: dict[str, Role] = {
             "brand_authorised": BOOLEAN, "restricted": BOOLEAN, "listed_on": DATE,
         },
         ("shop_id", "price", "brand_authorised", "restricted", "listed_on"),
+        once="product_id",
         lasting=True,
     ),
     "creators": Role(

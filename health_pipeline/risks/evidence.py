@@ -78,7 +78,7 @@ class Evidence:
             if missing:
                 raise ValueError(f"{name} has no column {missing[0]!r}")
             connection.register("given", rows)
-            connection.execute(f"CREATE TABLE {name} AS {conform(name, 'SELECT * FROM given', rows.schema.names)}")
+            _make(connection, name, conform(name, "SELECT * FROM given", rows.schema.names))
             connection.unregister("given")
         return cls(connection, day, review)
 
@@ -220,6 +220,18 @@ def _as_facts(table: Table) -> str:
     return f"SELECT *{''.join(', ' + a for a in added)} FROM given"
 
 
+def _make(connection: DuckDBPyConnection, role: str, select: str) -> None:
+    """The role's table, in the schema ``main``."""
+    connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS {select}")
+    key = ROLES[role].once
+    if not key:
+        return
+    ((again,),) = connection.execute(f"SELECT count({key}) > count(DISTINCT {key}) FROM main.{role}").fetchall()
+    if again:  # a join may have made several of one
+        first = f"row_number() OVER (PARTITION BY {key} ORDER BY {', '.join(ROLES[role].columns)}) = 1"
+        connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS FROM main.{role} QUALIFY {key} IS NULL OR {first}")
+
+
 @contextmanager
 def _connected() -> Iterator[DuckDBPyConnection]:
     import duckdb
@@ -255,6 +267,6 @@ def _by_day(
                 )
             select = review.roles.get(role, empty(role)) if role in roles else empty(role)
             given = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM ({select})").fetchall()]
-            connection.execute(f"CREATE OR REPLACE TABLE main.{role} AS {conform(role, select, given)}")
+            _make(connection, role, conform(role, select, given))
         connection.execute("SET search_path = 'main'")
         yield evidence

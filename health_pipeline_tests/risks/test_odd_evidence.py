@@ -110,3 +110,17 @@ def test_what_is_yet_to_be_published_is_nobodys_pace_and_no_trend(
     assert same_lists(odd, evidence)
     only = changed(evidence, tables, contents=planned.cast(rows.schema))
     assert not trends.trends(only).num_rows and set(finite(only)["queue"].to_pylist()) <= {"products"}
+
+
+def test_a_content_or_product_that_a_select_gives_several_times_is_one_case(
+    evidence: Evidence, tables: dict[str, pa.Table]
+) -> None:
+    """By a join with the many rows of another table, or under the names of two who made it together."""
+    twice = {name: pa.concat_tables([tables[name], tables[name]]) for name in ("contents", "products")}
+    with_others = evidence.query("SELECT * REPLACE ('~' || creator_id AS creator_id) FROM contents")
+    by_two = pa.concat_tables([with_others.cast(tables["contents"].schema), tables["contents"]])
+    plain = review.lists(evidence, CLUSTERS.empty_table())
+    for odd in (changed(evidence, tables, **twice), changed(evidence, tables, contents=by_two)):
+        made = review.lists(odd, CLUSTERS.empty_table())
+        assert made["case"].to_pylist() == plain["case"].to_pylist()
+        np.testing.assert_allclose(made["score"].to_numpy(), plain["score"].to_numpy(), rtol=1e-9)
