@@ -54,6 +54,7 @@ FAR = 300.0
 """Seconds after which what has not happened never will. No test waits for it to pass: a busy machine is slow."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest settles next where its temporary folders are
 def pytest_configure(config: pytest.Config) -> None:
     """Nothing is judged by how long it takes; and one folder is made for all processes of this run."""
     from hypothesis import HealthCheck, settings
@@ -62,9 +63,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("untimed")
     if not hasattr(config, "workerinput"):
         # In memory if there is room, since a busy disk's fsync costs several times the work itself.
-        memory = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 1 << 30
+        memory = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30
         folder = tempfile.TemporaryDirectory(dir=IN_MEMORY if memory else None, prefix="health-pipeline-tests-")
         config.stash[SHARED] = folder
+        if memory and config.option.basetemp is None:
+            config.option.basetemp = f"{folder.name}/pytest"
 
 
 @pytest.hookimpl(optionalhook=True)

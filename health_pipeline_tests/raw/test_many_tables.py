@@ -377,8 +377,7 @@ def test_whose_files_wait_in_the_inbox_gets_nothing_simulated(
     path = folder / "inbox" / "orders.parquet"
     path.parent.mkdir()
     pq.write_table(pa.Table.from_pylist(rows("orders", 0, 2)), path)
-    written = time.time() + (-3_600 if settled else 3_600)
-    os.utime(path, (written, written))
+    os.utime(path, (time.time() + (-3_600 if settled else 3_600),) * 2)
     simulation = Simulation(folder / "simulated" / "shop", written)
     assert receive_all(catalog, landing, path.parent, simulation) == (int(settled), [])
     assert written.times == 0
