@@ -218,7 +218,7 @@ class Landing:
                 continue
             sighting = self._sighting(path, stat)
             known = any((self._root / kind / f"{sighting}.json").exists() for kind in ("_seen", "_rejected"))
-            if not known and time.time() - stat.st_mtime >= settled_seconds:
+            if not known and (not settled_seconds or time.time() - stat.st_mtime >= settled_seconds):
                 found.append((stat.st_mtime_ns, path))
         return [path for _, path in sorted(found)]
 
