@@ -88,12 +88,13 @@ def serve_http(
     import uvicorn
 
     app = http_app(desk, token=token, signing_secret=signing_secret, base_url=base_url)
+    shown = f"[{host}]" if ":" in host else host  # as an address of IPv6 stands in a URL
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             bound = self.servers[0].sockets[0].getsockname()[1]
-            announce(f"Answering clicks at http://{host}:{bound}{PATH}.")
+            announce(f"Answering clicks at http://{shown}:{bound}{PATH}.")
             desk.catch_up()
 
     server = Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))
@@ -102,7 +103,7 @@ def serve_http(
             server.run()
         except SystemExit:
             raise SlackAppError(
-                f"Nothing can listen at {host}:{port}.", "Choose another port, or stop what uses it."
+                f"Nothing can listen at {shown}:{port}.", "Choose another port, or stop what uses it."
             ) from None
     announce("Not listening any more.")
 

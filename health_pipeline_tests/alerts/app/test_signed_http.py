@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +152,7 @@ engine = open_state(os.environ["STATE_URL"])
 with contextlib.closing(Desk(engine, {{"eu_dsa": load_catalog("eu_dsa")}}, known=lambda reference: subject,
                              refresh=lambda name: None)) as desk:
     serve_http(desk, token={TOKEN!r}, signing_secret={SIGNING_SECRET!r}, port=0,
+               host=os.environ.get("HOST", "127.0.0.1"),
                announce=functools.partial(print, flush=True))
 print("closed")
 """
@@ -177,6 +179,29 @@ def test_a_server_ends_in_order_when_it_is_told_to(
         process.kill()
     assert (process.returncode, said) == (0, ["Not listening any more.", "closed"])
     assert len(decisions.history(engine, "eu_dsa")) == 1
+
+
+def test_the_address_of_a_host_of_colons_can_be_opened(engine: sa.Engine, state_url: str) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HTTP_SERVER],
+        env=os.environ | {"STATE_URL": state_url, "HOST": "::1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        found = re.fullmatch(rf"Answering clicks at (http://\S+){PATH}\.\n", process.stdout.readline())
+        assert found is not None
+        assert urllib.parse.urlsplit(found[1]).hostname == "::1"
+        assert request(found[1] + HEALTH) == (200, "ok")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_an_address_that_is_taken_is_said(office: Office) -> None:
