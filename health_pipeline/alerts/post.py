@@ -79,7 +79,7 @@ class Posted:
     """What a pass did.
 
     Attributes:
-        newest: the newest day judged; ``None`` when there is none.
+        newest: the day told of, the newest with a list; ``None`` when no day was judged.
         plan: what was put into the outbox.
         delivery: what became of the outbox.
     """
@@ -144,7 +144,7 @@ def preview(
     at = now or clock.now()
     if not sources.incidents.days():
         return Plan()
-    known = _nothing_told(sources)
+    known = _record(sources, ())
     if state_url is not None:
         with opened_state(state_url) as engine, reading(engine) as connection:
             known, _ = _known(connection, catalog, sources, at)
@@ -258,20 +258,27 @@ def _draw(draw: Draw | None, incidents: Iterable[Incident]) -> dict[str, Picture
 # ── What is known ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _nothing_told(sources: Sources) -> Known:
-    # A day is listed after it is judged: what is told of it before would have no score, and the least severity.
+def _record(sources: Sources, told: Sequence[Told]) -> Known:
+    """The day to tell of, and what was told.
+
+    Days are listed once all are judged that a run is about, one after another. Until the newest has its list, what was
+    told goes on by the newest that has one; unless it has gone further, as when a deleted lake is computed again.
+    """
     judged, listed = sources.incidents.days(), set(sources.risks.days())
     newest = next((day for day in reversed(judged) if day in listed), judged[-1])
+    if any(row.day > newest for row in told):
+        newest = judged[-1]
     ranked = {row["incident"]: Ranked(row["score"], row["rank"]) for row in sources.risks.read([newest]).to_pylist()}
-    return Known(newest, tuple(from_table(sources.incidents.read([newest]))), ranked)
+    incidents = tuple(from_table(sources.incidents.read([newest])))
+    return Known(newest, incidents, ranked, told=tuple(told), is_listed=judged[-1] in listed)
 
 
 def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: dt.datetime) -> tuple[Known, int]:
     """What is known, and the id of the newest decision."""
-    known = _nothing_told(sources)
+    told = told_of.read(connection, catalog.name)
+    known = _record(sources, told)
     decisions = history(connection.engine, catalog.name)
     decision = max((d.id for d in decisions), default=0)
-    told = told_of.read(connection, catalog.name)
     before = told_of.planned(connection, catalog.name)
     decided = {d.incident for d in decisions if before is None or d.id > before.decision}
     here = {incident.id for incident in known.incidents}
@@ -282,7 +289,6 @@ def _known(connection: sa.Connection, catalog: Catalog, sources: Sources, now: d
     says += [key for key in posts if key in delivered and delivered[key].is_waiting]
     return replace(
         known,
-        told=tuple(told),
         past=past,
         gone=gone,
         ids=ids,

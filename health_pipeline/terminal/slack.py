@@ -152,7 +152,7 @@ def show_preview(ecosystem: str, anew: bool, html: Path | None, console: Console
     waiting = plan.left_of(waiting)
     parts = arranged([*waiting, *plan.intents], zone=catalog.alerts.digest.time_zone)
     told = [(wording.title(catalog, w.incident), w.reason) for w in plan.withheld]
-    about = _about(catalog, days[-1], plan, waiting, anew)
+    about = _about(catalog, plan.newest or days[-1], plan, waiting, anew)
     if html is not None:
         text = page(f"What Slack would be told: {catalog.ecosystem.title}", parts, about=about, silent=told)
         try:

@@ -27,7 +27,7 @@ class Known:
     """All that a plan follows from.
 
     Attributes:
-        newest: the newest day judged.
+        newest: the newest day judged, or the newest with a list.
         incidents: of that day.
         ranked: incident id -> place in that day's list.
         told: what was told before.
@@ -40,6 +40,7 @@ class Known:
         contents: outbox key -> what it says, of what is gone, and of digests and roll-ups that wait.
         trust: looks up sentences on how far an incident's data can be trusted; asked of what is rendered.
         pictures: incident id -> its chart; of those that are to get one, as far as drawn.
+        is_listed: whether the newest day judged has its list; until then nothing is told that was not told before.
     """
 
     newest: dt.date
@@ -55,3 +56,4 @@ class Known:
     contents: Mapping[str, Content] = field(default_factory=dict)
     trust: Callable[[Incident], tuple[str, ...]] = lambda incident: ()
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    is_listed: bool = True

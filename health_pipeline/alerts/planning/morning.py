@@ -57,7 +57,8 @@ class Morning:
             at = digest_at(self._at.alerts, self._at.today)
             if self._draft.digest_key(channel) in self._at.known.posts:
                 at = digest_at(self._at.alerts, self._at.today + dt.timedelta(days=1))
-            if at <= self._at.now or (self._digest_now and at == digest_at(self._at.alerts, self._at.today)):
+            is_due = at <= self._at.now or (self._digest_now and at == digest_at(self._at.alerts, self._at.today))
+            if is_due and self._at.known.is_listed:  # else it waits for what the list makes news
                 due[channel] = lines
             else:
                 self._draft.times.append(at)

@@ -52,6 +52,7 @@ class Plan:
         waiting: what the next digest will say, as far as it is known now.
         next_at: when there will be something to do though nothing new happens; ``None`` when there will not.
         undrawn: incidents that are to get a chart, and that have no picture in :class:`Known`.
+        newest: the day by which it is told.
     """
 
     intents: tuple[Intent, ...] = ()
@@ -62,6 +63,7 @@ class Plan:
     waiting: tuple[DigestLine, ...] = ()
     next_at: dt.datetime | None = None
     undrawn: tuple[Incident, ...] = ()
+    newest: dt.date | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -132,6 +134,7 @@ def plan(
         waiting=waiting,
         next_at=min((time for time in times if time > now), default=None),
         undrawn=tuple(draft.undrawn.values()),
+        newest=known.newest,
     )
 
 

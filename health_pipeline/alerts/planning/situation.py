@@ -73,7 +73,7 @@ class Situation:
         is_gone = row is None and (told.incident in self.known.gone or told.phase == "retracted")
         phase = "retracted" if is_gone else phase_of(row) if row is not None else told.phase
         severity = told.severity
-        if whole is not None and (self._is_ranked(whole) or not severity):
+        if whole is not None and (self.is_ranked(whole) or not severity):
             severity = self.severity(whole).name
         standing = self.standing(incident) if incident else self.standings.get(told.incident, Standing())
         said = told.said or Said(phase, severity)
@@ -192,7 +192,7 @@ class Situation:
             return self.alerts.severity({str(k): v for k, v in self.alerts.holes.items()}[incident.shape])
         return self.alerts.by_score(self.scores.get(incident.id))
 
-    def _is_ranked(self, incident: Incident) -> bool:
+    def is_ranked(self, incident: Incident) -> bool:
         """Whether it is open today, and in the day's list: one made before the day was judged anew may lack it."""
         here = incident.id in self.incidents and incident.is_open
         return here and (incident.kind == "data" or incident.id in self.scores)

@@ -25,6 +25,7 @@ from health_pipeline.incidents import wording
 from health_pipeline.incidents.model import Incident
 
 HOUR = dt.timedelta(hours=1)
+UNLISTED = "a newer day is judged and not ranked yet"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Telling:
         told = {name for row in self._draft.rows.values() if row.form != "none" for name in row.names}
         held = {row.incident for row in self._draft.rows.values() if row.form == "none" and not row.was_dropped}
         new = [i for i in self._at.incidents.values() if i.is_open and i.id not in told]
+        if not self._at.known.is_listed:
+            return [], [Withheld(incident, UNLISTED) for incident in new]
         snoozes = {i.id: snooze for i in new if (snooze := self._at.standing(i).snooze) is not None}
         everything = tuple(self._at.incidents.values())
         for incident in self._newsworthy(everything, told):
@@ -57,7 +60,8 @@ class Telling:
                 self._draft.hold_back(incident)
         chosen = self._newsworthy([i for i in everything if i.id not in snoozes], told)
         ids = {i.id for i in chosen}
-        chosen += [i for i in new if i.id in held - ids and i.id not in snoozes]  # their snooze is over
+        over = [i for i in new if i.id in held - ids and i.id not in snoozes]  # their snooze is over
+        chosen += [i for i in over if self._at.is_ranked(i)]  # else it is told once the list has it
         ids |= held
         withheld = []
         for incident in new:
