@@ -120,13 +120,7 @@ class _Client(SocketModeClient):
         self._was_connected = False
         self._said = ""
         web_client = WebClient(base_url=base_url, timeout=ANSWER_TIMEOUT, logger=LIBRARY, retry_handlers=[])
-        super().__init__(
-            app_token,
-            logger=LIBRARY,
-            web_client=web_client,
-            ping_interval=ping_interval,
-            on_message_listeners=[self._heard],
-        )
+        super().__init__(app_token, logger=LIBRARY, web_client=web_client, ping_interval=ping_interval)
 
     def begin(self) -> bool:
         """Connect for the first time; ``False`` when that may work later.
@@ -176,9 +170,15 @@ class _Client(SocketModeClient):
         session = self.current_session
         if session is not None:
             session.ping_interval = self._silent_after / 4  # the library waits for four
+            if session.last_ping_pong_time is None:  # it would wait without end for the first pong
+                session.last_ping_pong_time = time.time()
             session.close = functools.partial(_end, session)  # type: ignore[method-assign]
             session.check_state = functools.partial(_check, session)  # type: ignore[method-assign]
             self._was_connected = self._was_connected or session.is_active()
+
+    def enqueue_message(self, message: str) -> None:
+        self._heard(message)  # first: whoever connects anew for it must know which connection it is about
+        super().enqueue_message(message)
 
     def connect_to_new_endpoint(self, force: bool = False) -> None:
         now = time.monotonic()

@@ -75,7 +75,7 @@ class Office:
             raise self.trouble.pop()
 
     @contextlib.contextmanager
-    def listening(self, desk: Desk) -> Iterator[None]:
+    def listening(self, desk: Desk, *, silent_after: float = FAR) -> Iterator[None]:
         """In Socket Mode; leaves when it has ended."""
         stop = threading.Event()
         before = self.server.connected
@@ -84,7 +84,7 @@ class Office:
             args=(desk,),
             kwargs={
                 "token": TOKEN, "app_token": APP_TOKEN, "base_url": self.server.url, "stop": stop,
-                "announce": self.announced.append, "ping_interval": 0.2, "silent_after": FAR,
+                "announce": self.announced.append, "ping_interval": 0.2, "silent_after": silent_after,
             },
         )  # fmt: skip
         thread.start()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -137,6 +142,71 @@ def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypat
         server.disconnect()
         wait_for(lambda: server.requests.count("apps.connections.open") == 2)
     assert office.announced[-1] == "Not listening any more."
+
+
+def test_a_connection_that_slack_will_end_is_replaced_however_fast_that_is_read(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that connects anew may be faster than the one that has read why."""
+    monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.FIRST_PAUSE", 0.0)
+    server, enqueue, connect = office.server, SocketModeClient.enqueue_message, _Client.connect_to_new_endpoint
+    forced: list[bool] = []
+
+    def connect_and_tell(client: _Client, force: bool = False) -> None:
+        connect(client, force)
+        forced.append(force)
+
+    def enqueue_and_be_held_up(client: SocketModeClient, message: str) -> None:
+        enqueue(client, message)
+        if "disconnect" in message:
+            wait_for(lambda: forced[1:])
+
+    monkeypatch.setattr(SocketModeClient, "enqueue_message", enqueue_and_be_held_up)
+    monkeypatch.setattr(_Client, "connect_to_new_endpoint", connect_and_tell)
+    with office.listening(office.desk()):
+        server.disconnect("warning")
+        wait_for(lambda: forced[1:])
+        assert forced == [True, True]
+        assert server.requests.count("apps.connections.open") == 2
+        wait_for(lambda: server.connected == 1)
+
+
+@pytest.mark.parametrize("pongs", [0, 1])
+def test_a_connection_that_falls_silent_is_replaced(
+    office: Office, monkeypatch: pytest.MonkeyPatch, pongs: int
+) -> None:
+    server, open_connection = office.server, office.server.open_connection
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        addresses = iter([f"ws://127.0.0.1:{listener.getsockname()[1]}/"])
+        monkeypatch.setattr(
+            server, "open_connection", lambda: {"ok": True, "url": next(addresses, "") or open_connection()["url"]}
+        )
+        silent = threading.Thread(target=fall_silent, args=(listener, pongs))
+        silent.start()
+        with office.listening(office.desk(), silent_after=0.1):
+            pass  # at the Slack that answers
+        silent.join(FAR)
+    assert server.requests.count("apps.connections.open") >= 2
+    assert set(office.announced) == {"Listening to Slack.", "Not listening any more."}
+
+
+def fall_silent(listener: socket.socket, pongs: int) -> None:
+    """A WebSocket that answers so many pings, and nothing more until whoever has connected goes."""
+    with listener.accept()[0] as link, link.makefile("rb") as said:
+        head = b"".join(iter(said.readline, b"\r\n")).decode()
+        (key,) = re.findall(r"(?i)^sec-websocket-key: *(\S+)", head, re.MULTILINE)
+        accepted = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+        link.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+        )
+        for _ in range(pongs):
+            _, length, *mask = said.read(6)
+            length &= 0x7F
+            payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(said.read(length)))
+            link.sendall(bytes((0x8A, length)) + payload)
+        with contextlib.suppress(ConnectionError):
+            said.read()
 
 
 def test_why_slack_ended_the_connection_is_said(listening: Office) -> None:
