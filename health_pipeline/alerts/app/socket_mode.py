@@ -175,6 +175,8 @@ class _Client(SocketModeClient):
             session.close = functools.partial(_end, session)  # type: ignore[method-assign]
             session.check_state = functools.partial(_check, session)  # type: ignore[method-assign]
             self._was_connected = self._was_connected or session.is_active()
+            if not session.is_active() and session is not self._parting:  # the library says it to its log only
+                raise ConnectionError("it opens no WebSocket; does a proxy forbid them?")
 
     def enqueue_message(self, message: str) -> None:
         self._heard(message)  # first: whoever connects anew for it must know which connection it is about

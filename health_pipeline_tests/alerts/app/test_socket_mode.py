@@ -63,6 +63,31 @@ def test_slack_can_be_away_for_a_while(office: Office, post: Callable[..., str])
     assert office.announced.count("Listening to Slack.") == 2
 
 
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"])
+def test_an_address_that_lets_nobody_connect_is_said(
+    office: Office, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    server, open_connection = office.server, office.server.open_connection
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        addresses = iter([f"ws://127.0.0.1:{proxy.getsockname()[1]}/"])
+        monkeypatch.setattr(
+            server, "open_connection", lambda: {"ok": True, "url": next(addresses, "") or open_connection()["url"]}
+        )
+
+        def refuse() -> None:
+            with proxy.accept()[0] as link, link.makefile("rb") as said:
+                list(iter(said.readline, b"\r\n"))
+                link.sendall(answer)
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        with office.listening(office.desk()):
+            wait_for(lambda: "Listening to Slack." in office.announced)
+        refusing.join(FAR)
+    assert office.announced[0].startswith("Slack can't be reached (")
+    assert office.announced[1:] == ["Listening to Slack.", "Not listening any more."]
+
+
 def test_an_app_that_slack_refuses_is_told_what_to_do(office: Office) -> None:
     desk = office.desk()
     with pytest.raises(SlackAppError, match="invalid_auth") as raised:
