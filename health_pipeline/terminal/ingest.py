@@ -72,7 +72,9 @@ class _Sum:
 
 
 def ingest(ecosystem: str, paths: Sequence[Path], table: str | None, check: bool, console: Console) -> None:
-    """Land files, or check them, and print what was found in each; in many, the sums, and each finding once.
+    """Land files, or check them, and print what was found in each.
+
+    Of many: each finding once, the files with rows in quarantine, and the sums.
 
     Args:
         paths: files, or folders of files.
@@ -99,6 +101,8 @@ def ingest(ecosystem: str, paths: Sequence[Path], table: str | None, check: bool
                 summary, examples = _one(pipeline, file, table, check, progress)
             if len(files) <= FEW or summary.findings - said:
                 _print(file, summary, examples, console)
+            elif summary.quarantined:  # whoever is to correct them has to know which
+                console.print(Text.assemble(*_named(file, summary), f": {_numbers(summary)}"), soft_wrap=True)
             said |= summary.findings
             sums.setdefault(summary.table, _Sum()).add(summary)
             rejected[str(file)] += summary.quarantined
@@ -183,18 +187,23 @@ def _examples(checked: Checked) -> dict[str, dict[str, object]]:
 
 
 def _print(file: Path, summary: Summary, examples: Mapping[str, Mapping[str, object]], console: Console) -> None:
-    mark = ("✓ ", "green") if not summary.quarantined else ("! ", "yellow")
-    console.print(Text.assemble(mark, (str(file), "bold"), f"  {summary.form}, table {summary.table}"), soft_wrap=True)
-    numbers = f"{summary.delivered:,} rows: {summary.accepted:,} accepted"
-    numbers += f", {summary.duplicates:,} repeated" if summary.duplicates else ""
-    numbers += f", {summary.quarantined:,} quarantined"
-    lines: list[Text | Table] = [Text(numbers), *(Text(line) for line in _span(summary.days))]
+    console.print(Text.assemble(*_named(file, summary), f"  {summary.form}, table {summary.table}"), soft_wrap=True)
+    lines: list[Text | Table] = [Text(_numbers(summary)), *(Text(line) for line in _span(summary.days))]
     lines += [Text.assemble(("drift: ", "yellow"), sentence) for sentence in summary.drift]
     if summary.reasons:
         lines.append(_reasons(summary.reasons, examples))
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
     console.print()
+
+
+def _named(file: Path, summary: Summary) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("! ", "yellow") if summary.quarantined else ("✓ ", "green"), (str(file), "bold")
+
+
+def _numbers(summary: Summary) -> str:
+    repeated = f", {summary.duplicates:,} repeated" if summary.duplicates else ""
+    return f"{summary.delivered:,} rows: {summary.accepted:,} accepted{repeated}, {summary.quarantined:,} quarantined"
 
 
 def _print_sums(sums: Mapping[str, _Sum], console: Console) -> None:

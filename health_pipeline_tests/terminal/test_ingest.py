@@ -198,7 +198,10 @@ def test_of_many_files_what_is_new_is_said_once_and_the_rest_in_sums(
     write(tmp_path / "in" / "orders_more.csv", "day,market,orders,note\n2026-07-30,ID,5,x\n")
     done = ingest(home, shop, tmp_path / "in", *check)
     told = [line.split()[1] for line in done.stdout.splitlines() if line[:1] in "✓!✗" and line]
-    assert [Path(name).name for name in told] == ["calendar_0.csv", "orders_more.csv"]
+    bad = ["calendar_0.csv", "calendar_1.csv:", "calendar_2.csv:"]  # all are named: each has rows to correct
+    assert [Path(name).name for name in told] == [*bad, "orders_more.csv"]
+    assert "calendar_2.csv: 4 rows: 2 accepted, 2 quarantined" in done.stdout
+    assert done.stdout.count("unknown value") == 1
     assert "drift: The column 'note' is new and ignored" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["calendar", "3", "6", "0", "6", "2026-11-11", "2026-11-14"] in rows
