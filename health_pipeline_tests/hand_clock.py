@@ -38,15 +38,20 @@ class HandClock(Clock):
 
     def __init__(self) -> None:
         self._now = dt.datetime.now(dt.UTC)
+        self._wrong = NONE
         self._moved = threading.Condition()
         self._at_work = 1
         self._until: list[dt.datetime] = []  # when those who pause go on
 
     def now(self) -> dt.datetime:
-        return self._now
+        return self._now + self._wrong
 
     def elapsed(self) -> float:
         return self._now.timestamp()
+
+    def set_wrong(self, by: dt.timedelta) -> None:
+        """Somebody sets the time of day: it is wrong by so much from now on, and no time passes."""
+        self._wrong = by
 
     def forward(self, by: dt.timedelta = NONE, **passed: float) -> None:
         """Let time pass; what else is given is in the words of ``timedelta``."""

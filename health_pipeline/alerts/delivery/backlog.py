@@ -20,6 +20,7 @@ from health_pipeline.alerts.delivery.outbox import (
     State,
     intent_of,
     of_ecosystem,
+    rests,
 )
 from health_pipeline.storage.state import reading
 
@@ -150,7 +151,7 @@ def channels(engine: sa.Engine, *, ecosystem: str | None = None) -> list[Channel
         .where(_C.state.in_((*WAITING, "held")), _C.last_error.is_not(None), *of_ecosystem(ecosystem))
         .order_by(sa.func.coalesce(_C.attempted_at, _C.created_at), _C.id)
     )
-    resting = sa.select(CHANNELS).where(CHANNELS.c.resting_until > now())
+    resting = sa.select(CHANNELS).where(rests(now()))
     with reading(engine) as connection:
         rows = connection.execute(totals).mappings().all()
         latest = {row.channel: row.last_error for row in connection.execute(errors)}

@@ -161,7 +161,8 @@ def _send(engine: sa.Engine, slack: Slack, claimed: outbox.Claim) -> bool | None
         if there:
             outbox.mark_sent(engine, claimed, ts=there.ts, channel_id=there.channel_id, file_id=there.file_id)
             return True
-    clock.pause((claimed.post_at - clock.now()).total_seconds())
+    # It was set back meanwhile when it says that this is farther ahead.
+    clock.pause(min(claimed.post_at - clock.now(), outbox.FARTHEST).total_seconds())
     if not outbox.begin(engine, claimed):
         return None
     try:

@@ -85,7 +85,9 @@ CHANNELS = sa.Table(
 )
 _C = OUTBOX.c
 WAITING: tuple[State, ...] = ("pending", "sending")
-_FARTHEST = dt.timedelta(minutes=1)
+FARTHEST = dt.timedelta(minutes=1)
+"""No claim is to be sent later than so long after it was taken."""
+_LONGEST_REST = dt.timedelta(days=1)
 _WITH_ITS_POST = "Its post is held: "
 
 
@@ -195,7 +197,7 @@ def claim(
         sa.and_(_C.state == "pending", sa.or_(_C.not_before.is_(None), _C.not_before <= at)),
         sa.and_(_C.state == "sending", _C.attempted_at <= at - patience),
     )
-    rested = sa.or_(CHANNELS.c.resting_until.is_(None), CHANNELS.c.resting_until <= at)
+    rested = sa.or_(CHANNELS.c.resting_until.is_(None), ~rests(at))
     query = _unblocked(list(OUTBOX.columns), at, ecosystem, skip, skip_rows).where(due, rested)
     query = query.order_by(_is_silent(at), _C.id).limit(1)
     with engine.begin() as connection:
@@ -210,7 +212,7 @@ def claim(
             latest = connection.execute(sa.select(sa.func.max(_C.attempted_at)).where(query)).scalar()
             post_at = max(post_at, latest + pause) if latest else post_at
         # Not further ahead than a minute: a clock that was once set wrong must not silence the channel.
-        post_at = min(post_at, at + _FARTHEST)
+        post_at = min(post_at, at + FARTHEST)
         doubtful = row["state"] == "sending"
         token = uuid.uuid4().hex
         since = row["sending_since"] or post_at
@@ -372,11 +374,17 @@ def next_due(
         rows = connection.execute(query).all()
     return min(
         (
-            max(r.not_before or at if r.state == "pending" else r.attempted_at + patience, r.resting_until or at)
+            max(r.not_before or at if r.state == "pending" else r.attempted_at + patience, r.rests_until or at)
             for r in rows
         ),
         default=None,
     )
+
+
+def rests(at: dt.datetime) -> sa.ColumnElement[bool]:
+    """Whether a channel is left alone at an instant. Not for longer than a day: a clock was wrong that says so."""
+    until = CHANNELS.c.resting_until
+    return sa.and_(until > at, until <= at + _LONGEST_REST)
 
 
 def known_channel_id(engine: sa.Engine, channel: str) -> str | None:
@@ -399,7 +407,7 @@ def _unblocked(
     skip: Collection[str],
     skip_rows: Collection[int],
 ) -> sa.Select[Any]:
-    """Rows that wait for nothing but time, with their channel's ``resting_until`` and where their post stands."""
+    """Rows that wait for nothing but time, with their channel's ``rests_until`` and where their post stands."""
     post, earlier = OUTBOX.alias("post"), OUTBOX.alias("earlier")
     overtaken = sa.and_(_C.kind == "edit", earlier.c.kind != "edit", earlier.c.not_before > at)
     blocked = sa.exists().where(
@@ -414,7 +422,7 @@ def _unblocked(
     query = (
         sa.select(
             *columns,
-            CHANNELS.c.resting_until,
+            sa.case((rests(at), CHANNELS.c.resting_until)).label("rests_until"),
             post.c.channel_id.label("post_channel_id"),
             post.c.ts.label("post_ts"),
         )
@@ -498,8 +506,8 @@ def _rest(connection: sa.Connection, channel: str, until: dt.datetime) -> None:
                 connection.execute(CHANNELS.insert().values(channel=channel, resting_until=until))
         except sa.exc.IntegrityError:  # another process was first
             pass
-    later = c.resting_until < until
-    connection.execute(CHANNELS.update().where(c.channel == channel, later).values(resting_until=until))
+    sooner = sa.or_(c.resting_until < until, ~rests(now()))
+    connection.execute(CHANNELS.update().where(c.channel == channel, sooner).values(resting_until=until))
 
 
 def _own(claimed: Claim) -> sa.Update:

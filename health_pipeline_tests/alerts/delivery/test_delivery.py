@@ -384,6 +384,33 @@ def test_a_clock_that_was_once_wrong_does_not_silence_a_channel(engine: sa.Engin
     assert claimed.post_at == clock.now() + dt.timedelta(minutes=1)
 
 
+def test_a_clock_that_is_set_back_in_the_middle_of_a_pass_does_not_lengthen_it(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
+) -> None:
+    put("a")
+    server.faults["chat.postMessage"].append("drop_before")
+    run(engine, slack, BRIEF)
+    clock.forward(slack.patience)
+    server.on_request = lambda method: clock.set_wrong(-dt.timedelta(hours=1))  # while it looks for what is in doubt
+    began = clock.elapsed()
+    assert run(engine, slack, BRIEF).sent == 1
+    assert clock.elapsed() - began <= 60
+
+
+def test_a_channel_does_not_rest_until_a_time_of_a_clock_that_was_wrong(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
+) -> None:
+    put("a")
+    clock.set_wrong(dt.timedelta(days=400))
+    server.faults["chat.postMessage"].extend(["rate_limited:60"] * 2)
+    assert run(engine, slack, BRIEF).pending == 1
+    clock.set_wrong(dt.timedelta())
+    assert run(engine, slack, BRIEF).failed == 1, "it is tried"
+    began = clock.elapsed()
+    assert run(engine, slack).sent == 1
+    assert clock.elapsed() - began == pytest.approx(60), "and rests as Slack asks, by the clock that is right"
+
+
 def test_each_ecosystem_can_be_sent_and_counted_alone(
     engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
 ) -> None:
