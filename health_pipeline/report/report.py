@@ -49,7 +49,7 @@ STATES = {
     "settled": "new level",
     "retracted": "withdrawn",
     "over": "over",
-    "elsewhere": "ongoing in other series",
+    "elsewhere": "ongoing with other shifts",
 }
 OPEN_STATES = ("new", "worsening", "ongoing")
 
@@ -217,12 +217,14 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
     sized: dict[str, Incident] = {}
     shifts: dict[str, Member] = {}
     open_until: dict[str, dt.date] = {}
+    apart: dict[str, bool] = {}  # whether the headline was another one, beside it, when it was last seen
     for incident in rows:
         peak = peaks[incident.id][1]
         latest[incident.id] = incident
         for shift in incident.members:
-            if shift.series == peak.series and peak.onset_low <= shift.onset <= peak.onset_high:
+            if _is_headline(shift, peak):
                 shifts[incident.id] = shift
+                apart[incident.id] = (shift.series, shift.onset) != (incident.series, incident.onset)
                 if shift.is_open and incident.is_open:
                     open_until[incident.id] = incident.day
         current = incident.headline_reported == incident.day
@@ -233,7 +235,8 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
         own = sized.get(id_, peaks[id_][1])
         state: State = now.state
         whole: str = now.state
-        if now.series != own.series:  # the state of an incident is that of a headline only as long as it has this one
+        # The state of an incident is that of a headline only as long as it has this one.
+        if now.series != own.series or apart.get(id_):
             until = max(own.headline_reported, open_until.get(id_, own.headline_reported))
             own = replace(own, headline_reported=until)
             if not now.is_open or until < now.day:
@@ -245,6 +248,13 @@ def headlines(catalog: Catalog, incidents: Iterable[Incident], count: int = 5) -
     for headline in sorted(told, key=lambda h: (-h.peak_score, h.incident.id)):
         first_of_unit.setdefault(headline.incident.unit, headline)
     return tuple(first_of_unit.values())[:count]
+
+
+def _is_headline(shift: Member, incident: Incident) -> bool:
+    """Whether an incident was told by this shift: of its series there may be others, before and after."""
+    known = {m.reported_on for m in incident.members if (m.series, m.onset) == (incident.series, incident.onset)}
+    near = incident.onset_low <= shift.onset <= incident.onset_high
+    return shift.series == incident.series and (near or shift.reported_on in known)
 
 
 def build_report(

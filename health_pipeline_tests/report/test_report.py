@@ -299,7 +299,31 @@ def test_a_headline_that_is_over_is_not_told_as_ongoing_while_others_go_on(
 ) -> None:
     told, page = taken_over(catalog, became)
     assert (told.state, told.incident.state) == ("elsewhere", became)
-    assert said in page and "ongoing in other series" in page
+    assert said in page and "ongoing with other shifts" in page
+
+
+@pytest.mark.parametrize(("became", "whole"), [("recovered", "elsewhere"), ("ongoing", "ongoing")])
+def test_a_headline_is_over_with_its_shift_though_a_later_one_of_its_series_goes_on(
+    catalog: Catalog, became: str, whole: str
+) -> None:
+    until = dt.date(2025, 7, 20)
+    early = dataclasses.replace(TIKTOK, day=until, last_reported=until, headline_reported=until)
+    now = shift("TikTok", LAST, dt.date(2025, 7, 25), 0.3, 100.0, id=TIKTOK.id, first_reported=ONSET)
+    first = dataclasses.replace(TIKTOK.members[0], state=became)
+    (told,) = headlines(catalog, [early, dataclasses.replace(now, members=(*now.members, first))])
+    assert (told.state, told.incident.state, told.incident.onset) == (whole, became, ONSET)
+    assert told.incident.headline_reported == (until if became == "recovered" else LAST)
+
+
+def test_a_headline_whose_onset_is_estimated_anew_is_still_told_with_its_state(catalog: Catalog) -> None:
+    until = dt.date(2025, 7, 20)
+    early = dataclasses.replace(TIKTOK, day=until, last_reported=until, headline_reported=until)
+    moved = dataclasses.replace(TIKTOK.members[0], onset=ONSET - dt.timedelta(days=3))
+    now = dataclasses.replace(
+        TIKTOK, onset=moved.onset, onset_low=moved.onset, onset_high=moved.onset, excess=-100.0, members=(moved,)
+    )
+    (told,) = headlines(catalog, [early, now])
+    assert (told.state, told.incident.state) == ("ongoing", "ongoing")
 
 
 def test_shifts_of_one_series_that_carry_an_incident_are_told_apart_by_their_onset(catalog: Catalog) -> None:
