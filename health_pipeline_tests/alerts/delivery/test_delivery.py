@@ -329,6 +329,25 @@ def test_a_slack_that_keeps_failing_is_left_alone_after_three_times(
     assert server.requests.count("chat.postMessage") == 3
 
 
+def test_a_slack_that_fails_now_and_then_is_not_left_alone(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+) -> None:
+    put(*"abcdef")
+    server.faults["chat.postMessage"].extend(["error_before", "error_before", ""] * 2)
+    result = run(engine, slack)
+    assert (result.sent, result.failed) == (6, 4), "three failures count only in a row"
+
+
+def test_a_pass_ends_with_its_budget_and_leaves_the_rest_to_the_next(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put
+) -> None:
+    put(*"abcdef")
+    result = deliver(engine, slack, budget=dt.timedelta(seconds=2.5))
+    assert (result.sent, result.pending) == (4, 2), "the last one was begun within it"
+    assert deliver(engine, slack).sent == 2
+    assert server.keys == [*"abcdef"]
+
+
 def test_two_deliverers_at_once_post_each_message_once(
     server: FakeSlack,
     engine: sa.Engine,
