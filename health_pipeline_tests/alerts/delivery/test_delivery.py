@@ -390,6 +390,27 @@ def test_a_claim_that_passed_to_another_is_worth_nothing(engine: sa.Engine, put:
     assert backlog.entries(engine)[0].state == "sent"
 
 
+def test_what_another_took_over_while_it_was_looked_for_is_not_posted(
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
+) -> None:
+    put("a")
+    server.faults["chat.postMessage"].append("drop_before")
+    run(engine, slack, BRIEF)
+    clock.forward(slack.patience)
+    taken_over = []
+
+    def take_over(method: str) -> None:
+        if method == "conversations.history" and not taken_over:
+            clock.forward(slack.patience)
+            taken_over.append(outbox.claim(engine, patience=slack.patience, interval=AT_ONCE))
+
+    server.on_request = take_over
+    assert run(engine, slack, BRIEF) == Delivery(doubtful=1)
+    assert taken_over[0] is not None and server.messages == []
+    assert run(engine, slack).sent == 1
+    assert server.keys == ["a"]
+
+
 def test_a_clock_that_was_once_wrong_does_not_silence_a_channel(engine: sa.Engine, put: Put, clock: HandClock) -> None:
     put("a", "b")
     claimed = outbox.claim(engine, patience=AT_ONCE, interval=AT_ONCE)
