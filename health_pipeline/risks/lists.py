@@ -63,5 +63,5 @@ def derivation(catalog: Catalog, facts: Mapping[str, LakeTable], tables: ListTab
             ]  # fmt: skip
 
     read = tuple(catalog.table(name) for name in tables_read(catalog))
-    version = f"lists-5-{catalog.version(catalog.review, read, catalog.dimensions)}"
+    version = f"lists-6-{catalog.version(catalog.review, read, catalog.dimensions)}"
     return Derivation(tables.all(), lambda day: days_read(catalog, facts, day), version, compute, newest=NEWEST_DAYS)
