@@ -115,7 +115,7 @@ class _Client(SocketModeClient):
         self._announce = announce
         self._tried = self._not_before = float("-inf")
         self._problem: Exception | None = None
-        self._has_begun = False
+        self._has_begun = self._has_opened = False
         self._parting: Connection | None = None
         self._was_connected = False
         self._said = ""
@@ -165,18 +165,26 @@ class _Client(SocketModeClient):
     def issue_new_wss_url(self) -> str:
         return str(self.web_client.apps_connections_open(app_token=self.app_token)["url"])
 
-    def connect(self) -> None:
-        super().connect()
-        session = self.current_session
-        if session is not None:
+    @property
+    def current_session(self) -> Connection | None:
+        """The latest one, open or not."""
+        return self._session
+
+    @current_session.setter
+    def current_session(self, session: Connection | None) -> None:
+        if session is not None:  # made ready before the threads that read from it and check it have it
             session.ping_interval = self._silent_after / 4  # the library waits for four
-            if session.last_ping_pong_time is None:  # it would wait without end for the first pong
-                session.last_ping_pong_time = time.time()
+            session.last_ping_pong_time = time.time()  # and for the first pong without end
             session.close = functools.partial(_end, session)  # type: ignore[method-assign]
             session.check_state = functools.partial(_check, session)  # type: ignore[method-assign]
-            self._was_connected = self._was_connected or session.is_active()
-            if not session.is_active() and session is not self._parting:  # the library says it to its log only
-                raise ConnectionError("it opens no WebSocket; does a proxy forbid them?")
+            self._has_opened = session.is_active()
+            self._was_connected = self._was_connected or self._has_opened
+        self._session = session
+
+    def connect(self) -> None:
+        super().connect()
+        if not self._has_opened:  # the library says it to its log only
+            raise ConnectionError("it opens no WebSocket; does a proxy forbid them?")
 
     def enqueue_message(self, message: str) -> None:
         self._heard(message)  # first: whoever connects anew for it must know which connection it is about

@@ -88,6 +88,27 @@ def test_an_address_that_lets_nobody_connect_is_said(
     assert office.announced[1:] == ["Listening to Slack.", "Not listening any more."]
 
 
+def test_a_connection_that_breaks_at_once_is_made_again_and_nothing_said(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, connect = office.server, SocketModeClient.connect
+    broken: list[SocketModeClient] = []
+
+    def connect_and_break(client: SocketModeClient) -> None:
+        connect(client)
+        if not broken:
+            broken.append(client)
+            wait_for(lambda: server.connected)
+            server.hang_up()
+            wait_for(lambda: not client.is_connected())
+
+    monkeypatch.setattr(SocketModeClient, "connect", connect_and_break)
+    with office.listening(office.desk()):
+        wait_for(lambda: "Listening to Slack." in office.announced)
+    assert server.requests.count("apps.connections.open") == 2
+    assert office.announced == ["Listening to Slack.", "Not listening any more."]
+
+
 def test_an_app_that_slack_refuses_is_told_what_to_do(office: Office) -> None:
     desk = office.desk()
     with pytest.raises(SlackAppError, match="invalid_auth") as raised:
