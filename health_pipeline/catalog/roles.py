@@ -126,6 +126,7 @@ def conform(role: str, select: str, given: list[str]) -> str:
     there = {name.lower() for name in given}  # as in SQL
     columns = []
     for name, kind in ROLES[role].columns.items():
-        value = f"CAST({name if name in there else 'NULL'} AS {kind})"
+        cast = "TRY_CAST" if kind == INTEGER else "CAST"  # no count is infinite
+        value = f"{cast}({name if name in there else 'NULL'} AS {kind})"
         columns.append(f"{f'CASE WHEN isfinite({value}) THEN {value} END' if kind == NUMBER else value} AS {name}")
     return f"SELECT {', '.join(columns)} FROM ({select})"

@@ -72,6 +72,20 @@ def test_numbers_divided_by_zero_are_not_known(few: Evidence, tables: dict[str, 
     assert prevalence(odd).equals(prevalence(unknown))
 
 
+def test_counts_divided_by_zero_are_not_known_either(few: Evidence, tables: dict[str, pa.Table]) -> None:
+    """Views scaled up by a share of the traffic that is logged."""
+
+    def replaced(views: str) -> Evidence:
+        some = "CASE WHEN hash(content_id) % 50 = 0 THEN {} ELSE views END AS views"
+        rows = few.query(f"SELECT * REPLACE ({some.format(views)}) FROM traffic")
+        draws = few.query(f"SELECT * REPLACE ({some.format(views)}) FROM samples")
+        return changed(few, tables, traffic=rows, samples=draws)
+
+    odd, unknown = replaced("views / 0"), replaced("NULL")
+    assert same_lists(odd, unknown)
+    assert prevalence(odd).equals(prevalence(unknown))
+
+
 def finite(e: Evidence) -> pa.Table:
     """The lists, all of whose numbers are some."""
     with np.errstate(all="raise", under="ignore"):
