@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import random
 import re
@@ -28,6 +29,20 @@ from health_pipeline.alerts.people import decisions
 from health_pipeline_tests.alerts.app.office import Office
 from health_pipeline_tests.conftest import FAR, wait_for
 from health_pipeline_tests.fake_slack import ANA, APP_TOKEN, BEN, TOKEN, FakeSlack
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Grows whenever the library has asked to connect: whether also in place of a connection that is there."""
+    asked: list[bool] = []
+    connect = _Client.connect_to_new_endpoint
+
+    def connect_and_tell(client: _Client, force: bool = False) -> None:
+        connect(client, force)
+        asked.append(force)
+
+    monkeypatch.setattr(_Client, "connect_to_new_endpoint", connect_and_tell)
+    return asked
 
 
 @pytest.mark.parametrize("end", ["disconnect", "hang_up"])
@@ -191,16 +206,11 @@ def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypat
 
 
 def test_a_connection_that_slack_will_end_is_replaced_however_fast_that_is_read(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Office, forced: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that connects anew may be faster than the one that has read why."""
     monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.FIRST_PAUSE", 0.0)
-    server, enqueue, connect = office.server, SocketModeClient.enqueue_message, _Client.connect_to_new_endpoint
-    forced: list[bool] = []
-
-    def connect_and_tell(client: _Client, force: bool = False) -> None:
-        connect(client, force)
-        forced.append(force)
+    server, enqueue = office.server, SocketModeClient.enqueue_message
 
     def enqueue_and_be_held_up(client: SocketModeClient, message: str) -> None:
         enqueue(client, message)
@@ -208,13 +218,49 @@ def test_a_connection_that_slack_will_end_is_replaced_however_fast_that_is_read(
             wait_for(lambda: forced[1:])
 
     monkeypatch.setattr(SocketModeClient, "enqueue_message", enqueue_and_be_held_up)
-    monkeypatch.setattr(_Client, "connect_to_new_endpoint", connect_and_tell)
     with office.listening(office.desk()):
         server.disconnect("warning")
         wait_for(lambda: forced[1:])
         assert forced == [True, True]
         assert server.requests.count("apps.connections.open") == 2
         wait_for(lambda: server.connected == 1)
+
+
+def test_a_connection_is_replaced_once_however_often_slack_says_so(
+    office: Office, forced: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.FIRST_PAUSE", 0.0)
+    server, enqueue = office.server, SocketModeClient.enqueue_message
+    heard: list[str] = []
+
+    def enqueue_and_tell(client: SocketModeClient, message: str) -> None:
+        enqueue(client, message)
+        heard.append(json.loads(message)["type"])
+
+    monkeypatch.setattr(SocketModeClient, "enqueue_message", enqueue_and_tell)
+    with office.listening(office.desk()):
+        server.faults["apps.connections.open"].append("held")
+        server.disconnect("warning")
+        wait_for(lambda: server.requests.count("apps.connections.open") == 2)
+        server.disconnect("warning")
+        wait_for(lambda: heard.count("disconnect") == 2)
+        server.let_go()
+        wait_for(lambda: forced.count(True) == 3)
+        assert server.requests.count("apps.connections.open") == 2
+
+
+@pytest.mark.parametrize(("first_pause", "fault"), [(FAR, ""), (0.0, "rate_limited:300")])
+def test_slack_is_left_alone_between_two_attempts(
+    office: Office, forced: list[bool], monkeypatch: pytest.MonkeyPatch, first_pause: float, fault: str
+) -> None:
+    server = office.server
+    monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.FIRST_PAUSE", first_pause)
+    monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.LONGEST_PAUSE", first_pause)
+    with office.listening(office.desk()):
+        server.faults["apps.connections.open"].append(fault)
+        server.disconnect()
+        wait_for(lambda: forced[5:])  # again and again the library looks after its connection
+        assert server.requests.count("apps.connections.open") == (2 if fault else 1)
 
 
 @pytest.mark.parametrize("pongs", [0, 1])
