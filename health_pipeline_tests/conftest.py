@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from health_pipeline.home import Home
 
@@ -49,12 +49,13 @@ VARIABLES = (
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 Run = dg.ExecuteInProcessResult
 IN_MEMORY = Path("/dev/shm")
-SHARED: pytest.StashKey[tempfile.TemporaryDirectory[str]] = pytest.StashKey()
+SHARED: pytest.StashKey[SharedFolder] = pytest.StashKey()
+ABANDONED_SECONDS = 60.0
+"""A younger folder may belong to a run that has not come to lock it."""
 FAR = 300.0
 """Seconds after which what has not happened never will. No test waits for it to pass: a busy machine is slow."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest settles next where its temporary folders are
 def pytest_configure(config: pytest.Config) -> None:
     """Nothing is judged by how long it takes; and one folder is made for all processes of this run."""
     from hypothesis import HealthCheck, settings
@@ -64,21 +65,37 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # In memory if there is room, since a busy disk's fsync costs several times the work itself.
         memory = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30
-        folder = tempfile.TemporaryDirectory(dir=IN_MEMORY if memory else None, prefix="health-pipeline-tests-")
-        config.stash[SHARED] = folder
-        if memory and config.option.basetemp is None:
-            config.option.basetemp = f"{folder.name}/pytest"
+        config.stash[SHARED] = SharedFolder(IN_MEMORY if memory else Path(tempfile.gettempdir()))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist where that is."""
-    node.workerinput["shared"] = node.config.stash[SHARED].name
+    node.workerinput["shared"] = str(node.config.stash[SHARED].path)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if SHARED in config.stash:
-        config.stash[SHARED].cleanup()
+        config.stash[SHARED].remove()
+
+
+class SharedFolder:
+    """A folder of all processes of a run of the tests, which goes with it. Those of runs that were killed go, too."""
+
+    def __init__(self, place: Path) -> None:
+        prefix = "health-pipeline-test-run-"
+        for left in place.glob(f"{prefix}*"):
+            with contextlib.suppress(OSError, Timeout):  # gone meanwhile, somebody else's, or its run goes on
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    with FileLock(left / "run.lock", timeout=0):
+                        shutil.rmtree(left)
+        self.path = Path(tempfile.mkdtemp(dir=place, prefix=prefix))
+        self._lock = FileLock(self.path / "run.lock")
+        self._lock.acquire()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)  # who is still being killed may be writing there
+        self._lock.release()
 
 
 def write_little_catalog(folder: Path, first: dt.date = FIRST) -> Path:
@@ -266,7 +283,7 @@ def spoilt(rows: pa.Table, count: int) -> pa.Table:
 def shared(request: pytest.FixtureRequest) -> Path:
     """A folder of all processes in which tests run: what takes long to make is made in it :func:`once`."""
     given = getattr(request.config, "workerinput", {})
-    return Path(given["shared"] if given else request.config.stash[SHARED].name)
+    return Path(given["shared"]) if given else request.config.stash[SHARED].path
 
 
 def once(folder: Path, make: Callable[[Path], None]) -> Path:
