@@ -541,6 +541,7 @@ def test_a_signed_click_passes_slacks_own_verifier_and_a_changed_or_old_one_does
     assert headers["X-Slack-Signature"] == sign(body, headers["X-Slack-Request-Timestamp"])
 
 
+@pytest.mark.usefixtures("server")  # no proxy before it
 def test_it_runs_by_itself_and_prints_what_it_gets() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "health_pipeline_tests.fake_slack", "--port", "0", "--channel", "ops"],
