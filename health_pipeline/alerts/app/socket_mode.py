@@ -234,7 +234,8 @@ def _end(session: Connection) -> None:
     """Close a connection at once: who closes waits for who reads, for seconds if nothing comes; so ask for a pong."""
     with contextlib.suppress(Exception):
         session.ping(session.session_id)
-    session.disconnect()
+    with contextlib.suppress(AttributeError):  # another thread was first to
+        session.disconnect()
 
 
 def _check(session: Connection) -> None:

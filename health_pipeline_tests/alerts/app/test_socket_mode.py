@@ -21,7 +21,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from slack_sdk.socket_mode.builtin import SocketModeClient
-from slack_sdk.socket_mode.builtin.connection import ConnectionState
+from slack_sdk.socket_mode.builtin.connection import Connection, ConnectionState
 
 from health_pipeline.alerts.app.bolt import SlackAppError
 from health_pipeline.alerts.app.socket_mode import _Client, serve_socket
@@ -261,6 +261,42 @@ def test_slack_is_left_alone_between_two_attempts(
         server.disconnect()
         wait_for(lambda: forced[5:])  # again and again the library looks after its connection
         assert server.requests.count("apps.connections.open") == (2 if fault else 1)
+
+
+def test_who_replaces_a_connection_does_not_stumble_when_its_reader_has_just_ended_it(
+    office: Office, forced: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("health_pipeline.alerts.app.socket_mode.FIRST_PAUSE", 0.0)
+    server, disconnect = office.server, Connection.disconnect
+    overtaken: list[Connection] = []
+
+    class Late:
+        """The connection's own lock, for whom another thread got it first, after both saw that it is open."""
+
+        def __init__(self, session: Connection) -> None:
+            self.session, self.lock = session, session.sock_send_lock
+
+        def __enter__(self) -> None:
+            self.session.sock_send_lock = self.lock
+            disconnect(self.session)
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    def disconnect_late(session: Connection) -> None:
+        if session.sock is not None and not overtaken:
+            overtaken.append(session)
+            session.sock_send_lock = Late(session)  # type: ignore[assignment]
+        disconnect(session)
+
+    monkeypatch.setattr(Connection, "disconnect", disconnect_late)
+    with office.listening(office.desk()):
+        server.disconnect("warning")
+        wait_for(lambda: forced[1:])
+        assert overtaken and office.announced == ["Listening to Slack."]
+        wait_for(lambda: server.connected == 1)
+        server.wait_ack(server.interactive({}))
 
 
 @pytest.mark.parametrize("pongs", [0, 1])
