@@ -136,6 +136,7 @@ def test_a_digest_waits_for_the_list_of_the_newest_day(
     record.sources.incidents.publish(DAY + 2 * ONE_DAY, to_table([]))
     refresh(catalog, record.sources, state_url, now=MORNING + ONE_DAY)
     assert len(connected.messages) == digest
+    assert refresh(catalog, record.sources, state_url, now=MORNING + ONE_DAY + MINUTE).plan.is_empty
     listed = [over, fall("Bob", first_reported=DAY + ONE_DAY)]
     record.judge(DAY + 2 * ONE_DAY, *listed, scores=1.0)
     refresh(catalog, record.sources, state_url, now=MORNING + ONE_DAY + MINUTE)
