@@ -46,6 +46,8 @@ VARIABLES = (
     "HEALTH_PIPELINE_ECOSYSTEMS", "HEALTH_PIPELINE_STATE_URL", "HEALTH_PIPELINE_URL",
     "SLACK_API_URL", "SLACK_APP_TOKEN", "SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET",
 )  # fmt: skip
+COLOURING = ("CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""By these Rich and Typer write to a pipe as to a terminal."""
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 Run = dg.ExecuteInProcessResult
 IN_MEMORY = Path("/dev/shm")
@@ -66,6 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
         # In memory if there is room, since a busy disk's fsync costs several times the work itself.
         memory = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30
         config.stash[SHARED] = SharedFolder(IN_MEMORY if memory else Path(tempfile.gettempdir()))
+
+
+def pytest_sessionstart() -> None:
+    """What commands print is compared without colours, on GitHub too. Typer looks as it is imported: before tests."""
+    for name in COLOURING:
+        os.environ.pop(name, None)
 
 
 @pytest.hookimpl(optionalhook=True)
