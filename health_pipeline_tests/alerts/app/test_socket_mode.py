@@ -193,7 +193,10 @@ def test_it_ends_also_when_it_has_only_just_begun_to_read(
 def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     server, close = office.server, SocketModeClient.close
 
+    clients: list[SocketModeClient] = []
+
     def close_while_slack_answers(client: SocketModeClient) -> None:
+        clients.append(client)
         server.let_go()
         close(client)
 
