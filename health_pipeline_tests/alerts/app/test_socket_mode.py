@@ -206,7 +206,7 @@ def test_it_ends_also_in_the_middle_of_connecting_anew(office: Office, monkeypat
         server.disconnect()
         wait_for(lambda: server.requests.count("apps.connections.open") == 2)
     assert office.announced[-1] == "Not listening any more."
-    wait_for(lambda: server.connected == 0)
+    assert not clients[0].is_connected(), "nor is what was connected meanwhile"
 
 
 def test_a_connection_that_slack_will_end_is_replaced_however_fast_that_is_read(
