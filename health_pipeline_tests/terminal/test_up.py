@@ -12,6 +12,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+from health_pipeline.terminal.up import _stop
 from health_pipeline_tests.conftest import COMMAND, FAR, Deployment, wait_for
 
 QUERY = "{ assetNodes { assetKey { path } groupName } schedulesOrError(repositorySelector: {repositoryName: " \
@@ -111,6 +112,16 @@ def test_the_ui_and_the_daemon_start_work_and_stop_together(deployment: Deployme
         if at_work.poll() is None:
             at_work.send_signal(signal.SIGINT)
             at_work.communicate(timeout=FAR)
+
+
+def test_what_a_stopped_process_leaves_behind_is_ended_too() -> None:
+    """As the daemon leaves its code server, which ends by itself only when it misses the daemon."""
+    leader = subprocess.Popen(
+        ["sh", "-c", "sleep 3600 & echo; exec sleep 3600"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert leader.stdout is not None and leader.stdout.readline() == b"\n"
+    _stop({"leader": leader})
+    assert leader.communicate(timeout=FAR) == (b"", None), "its output ends with the last that could write to it"
 
 
 def test_a_taken_port_is_told_with_another(empty: Deployment) -> None:
