@@ -6,6 +6,7 @@ Deliveries go by a clock that is moved by hand, and so wait for nothing.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import logging
 import os
 import subprocess
@@ -258,6 +259,18 @@ def test_a_deadline_runs_from_when_slack_has_it_and_is_planned_for_at_once(
     assert dt.timedelta(minutes=55) < planned.next_at - clock.now() < dt.timedelta(minutes=65)
     late = refresh(catalog, record.sources, state_url, now=planned.next_at).plan.intents
     assert [intent.key.split(":")[-2] for intent in late] == ["edit", "overdue"]
+
+
+def test_what_is_decided_while_messages_are_on_their_way_is_told_with_them(
+    catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, connected: FakeSlack, clock: HandClock
+) -> None:
+    record.judge(DAY, ADA)
+    decision = Decision("eu_dsa", ADA.id, "acknowledge", By("U00000002", clock.now()), "slack", "1")
+    connected.on_request = lambda method: decisions.record(engine, decision) and None
+    posted = refresh(catalog, record.sources, state_url, now=NOON)
+    (edit,) = connected.edits
+    assert "Acknowledged by <@U00000002>" in json.dumps(edit["blocks"])
+    assert posted.delivery.sent == len(connected.messages) + 1
 
 
 def test_a_preview_reads_only(catalog: Catalog, record: Record, state_url: str, engine: sa.Engine, alone: None) -> None:
