@@ -266,7 +266,11 @@ def test_what_is_decided_while_messages_are_on_their_way_is_told_with_them(
 ) -> None:
     record.judge(DAY, ADA)
     decision = Decision("eu_dsa", ADA.id, "acknowledge", By("U00000002", clock.now()), "slack", "1")
-    connected.on_request = lambda method: decisions.record(engine, decision) and None
+
+    def decide(_: str) -> None:
+        decisions.record(engine, decision)
+
+    connected.on_request = decide
     posted = refresh(catalog, record.sources, state_url, now=NOON)
     (edit,) = connected.edits
     assert "Acknowledged by <@U00000002>" in json.dumps(edit["blocks"])
