@@ -220,6 +220,24 @@ def test_the_desk_ends_with_everything_recorded_and_said(office: Office, post: C
     assert len(office.rows) == 2
 
 
+def test_the_desk_does_not_end_before_messages_are_up_to_date(office: Office, post: Callable[..., str]) -> None:
+    begun, may_end, done = threading.Event(), threading.Event(), []
+
+    def bring_up_to_date(name: str) -> None:
+        begun.set()
+        assert may_end.wait(FAR)
+        done.append(name)
+
+    desk = Desk(office.engine, office.catalogs, known=office.known.get, refresh=bring_up_to_date)
+    desk.take(office.server.click(post(), "acknowledge"))
+    assert begun.wait(FAR)
+    soon = threading.Timer(0.1, may_end.set)
+    soon.start()
+    desk.close(FAR)
+    assert done == ["eu_dsa"]
+    soon.join()
+
+
 def test_answers_that_slack_does_not_take_hold_up_the_end_no_longer_than_those_on_their_way(
     office: Office, post: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
