@@ -93,7 +93,8 @@ def alert_sensor(pipeline: Pipeline) -> dg.SensorDefinition:
             return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)], cursor=str(newest))
         why = _due(pipeline)
         if why is not None:
-            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"alerts:{why}:{int(time.time() // 300)}")])
+            five_minutes = int(clock.now().timestamp() // 300)
+            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"alerts:{why}:{five_minutes}")])
         return dg.SkipReason("No new risks since the last look, nothing has come due, and nothing waits for Slack.")
 
     return alerts

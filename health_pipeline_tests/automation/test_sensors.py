@@ -181,7 +181,7 @@ def test_new_risks_are_one_request_and_the_cursor_moves(planned: Deployment) -> 
 
 
 def test_messages_that_wait_for_slack_are_tried_again(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    deployment: Deployment, clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HEALTH_PIPELINE_STATE_URL", f"sqlite:///{tmp_path / 'state.db'}")  # nothing waits in it
     cursor = tick(deployment, "alerts").cursor
@@ -196,6 +196,9 @@ def test_messages_that_wait_for_slack_are_tried_again(
     [request] = result.run_requests
     assert request.run_key is not None and request.run_key.startswith("alerts:waiting:")
     assert result.cursor == cursor
+    assert requested(deployment, "alerts", cursor).run_key == request.run_key, "not twice at once"
+    clock.forward(minutes=5)
+    assert requested(deployment, "alerts", cursor).run_key != request.run_key
 
 
 def cursor_of(deployment: Deployment) -> str | None:
