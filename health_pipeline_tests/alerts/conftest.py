@@ -22,6 +22,7 @@ from health_pipeline.alerts.delivery.slack import Slack
 from health_pipeline.catalog.loader import load_catalog
 from health_pipeline.catalog.model import Catalog
 from health_pipeline.storage.state import open_state, opened_state
+from health_pipeline_tests.alerts.record import Record
 from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 
 TIMEOUT = 30.0
@@ -62,6 +63,19 @@ def engine(state_url: str, migrated: Path) -> Iterator[sa.Engine]:
         shutil.copyfile(migrated, url.database)
     with opened_state(state_url) as engine:
         yield engine
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "lake")
+
+
+@pytest.fixture
+def connected(server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
+    """Posts of this process go to it."""
+    monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
+    monkeypatch.setenv("SLACK_API_URL", server.url)
+    return server
 
 
 @pytest.fixture

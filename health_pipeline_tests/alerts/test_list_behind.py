@@ -27,7 +27,7 @@ from health_pipeline_tests.alerts.follow import (
     with_alerts,
 )
 from health_pipeline_tests.alerts.record import Record
-from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
+from health_pipeline_tests.fake_slack import FakeSlack
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -35,18 +35,6 @@ pytestmark = pytest.mark.usefixtures("clock")
 @pytest.fixture
 def catalog(catalog: Catalog) -> Catalog:
     return with_alerts(catalog, severities=(Severity(name="P1", minimum_score=10, at_once=True), Severity(name="P3")))
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Record:
-    return Record(tmp_path / "lake")
-
-
-@pytest.fixture
-def connected(server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
-    monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
-    monkeypatch.setenv("SLACK_API_URL", server.url)
-    return server
 
 
 def test_a_day_without_its_list_is_not_told_of_yet(

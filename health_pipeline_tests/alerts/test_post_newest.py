@@ -44,18 +44,6 @@ ROUTINE = (Severity(name="P1", minimum_score=10, at_once=True), Severity(name="P
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Record:
-    return Record(tmp_path / "lake")
-
-
-@pytest.fixture
-def connected(server: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> FakeSlack:
-    monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
-    monkeypatch.setenv("SLACK_API_URL", server.url)
-    return server
-
-
-@pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,11 +16,6 @@ from health_pipeline_tests.alerts.record import Record
 
 ADA = fall("Ada")
 KEY = f"{ADA.id}:open"
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Record:
-    return Record(tmp_path / "lake")
 
 
 @pytest.fixture

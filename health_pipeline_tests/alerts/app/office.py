@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from slack_sdk import WebClient
 
@@ -97,6 +99,27 @@ class Office:
             thread.join(FAR)
             assert not thread.is_alive(), "it does not end"
             desk.close(FAR)
+
+    @contextlib.contextmanager
+    def sent_first_to(self, answer: Callable[[socket.socket], None]) -> Iterator[None]:
+        """Whoever asks where to connect is sent to a socket that does this with one connection; then to the Slack."""
+        open_connection = self.server.open_connection
+        with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
+            addresses = iter([f"ws://127.0.0.1:{listener.getsockname()[1]}/"])
+            patch.setattr(
+                self.server,
+                "open_connection",
+                lambda: {"ok": True, "url": next(addresses, "") or open_connection()["url"]},
+            )
+
+            def answer_one() -> None:
+                with listener.accept()[0] as link:
+                    answer(link)
+
+            answering = threading.Thread(target=answer_one, daemon=True)
+            answering.start()
+            yield
+            answering.join(FAR)
 
     @property
     def rows(self) -> list[decisions.Decision]:

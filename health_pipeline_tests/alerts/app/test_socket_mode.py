@@ -79,26 +79,14 @@ def test_slack_can_be_away_for_a_while(office: Office, post: Callable[..., str])
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"])
-def test_an_address_that_lets_nobody_connect_is_said(
-    office: Office, monkeypatch: pytest.MonkeyPatch, answer: bytes
-) -> None:
-    server, open_connection = office.server, office.server.open_connection
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        addresses = iter([f"ws://127.0.0.1:{proxy.getsockname()[1]}/"])
-        monkeypatch.setattr(
-            server, "open_connection", lambda: {"ok": True, "url": next(addresses, "") or open_connection()["url"]}
-        )
+def test_an_address_that_lets_nobody_connect_is_said(office: Office, answer: bytes) -> None:
+    def refuse(link: socket.socket) -> None:
+        with link.makefile("rb") as said:
+            list(iter(said.readline, b"\r\n"))
+            link.sendall(answer)
 
-        def refuse() -> None:
-            with proxy.accept()[0] as link, link.makefile("rb") as said:
-                list(iter(said.readline, b"\r\n"))
-                link.sendall(answer)
-
-        refusing = threading.Thread(target=refuse)
-        refusing.start()
-        with office.listening(office.desk()):
-            wait_for(lambda: "Listening to Slack." in office.announced)
-        refusing.join(FAR)
+    with office.sent_first_to(refuse), office.listening(office.desk()):
+        wait_for(lambda: "Listening to Slack." in office.announced)
     assert office.announced[0].startswith("Slack can't be reached (")
     assert office.announced[1:] == ["Listening to Slack.", "Not listening any more."]
 
@@ -304,27 +292,19 @@ def test_who_replaces_a_connection_does_not_stumble_when_its_reader_has_just_end
 
 
 @pytest.mark.parametrize("pongs", [0, 1])
-def test_a_connection_that_falls_silent_is_replaced(
-    office: Office, monkeypatch: pytest.MonkeyPatch, pongs: int
-) -> None:
-    server, open_connection = office.server, office.server.open_connection
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        addresses = iter([f"ws://127.0.0.1:{listener.getsockname()[1]}/"])
-        monkeypatch.setattr(
-            server, "open_connection", lambda: {"ok": True, "url": next(addresses, "") or open_connection()["url"]}
-        )
-        silent = threading.Thread(target=fall_silent, args=(listener, pongs))
-        silent.start()
-        with office.listening(office.desk(), silent_after=0.1):
-            pass  # at the Slack that answers
-        silent.join(FAR)
-    assert server.requests.count("apps.connections.open") >= 2
+def test_a_connection_that_falls_silent_is_replaced(office: Office, pongs: int) -> None:
+    def fall_silent_after(link: socket.socket) -> None:
+        fall_silent(link, pongs)
+
+    with office.sent_first_to(fall_silent_after), office.listening(office.desk(), silent_after=0.1):
+        pass  # at the Slack that answers
+    assert office.server.requests.count("apps.connections.open") >= 2
     assert set(office.announced) == {"Listening to Slack.", "Not listening any more."}
 
 
-def fall_silent(listener: socket.socket, pongs: int) -> None:
+def fall_silent(link: socket.socket, pongs: int) -> None:
     """A WebSocket that answers so many pings, and nothing more until whoever has connected goes."""
-    with listener.accept()[0] as link, link.makefile("rb") as said:
+    with link.makefile("rb") as said:
         head = b"".join(iter(said.readline, b"\r\n")).decode()
         (key,) = re.findall(r"(?i)^sec-websocket-key: *(\S+)", head, re.MULTILINE)
         accepted = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())

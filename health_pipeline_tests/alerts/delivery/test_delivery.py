@@ -22,6 +22,7 @@ from health_pipeline_tests.fake_slack import TOKEN, FakeSlack
 from health_pipeline_tests.hand_clock import HandClock
 
 Put = Callable[..., None]
+TakeOver = Callable[[str], list[outbox.Claim | None]]
 AT_ONCE = dt.timedelta(0)
 
 
@@ -391,20 +392,13 @@ def test_a_claim_that_passed_to_another_is_worth_nothing(engine: sa.Engine, put:
 
 
 def test_what_another_took_over_while_it_was_looked_for_is_not_posted(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock
+    engine: sa.Engine, server: FakeSlack, slack: Slack, put: Put, clock: HandClock, take_over: TakeOver
 ) -> None:
     put("a")
     server.faults["chat.postMessage"].append("drop_before")
     run(engine, slack, BRIEF)
     clock.forward(slack.patience)
-    taken_over = []
-
-    def take_over(method: str) -> None:
-        if method == "conversations.history" and not taken_over:
-            clock.forward(slack.patience)
-            taken_over.append(outbox.claim(engine, patience=slack.patience, interval=AT_ONCE))
-
-    server.on_request = take_over
+    taken_over = take_over("conversations.history")
     assert run(engine, slack, BRIEF) == Delivery(doubtful=1)
     assert taken_over[0] is not None and server.messages == []
     assert run(engine, slack).sent == 1

@@ -15,7 +15,6 @@ from health_pipeline.alerts.delivery.slack import NotPostedError, Slack
 from health_pipeline_tests.alerts.conftest import BRIEF
 from health_pipeline_tests.alerts.delivery.test_followers import AT_ONCE, intent, run
 from health_pipeline_tests.fake_slack import FakeSlack
-from health_pipeline_tests.hand_clock import HandClock
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100
 UPLOAD = intent(
@@ -104,16 +103,9 @@ def test_a_slow_upload_does_not_share_a_picture_that_another_took_over(
 
 @pytest.mark.usefixtures("queued")
 def test_bytes_that_take_longer_than_others_are_patient_are_not_shared(
-    engine: sa.Engine, server: FakeSlack, slack: Slack, clock: HandClock
+    engine: sa.Engine, server: FakeSlack, slack: Slack, take_over: Callable[[str], list[outbox.Claim | None]]
 ) -> None:
-    taken_over = []
-
-    def take_over(method: str) -> None:
-        if method == "upload" and not taken_over:
-            clock.forward(slack.patience)
-            taken_over.append(outbox.claim(engine, patience=slack.patience, interval=AT_ONCE))
-
-    server.on_request = take_over
+    taken_over = take_over("upload")
     assert run(engine, slack, BRIEF) == Delivery(doubtful=1)
     assert taken_over[0] is not None and server.requests == list(STEPS[:2])
     assert run(engine, slack).sent == 1

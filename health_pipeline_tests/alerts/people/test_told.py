@@ -134,11 +134,6 @@ def test_the_last_plan_is_remembered_for_each_ecosystem(engine: sa.Engine) -> No
 # ── A database of the version before ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> Record:
-    return Record(tmp_path / "lake")
-
-
 @contextlib.contextmanager
 def version(number: str, state_url: str) -> Iterator[sa.Connection]:
     """A new state database as it was in an older version."""
